@@ -1,0 +1,228 @@
+"""The words of the project as types: everything that travels between modules.
+
+No heavy import stands here: `validate`, `plan` and `--help` load this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+MethodName = Literal["gptq", "awq", "bitsandbytes"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+GroupSize = int | Literal["auto"]
+CellStatus = Literal["published", "built", "skipped", "failed", "gated"]
+
+METHOD_SLUG: Mapping[MethodName, str] = {"gptq": "gptq", "awq": "awq", "bitsandbytes": "bnb"}
+"""How a method is written in a cell id and in a name template."""
+
+FITTING_GROUP_SIZES = (128, 64, 32, 16)
+"""Group sizes that the kernels take, in the order in which `auto` tries them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """Where calibration or evaluation text comes from: one of data set, files or texts."""
+
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    column: str = "text"
+    revision: str = "main"
+    files: tuple[Path, ...] = ()
+    """Absolute paths, globs already expanded, sorted within each pattern."""
+    texts: tuple[str, ...] = ()
+    samples: int = 128
+    sequence_length: int = 512
+    seed: int = 0
+    allow_short: bool = False
+    """Too little text is a warning rather than an error (the guide's form)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """Other settings for the modules whose full name matches a glob pattern."""
+
+    modules: str
+    bits: int | None = None
+    group_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How one cell is quantized. What does not belong to the method keeps its default."""
+
+    method: MethodName
+    bits: int
+    group_size: GroupSize = "auto"
+    desc_act: bool = False
+    sym: bool = True
+    modules_to_not_convert: tuple[str, ...] = ()
+    """Glob patterns on full module names; matching linear layers stay in full precision."""
+    overrides: tuple[Override, ...] = ()
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A base model as the manifest names it."""
+
+    id: str
+    """Hub id, or the path as written in the manifest."""
+    name: str
+    """The model's part of a cell id."""
+    local: Path | None = None
+    """Absolute path of a local model folder; None for a Hub model."""
+    revision: str = "main"
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec:
+    """What is measured, and the gate."""
+
+    perplexity: TextSpec | None = None
+    max_perplexity_increase: float | None = None
+    """A fraction: 0.15 for 15%."""
+    max_kl_divergence: float | None = None
+    """In nats per token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishSpec:
+    """Where checkpoints go."""
+
+    to: Literal["directory", "hub"] = "directory"
+    path: Path = Path("published")
+    """Absolute after parsing; only for `directory`."""
+    namespace: str | None = None
+    name: str = "{model}-{method}-{bits}bit"
+    private: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnersSpec:
+    """Labels of the runners that GitHub fans the jobs out to."""
+
+    cpu: tuple[str, ...] = ("ubuntu-latest",)
+    cuda: tuple[str, ...] = ("self-hosted", "gpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model × method × bits with its settings: one output repository."""
+
+    id: str
+    settings: Settings
+    repository: str
+    """`namespace/name`, or `name` where the manifest has no namespace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All cells of one model on one device: one download, one load, one calibration pass."""
+
+    id: str
+    model: ModelSpec
+    device: DeviceName
+    calibration: TextSpec
+    evaluate: EvaluateSpec
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A manifest with everything resolved that needs neither network nor model."""
+
+    manifest: Path | None
+    jobs: tuple[Job, ...]
+    publish: PublishSpec
+    runners: RunnersSpec
+    warnings: tuple[str, ...] = ()
+
+    def cells(self) -> Iterator[tuple[Job, Cell]]:
+        """Every cell with its job, in the manifest's order."""
+        for job in self.jobs:
+            for cell in job.cells:
+                yield job, cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """One tensor of a safetensors header."""
+
+    name: str
+    dtype: str
+    """As safetensors writes it: F32, F16, BF16, …"""
+    shape: tuple[int, ...]
+    file: str
+    """The shard, relative to the model's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerInfo:
+    """A linear layer that will be quantized, known from config and headers alone."""
+
+    name: str
+    """The module's full name, without `.weight`."""
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What is known of a base model before its weights are read."""
+
+    config: Mapping[str, Any]
+    revision: str
+    """40-hex commit of a Hub model; `sha256:…` content hash of a local folder."""
+    tensors: Mapping[str, TensorInfo]
+    layers: tuple[LayerInfo, ...]
+    """The linear layers inside the decoder blocks, in the model's order."""
+    weight_bytes: int
+    """Bytes of all safetensors shards on disk."""
+    download_bytes: int
+    """Bytes still to be fetched; 0 for a local folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A base model on this machine's disk."""
+
+    folder: Path
+    facts: ModelFacts
+    license: str | None = None
+    """`license` of the base model's card; None where it says nothing."""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """The YAML metadata of the base model's card."""
+
+
+class Progress(Protocol):
+    """One running progress bar."""
+
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more units are done."""
+
+
+class Reporter(Protocol):
+    """Where everything that a person should see goes; made by the command line."""
+
+    def info(self, message: str) -> None:
+        """A plain line."""
+
+    def warning(self, message: str) -> None:
+        """Something that needs attention but stops nothing."""
+
+    def error(self, message: str) -> None:
+        """Something that failed."""
+
+    def group(self, title: str) -> AbstractContextManager[None]:
+        """A foldable part of the log."""
+
+    def progress(self, title: str, total: int, unit: str) -> AbstractContextManager[Progress]:
+        """A bar with rate and time left; `unit` as in `block` or `B` for bytes."""
