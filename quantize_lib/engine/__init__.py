@@ -1,0 +1,1 @@
+"""The shared pass: blocks are walked once and every cell takes from it."""

@@ -1,0 +1,154 @@
+"""What a rounding method gets and gives: one decoder block, its weights and its statistics.
+
+Names are relative to the block (`self_attn.q_proj`), so that a method never knows where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from quantize_lib.types import Settings
+
+T = TypeVar("T")
+
+
+class Statistics:
+    """What a method needs to know about the inputs of linear layers that share one input.
+
+    Attributes:
+        hessian: XᵀX/n over the calibration tokens, float32, (in, in), symmetric.
+        mean_abs: mean of |x| per input channel, float32, (in,).
+        tokens: n, the number of tokens seen.
+
+    The object lives as long as its block. `derived` keeps what several cells compute alike (a permuted
+    Cholesky factor, say), so that a further cell does not pay for it again.
+    """
+
+    def __init__(self, hessian: Tensor, mean_abs: Tensor, tokens: int) -> None:
+        self.hessian = hessian
+        self.mean_abs = mean_abs
+        self.tokens = tokens
+        self._derived: dict[Hashable, object] = {}
+
+    def derived(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The value kept under `key`, computed at its first use."""
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return cast(T, self._derived[key])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearInput:
+    """One linear layer of the block.
+
+    Attributes:
+        weight: float32 (out, in), also for a Conv1D, whose own layout is (in, out). Never changed in place.
+        bias: float32 (out,), or None.
+        statistics: None where no cell of the job needs them.
+        bits, group_size: resolved, overrides applied; group_size is -1 for one group per row.
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor | None
+    statistics: Statistics | None
+    bits: int
+    group_size: int
+    conv1d: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """A place where input scales of `targets` can be undone in front of them, proven on a sample forward.
+
+    Attributes:
+        source: the module whose output feeds the targets (through something that commutes with a positive
+            scale per channel): a norm, or a linear layer.
+        kind: `norm`: weight (and bias) are divided; `norm_plus_one`: the module multiplies with
+            (1 + weight), as Gemma's; `linear`: the output rows (and bias) are divided.
+        rows: the rows of a fused linear source that feed the targets, as (start, stop); None for all.
+        repeat: how many consecutive target channels blocks of `head_dim` share one source row block
+            (grouped-query attention); 1 where channels map one to one.
+        head_dim: the size of such a block.
+        targets: the linear layers that read the scaled input, all of them.
+    """
+
+    source: str
+    kind: Literal["norm", "norm_plus_one", "linear"]
+    targets: tuple[str, ...]
+    rows: tuple[int, int] | None = None
+    repeat: int = 1
+    head_dim: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockInput:
+    """One block as a method sees it.
+
+    Attributes:
+        index: which decoder block.
+        linears: the layers to be quantized, by relative name, in the model's order.
+        params: every other parameter of the block by relative name, float32 (norms, biases aside).
+        folds: where scales can be folded; used by methods that scale inputs.
+        dtype: the dtype in which unquantized tensors are written to disk.
+    """
+
+    index: int
+    linears: Mapping[str, LinearInput]
+    params: Mapping[str, Tensor]
+    folds: tuple[Fold, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOutput:
+    """What a method made of a block.
+
+    Attributes:
+        tensors: what replaces the linears' tensors in the checkpoint, by relative name
+            (`self_attn.q_proj.qweight`), biases included, on the CPU.
+        weights: per linear the dequantized weight, float32 (out, in): exactly what the packed tensors mean.
+        params: other parameters that changed or are new, by relative name, already in the dtype of the disk
+            (`input_layernorm.weight`, `self_attn.v_proj.bias`, `mlp.act.scales`).
+        modules: stand-ins for linears whose forward is more than a product with `weights`
+            (LLM.int8 quantizes activations too), used when text is carried through the quantized block.
+        errors: per linear the relative output error tr(ΔW·H·ΔWᵀ)/tr(W·H·Wᵀ); empty without statistics.
+        notes: things worth a line in log and report (damping that had to grow, dead columns).
+    """
+
+    tensors: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+    params: Mapping[str, Tensor] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellContext:
+    """What a method must know of the whole model to write `quantization_config`.
+
+    Attributes:
+        settings: as the manifest says.
+        group_size: resolved; -1 for one group per row.
+        model_type: `config.json`'s model_type.
+        blocks: full name of the list of decoder blocks (`model.layers`).
+        quantized: full names of all quantized linear layers.
+        kept: full names of the linear layers in the blocks that stay in full precision.
+        outside: full names of linear layers outside the blocks (`lm_head`), never quantized.
+        dtype: dtype of unquantized tensors on disk.
+    """
+
+    settings: Settings
+    group_size: int
+    model_type: str
+    blocks: str
+    quantized: tuple[str, ...]
+    kept: tuple[str, ...]
+    outside: tuple[str, ...]
+    dtype: torch.dtype
