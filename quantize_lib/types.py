@@ -202,6 +202,94 @@ class ModelSource:
     """The YAML metadata of the base model's card."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextRecord:
+    """Which text was used, as it stands in report and card."""
+
+    source: str
+    """`Salesforce/wikitext (wikitext-2-raw-v1, train)`, `3 files`, `2 texts`."""
+    dataset: str | None
+    """Hub id of the data set; None for files and texts."""
+    revision: str
+    """40-hex commit of a Hub data set; `sha256:…` content hash of files and texts."""
+    samples: int
+    sequence_length: int
+    tokens: int
+    tokens_digest: str
+    """sha256 of the token ids as little-endian int64."""
+    short: bool = False
+    """Less text than was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reload:
+    """What a fresh process saw that loaded the checkpoint the way a user would."""
+
+    load_seconds: float
+    peak_memory_bytes: int
+    prompt: str
+    generated: str
+    """Greedy continuation of `prompt` by the quantized model, without the prompt."""
+    base_generated: str
+    """The same of the base model."""
+    sample_tokens: int
+    sample_perplexity: float | None
+    """Of the reloaded checkpoint on the sample; None where no evaluation was asked for."""
+    sample_perplexity_pass: float | None
+    """Of the pass on the same sample."""
+    sample_kl_divergence: float | None
+    sample_kl_divergence_pass: float | None
+    reproduced: bool
+    """Whether the files say the same as the pass did."""
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Everything that was measured of one cell; nothing here is estimated."""
+
+    size_before: int
+    """Bytes of the base model's weights on disk."""
+    size_after: int
+    """Bytes of the checkpoint's weights on disk."""
+    seconds: float
+    """Wall time of the cell's own work plus its share of the pass."""
+    peak_memory_bytes: int
+    """Peak resident memory of the process that quantized the job (on CUDA: of the device)."""
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+    kl_divergence: float | None = None
+    """Mean KL(base ‖ quantized) of the next-token distributions, nats per token."""
+    evaluation: TextRecord | None = None
+    reload: Reload | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """One row of `report.json`."""
+
+    id: str
+    model: str
+    revision: str | None
+    method: MethodName
+    bits: int
+    settings: Mapping[str, Any]
+    """The settings as resolved: group_size is the number that was used."""
+    status: CellStatus
+    error: str | None = None
+    path: str | None = None
+    """The checkpoint, relative to the report's folder."""
+    repository: str | None = None
+    commit: str | None = None
+    fingerprint: str | None = None
+    calibration: TextRecord | None = None
+    measurements: Measurements | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each file of the checkpoint, by relative path."""
+    notes: tuple[str, ...] = ()
+
+
 class Progress(Protocol):
     """One running progress bar."""
 
