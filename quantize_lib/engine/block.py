@@ -96,6 +96,7 @@ class BlockInput:
         params: every other parameter of the block by relative name, float32 (norms, biases aside).
         folds: where scales can be folded; used by methods that scale inputs.
         dtype: the dtype in which unquantized tensors are written to disk.
+        model_type: `config.json`'s model_type; loaders treat some families' blocks in their own way.
     """
 
     index: int
@@ -103,6 +104,7 @@ class BlockInput:
     params: Mapping[str, Tensor]
     folds: tuple[Fold, ...]
     dtype: torch.dtype
+    model_type: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

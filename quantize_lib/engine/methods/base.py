@@ -14,6 +14,8 @@ class Method(ABC):
 
     needs_statistics: ClassVar[bool]
     """Whether calibration is run for it at all."""
+    uses_folds: ClassVar[bool] = False
+    """Whether it scales inputs, so that folds have to be found."""
 
     @abstractmethod
     def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:

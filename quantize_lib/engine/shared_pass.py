@@ -1,0 +1,338 @@
+"""The shared pass: every block is read once, calibrated once, and quantized by every cell of the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from quantize_lib.engine.block import BlockInput, BlockOutput, Fold, LinearInput, Statistics
+from quantize_lib.engine.carry import as_quantized
+from quantize_lib.engine.folds import find_folds, weight_view
+from quantize_lib.engine.methods.base import Method
+from quantize_lib.engine.model import BlockCall, StreamedModel
+from quantize_lib.engine.statistics import StatisticsCollector
+from quantize_lib.errors import EngineError, QuantizerError
+from quantize_lib.metrics import token_kl, token_nll
+from quantize_lib.types import Reporter, Settings
+
+_TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
+"""Tokens that go through a block at once: enough for full speed, little enough for the caches."""
+
+
+class TensorSink(Protocol):
+    """Where a cell's finished tensors go."""
+
+    def write(self, tensors: Mapping[str, Tensor]) -> None:
+        """Append tensors by full name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellWork:
+    """One cell of the pass.
+
+    Attributes:
+        layers: full name of each linear layer to quantize → (bits, group size).
+    """
+
+    id: str
+    settings: Settings
+    method: Method
+    layers: Mapping[str, tuple[int, int]]
+    sink: TensorSink
+
+
+@dataclass(kw_only=True)
+class CellOutcome:
+    """What the pass says of one cell.
+
+    Attributes:
+        error: why the cell failed; everything else is then incomplete.
+        seconds: the cell's own work: rounding, writing, carrying held-out text.
+        nll: negative log-likelihood per held-out token, nats, float32 (sequences, length - 1).
+        kl: KL(base ‖ quantized) of the next-token distributions, nats, float32 (sequences, length - 1).
+        errors: relative output error per linear layer, by full name.
+    """
+
+    error: QuantizerError | None = None
+    seconds: float = 0.0
+    nll: Tensor | None = None
+    kl: Tensor | None = None
+    errors: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassOutcome:
+    """What one pass gives.
+
+    Attributes:
+        cells: by cell id.
+        base_nll: of the full-precision model, float32 (sequences, length - 1); None without held-out text.
+        base_logits: float32 (sample, length, vocabulary) of the first held-out sequences.
+        shared_seconds: wall time that no single cell caused.
+    """
+
+    cells: Mapping[str, CellOutcome]
+    base_nll: Tensor | None
+    base_logits: Tensor | None
+    shared_seconds: float
+
+
+class _Text:
+    """Token ids with the hidden states that have come through the blocks so far."""
+
+    def __init__(self, ids: Tensor, device: torch.device) -> None:
+        size = max(1, _TOKENS_PER_BATCH.get(device.type, 2048) // ids.shape[1])
+        self.batches = list(ids.split(size))
+        self.hidden: list[Tensor] = []
+        self._calls: dict[int, list[BlockCall]] = {}
+
+    def embed(self, model: StreamedModel) -> None:
+        for ids in self.batches:
+            hidden, calls = model.embed(ids)
+            self.hidden.append(hidden)
+            # Masks and positions are alike for batches of one size.
+            self._calls.setdefault(ids.shape[0], calls)
+
+    def forward(self, block: nn.Module, index: int, number: int, hidden: Tensor) -> Tensor:
+        """Batch `number` through block `index`."""
+        return self._calls[hidden.shape[0]][index](block, hidden)
+
+    def advance(self, block: nn.Module, index: int, hidden: list[Tensor]) -> None:
+        """All batches through the block, each replacing its input."""
+        for number, states in enumerate(hidden):
+            hidden[number] = self.forward(block, index, number, states)
+
+
+class SharedPass:
+    """One job's walk over the blocks.
+
+    Args:
+        model: the base model.
+        cells: what to make of it.
+        calibration: token ids, int64 (samples, length); may be None where no method needs statistics.
+        evaluation: held-out token ids, int64 (sequences, length), or None.
+        sample: how many held-out sequences' base logits to keep for the check after the reload.
+    """
+
+    def __init__(
+        self,
+        model: StreamedModel,
+        cells: Sequence[CellWork],
+        *,
+        calibration: Tensor | None,
+        evaluation: Tensor | None,
+        sample: int,
+        reporter: Reporter,
+    ) -> None:
+        self._model = model
+        self._cells = cells
+        self._sample = sample
+        self._reporter = reporter
+        self._outcomes = {cell.id: CellOutcome() for cell in cells}
+        calibrated = any(cell.method.needs_statistics for cell in cells)
+        if calibrated and calibration is None:
+            raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
+        device = model.device
+        self._calibration = _Text(calibration, device) if calibrated and calibration is not None else None
+        self._evaluation = _Text(evaluation, device) if evaluation is not None else None
+        self._carried: dict[str, list[Tensor]] = {}
+        self._folds: dict[object, tuple[Fold, ...]] = {}
+
+    def run(self) -> PassOutcome:
+        """Quantize every cell. A cell that fails is left out of the rest; the others go on.
+
+        Raises:
+            SourceError: where the base model cannot be read.
+            EngineError: where the pass itself cannot go on.
+        """
+        started = time.monotonic()
+        with torch.inference_mode():
+            with self._model.outer():
+                for text in (self._calibration, self._evaluation):
+                    if text is not None:
+                        text.embed(self._model)
+            if self._evaluation is not None:
+                self._carried = {cell.id: list(self._evaluation.hidden) for cell in self._cells}
+            with self._reporter.progress("Quantizing", len(self._model), "block") as progress:
+                for index in range(len(self._model)):
+                    self._block(index)
+                    progress.advance()
+            self._write_outside()
+            base_nll, base_logits = self._measure()
+        own = sum(outcome.seconds for outcome in self._outcomes.values())
+        return PassOutcome(
+            cells=self._outcomes,
+            base_nll=base_nll,
+            base_logits=base_logits,
+            shared_seconds=time.monotonic() - started - own,
+        )
+
+    def _alive(self) -> list[CellWork]:
+        return [cell for cell in self._cells if self._outcomes[cell.id].error is None]
+
+    def _block(self, index: int) -> None:
+        prefix = self._model.prefix(index)
+        block = self._model.load_block(index)
+        wanted = {name for cell in self._alive() for name in cell.layers}
+        linears = {
+            name: module for name, module in block.named_modules() if f"{prefix}.{name}" in wanted
+        }
+        statistics, folds = self._calibrate(block, index, linears)
+        for cell in self._alive():
+            outcome = self._outcomes[cell.id]
+            started = time.monotonic()
+            try:
+                output = self._quantize(cell, index, block, linears, statistics, folds)
+                self._write_block(cell, index, output)
+            except QuantizerError as error:
+                outcome.error = error
+                self._carried.pop(cell.id, None)
+                self._reporter.error(f"{cell.id}: {error}")
+            else:
+                outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
+                outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
+                if self._evaluation is not None:
+                    own = {f"{prefix}.{name}" for name in output.weights}
+                    mine = {n: m for n, m in linears.items() if f"{prefix}.{n}" in own}
+                    with as_quantized(block, mine, output):
+                        self._evaluation.advance(block, index, self._carried[cell.id])
+            outcome.seconds += time.monotonic() - started
+        if self._evaluation is not None:
+            self._evaluation.advance(block, index, self._evaluation.hidden)
+        if not self._alive():
+            raise EngineError("every cell of the job failed")
+
+    def _calibrate(
+        self, block: nn.Module, index: int, linears: Mapping[str, nn.Module]
+    ) -> tuple[Mapping[str, Statistics], tuple[Fold, ...]]:
+        """The one forward of the calibration text through the full-precision block."""
+        text = self._calibration
+        if text is None or not linears:
+            return {}, ()
+        collector = StatisticsCollector(linears)
+        sample = text.hidden[0]
+        with collector.collecting():
+            for number, states in enumerate(text.hidden):
+                output = text.forward(block, index, number, states)
+                if not bool(torch.isfinite(output).all()):
+                    raise EngineError(
+                        f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
+                        hint="The base model is damaged, or its activations do not fit the compute dtype.",
+                    )
+                text.hidden[number] = output
+                collector.end_of_batch()
+        folds: tuple[Fold, ...] = ()
+        if any(cell.method.uses_folds for cell in self._alive()):
+            # Blocks of one structure fold alike; the proof is made once for each structure.
+            key = tuple((name, tuple(weight_view(module).shape)) for name, module in linears.items())
+            if key not in self._folds:
+                self._folds[key] = find_folds(
+                    block,
+                    linears,
+                    collector.groups(),
+                    lambda module: text.forward(module, index, 0, sample),
+                    head_dim=_head_dim(self._model),
+                )
+            folds = self._folds[key]
+        return collector.finish(), folds
+
+    def _quantize(
+        self,
+        cell: CellWork,
+        index: int,
+        block: nn.Module,
+        linears: Mapping[str, nn.Module],
+        statistics: Mapping[str, Statistics],
+        folds: tuple[Fold, ...],
+    ) -> BlockOutput:
+        prefix = self._model.prefix(index)
+        inputs: dict[str, LinearInput] = {}
+        for name, module in linears.items():
+            if f"{prefix}.{name}" in cell.layers:
+                bits, group_size = cell.layers[f"{prefix}.{name}"]
+                bias = getattr(module, "bias", None)
+                inputs[name] = LinearInput(
+                    name=name,
+                    weight=weight_view(module).float(),
+                    bias=None if bias is None else bias.float(),
+                    statistics=statistics.get(name),
+                    bits=bits,
+                    group_size=group_size,
+                    conv1d=not isinstance(module, nn.Linear),
+                )
+        params = {
+            name: value.float()
+            for name, value in block.named_parameters()
+            if name.rpartition(".")[0] not in inputs
+        }
+        usable = tuple(
+            fold
+            for fold in folds
+            if all(target in inputs for target in fold.targets)
+            and (fold.kind != "linear" or fold.source in inputs)
+        )
+        return cell.method.quantize(
+            BlockInput(
+                index=index,
+                model_type=str(self._model.config.model_type),
+                linears=inputs,
+                params=params,
+                folds=usable,
+                dtype=self._model.disk_dtype,
+            ),
+            cell.settings,
+        )
+
+    def _write_block(self, cell: CellWork, index: int, output: BlockOutput) -> None:
+        """What the method made, and the block's other tensors as they are on disk."""
+        prefix = self._model.prefix(index)
+        made = {f"{prefix}.{name}": tensor.cpu() for name, tensor in {**output.params, **output.tensors}.items()}
+        replaced = {f"{prefix}.{name}.weight" for name in output.weights} | set(made)
+        untouched = [name for name in self._model.block_tensors(index) if name not in replaced]
+        made.update(self._model.read(untouched))
+        cell.sink.write(made)
+
+    def _write_outside(self) -> None:
+        for name, tensor in self._model.read(self._model.outside_tensors()):
+            for cell in self._alive():
+                cell.sink.write({self._model.output_name(name): tensor})
+
+    def _measure(self) -> tuple[Tensor | None, Tensor | None]:
+        """Perplexity's ingredients and KL divergence of every cell from the carried hidden states."""
+        text = self._evaluation
+        if text is None:
+            return None, None
+        base_nll: list[Tensor] = []
+        kept: list[Tensor] = []
+        nll: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
+        kl: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
+        sequences = sum(ids.shape[0] for ids in text.batches)
+        with self._model.outer(), self._reporter.progress("Measuring", sequences, "sequence") as progress:
+            for number, batch in enumerate(text.batches):
+                for row in range(batch.shape[0]):
+                    # One sequence at a time: logits over a large vocabulary are the largest tensors of all.
+                    ids = batch[row : row + 1].to(self._model.device)
+                    base = self._model.head(ids, text.hidden[number][row : row + 1])
+                    base_nll.append(token_nll(base, ids).cpu())
+                    if len(kept) < self._sample:
+                        kept.append(base.cpu())
+                    for cell_id in nll:
+                        logits = self._model.head(ids, self._carried[cell_id][number][row : row + 1])
+                        nll[cell_id].append(token_nll(logits, ids).cpu())
+                        kl[cell_id].append(token_kl(base, logits).cpu())
+                    progress.advance()
+        for cell_id in nll:
+            self._outcomes[cell_id].nll = torch.cat(nll[cell_id])
+            self._outcomes[cell_id].kl = torch.cat(kl[cell_id])
+        return torch.cat(base_nll), torch.cat(kept) if kept else None
+
+
+def _head_dim(model: StreamedModel) -> int:
+    config = model.config
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
