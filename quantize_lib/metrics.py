@@ -1,0 +1,84 @@
+"""What a language model's logits say of a text, for the pass and the reload alike.
+
+The last position of a sequence predicts nothing that the text holds, so every figure stands over the first
+`length - 1` positions: token t + 1 is predicted at position t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_CHUNK_VALUES = 1 << 23
+"""Logits turned to float32 at once: 32 MiB a buffer, whatever the vocabulary's size."""
+
+
+def token_nll(logits: Tensor, ids: Tensor) -> Tensor:
+    """Negative log-likelihood of every predicted token.
+
+    Args:
+        logits: any floating dtype, (batch, length, vocabulary).
+        ids: int64 (batch, length), on the same device.
+
+    Returns:
+        float32 (batch, length - 1), nats. Not finite where the logits are not.
+    """
+    targets = ids[:, 1:].reshape(-1)
+    rows = logits[:, :-1].reshape(-1, logits.shape[-1])
+    result = torch.empty(rows.shape[0], dtype=torch.float32, device=logits.device)
+    for part in _chunks(*rows.shape):
+        chunk = rows[part].float()
+        picked = chunk.gather(1, targets[part, None]).squeeze(1)
+        result[part] = chunk.logsumexp(1) - picked
+    return result.view(ids.shape[0], -1)
+
+
+def token_kl(base_logits: Tensor, logits: Tensor) -> Tensor:
+    """KL(base ‖ quantized) of the next-token distributions (Kullback and Leibler, 1951).
+
+    Args:
+        base_logits: any floating dtype, (batch, length, vocabulary).
+        logits: the same shape, on the same device.
+
+    Returns:
+        float32 (batch, length - 1), nats. Not finite where one of the logits is not, or where the quantized
+        model rules out what the base model allows.
+    """
+    base_rows = base_logits[:, :-1].reshape(-1, base_logits.shape[-1])
+    rows = logits[:, :-1].reshape(-1, logits.shape[-1])
+    result = torch.empty(rows.shape[0], dtype=torch.float32, device=logits.device)
+    for part in _chunks(*rows.shape):
+        base = base_rows[part].float().log_softmax(1)
+        terms = base.exp() * (base - rows[part].float().log_softmax(1))
+        # What the base rules out (-inf) adds nothing; a NaN stays a NaN.
+        result[part] = terms.masked_fill_(base == -math.inf, 0.0).sum(1)
+    # Rounding can leave -1e-8 for equal distributions.
+    return result.clamp_(min=0.0).view(logits.shape[0], -1)
+
+
+def nll_and_kl(logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Mean negative log-likelihood and mean KL divergence of each sequence.
+
+    Returns:
+        float64 (batch,) each, nats per predicted token; the second is None without `base_logits`.
+    """
+    nll = token_nll(logits, ids).double().mean(1)
+    kl = None if base_logits is None else token_kl(base_logits, logits).double().mean(1)
+    return nll, kl
+
+
+def perplexity(nll: Tensor) -> float:
+    """exp of the mean negative log-likelihood over all predicted tokens; inf where that overflows."""
+    mean = float(nll.double().mean())
+    try:
+        return math.exp(mean)
+    except OverflowError:
+        return math.inf
+
+
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, _CHUNK_VALUES // width)
+    return (slice(start, start + step) for start in range(0, rows, step))
