@@ -1,0 +1,30 @@
+"""Which settings each linear layer of a model gets: patterns on full module names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from quantize_lib.types import GroupSize, LayerInfo, Settings
+
+
+def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:
+    """The layers that a cell quantizes, with their bits and group size.
+
+    Layers that match `modules_to_not_convert` are left out. Of several overrides that match, the first
+    counts, as in GPTQModel's and vLLM's `dynamic`. A `*` matches dots too.
+
+    Returns:
+        (layer, bits, group size as the settings say it) in the order of `layers`.
+    """
+    assigned: list[tuple[LayerInfo, int, GroupSize]] = []
+    for layer in layers:
+        if any(fnmatchcase(layer.name, pattern) for pattern in settings.modules_to_not_convert):
+            continue
+        bits, group_size = settings.bits, settings.group_size
+        override = next((o for o in settings.overrides if fnmatchcase(layer.name, o.modules)), None)
+        if override is not None:
+            bits = override.bits if override.bits is not None else bits
+            group_size = override.group_size if override.group_size is not None else group_size
+        assigned.append((layer, bits, group_size))
+    return assigned

@@ -1,0 +1,140 @@
+"""Which files of a base model travel along, and what its card says."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.errors import SourceError
+
+CONFIG = "config.json"
+CARD = "README.md"
+
+_SIDE_PATTERNS = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*.json",
+    "chat_template*.jinja",
+    "additional_chat_templates/*.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "image_processor_config.json",
+    "video_preprocessor_config.json",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+_TOKENIZER_ENDINGS = (".model", ".tiktoken")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_MAX_CONFIG_BYTES = 10_000_000
+_MAX_CARD_BYTES = 1_000_000
+
+
+def is_side_file(name: str, *, code: bool = False) -> bool:
+    """Whether a file belongs to inference beside config and weights.
+
+    Args:
+        name: relative to the model's folder, with `/`.
+        code: Python files too (`trust_remote_code`).
+    """
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")):
+        return False
+    folder, _, _ = name.rpartition("/")
+    for pattern in (*_SIDE_PATTERNS, *(("*.py",) if code else ())):
+        # fnmatch's `*` matches `/` too; a pattern is meant for its own folder alone.
+        if fnmatch.fnmatchcase(name, pattern) and folder == pattern.rpartition("/")[0]:
+            return True
+    return False
+
+
+def side_files(folder: Path, *, code: bool = False) -> list[Path]:
+    """The files of a model folder that a checkpoint takes along: tokenizer, templates, licence and the like.
+
+    Never weights, the base model's card or `config.json` (both are written anew), and Python files only where
+    `code` is set.
+
+    Returns:
+        Absolute paths inside `folder`, sorted.
+    """
+    names = [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
+    return sorted(
+        path
+        for path in names
+        if path.is_file() and is_side_file(path.relative_to(folder).as_posix(), code=code)
+    )
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """Whether the files hold a tokenizer's vocabulary; `tokenizer_config.json` alone says only its class."""
+    return any(
+        name in _TOKENIZER_FILES or name.endswith(_TOKENIZER_ENDINGS) for name in names if "/" not in name
+    )
+
+
+def pickled_weights(names: Iterable[str]) -> list[str]:
+    """The files that look like pickled weights, sorted."""
+    return sorted(name for name in names if "/" not in name and name.endswith(_PICKLED))
+
+
+def parse_config(data: bytes) -> dict[str, Any]:
+    """`config.json`.
+
+    Raises:
+        SourceError: where it is not a JSON object of sensible size.
+    """
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise SourceError(
+            f"{CONFIG} has {len(data)} bytes, more than the {_MAX_CONFIG_BYTES} that are allowed"
+        )
+    try:
+        config = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{CONFIG} is not JSON: {error}", hint="Fetch the base model again.") from error
+    if not isinstance(config, dict):
+        raise SourceError(f"{CONFIG} holds no JSON object", hint="Fetch the base model again.")
+    return config
+
+
+def base_card(folder: Path) -> Mapping[str, Any]:
+    """The metadata of the base model's card: the YAML between the first two `---` lines of README.md.
+
+    Only plain values and lists of texts are kept, and nothing at all of a card that cannot be parsed: the
+    fields are copied where they are known and left out elsewhere.
+    """
+    import yaml
+
+    path = folder / CARD
+    if not path.is_file() or path.stat().st_size > _MAX_CARD_BYTES:
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").removeprefix("\ufeff").splitlines()
+    if not lines or lines[0].rstrip() != "---":
+        return {}
+    end = next((i for i, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)
+    if end is None:
+        return {}
+    try:
+        data = yaml.safe_load("\n".join(lines[1:end]))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        # ValueError: the safe loader lets impossible dates through to the constructor.
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {key: value for key, value in data.items() if isinstance(key, str) and _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, str | int | float | bool)

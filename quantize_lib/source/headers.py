@@ -1,0 +1,229 @@
+"""Names, dtypes and shapes of a model's tensors, from the safetensors headers alone.
+
+A file begins with the header's length (8 bytes, little-endian), then the header as JSON, then the tensors'
+bytes (https://huggingface.co/docs/safetensors, section Format). The header is foreign input: everything that
+it says is checked against the file's size before anyone relies on it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.errors import SourceError
+from quantize_lib.types import TensorInfo
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000
+"""The safetensors library's own limit."""
+MAX_INDEX_BYTES = 100_000_000
+MAX_NAME_LENGTH = 512
+MAX_DIMENSIONS = 64
+
+DTYPE_BITS: Mapping[str, int] = {
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F4": 4,
+    "I16": 16,
+    "U16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "I32": 32,
+    "U32": 32,
+    "F32": 32,
+    "I64": 64,
+    "U64": 64,
+    "F64": 64,
+    "C64": 64,
+}
+"""Bits of one value by safetensors dtype."""
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
+_AGAIN = "The file is damaged or incomplete; fetch the base model again."
+
+
+def header_length(prefix: bytes, *, file: str, file_size: int) -> int:
+    """Length of the JSON header in bytes, from the file's first 8 bytes.
+
+    Raises:
+        SourceError: where the file is shorter than its header, or the header longer than is allowed.
+    """
+    if len(prefix) < LENGTH_BYTES:
+        raise SourceError(
+            f"{file} is truncated: {file_size} bytes are no safetensors file",
+            hint=_AGAIN,
+        )
+    length = int(struct.unpack("<Q", prefix[:LENGTH_BYTES])[0])
+    if length > MAX_HEADER_BYTES:
+        raise SourceError(
+            f"{file} is no safetensors file: its header would be {length} bytes, "
+            f"more than the {MAX_HEADER_BYTES} that are allowed",
+            hint=_AGAIN,
+        )
+    if LENGTH_BYTES + length > file_size:
+        raise SourceError(
+            f"{file} is truncated: its header ends at byte {LENGTH_BYTES + length}, the file at {file_size}",
+            hint=_AGAIN,
+        )
+    return length
+
+
+def parse_header(data: bytes, *, file: str, file_size: int) -> dict[str, TensorInfo]:
+    """The tensors of one shard.
+
+    Args:
+        data: the JSON header, without the length in front of it.
+        file: the shard's name relative to the model's folder, for `TensorInfo` and messages.
+        file_size: bytes of the whole file.
+
+    Raises:
+        SourceError: where the header is not what the format asks for, or disagrees with the file's size.
+    """
+    header = _parse_object(data, file)
+    header.pop("__metadata__", None)
+    tensors: dict[str, TensorInfo] = {}
+    spans: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        dtype, shape, start, end = _entry(name, entry, file)
+        bits = DTYPE_BITS[dtype]
+        for size in shape:
+            bits *= size
+        if bits % 8 or end - start != bits // 8:
+            raise _damaged(file, f"{name} is {dtype} {list(shape)} but has {end - start} bytes")
+        tensors[name] = TensorInfo(name=name, dtype=dtype, shape=shape, file=file)
+        spans.append((start, end, name))
+    position = 0
+    for start, end, name in sorted(spans):
+        if start != position:
+            problem = "overlaps the tensor before it" if start < position else "leaves a hole before it"
+            raise _damaged(file, f"{name} {problem}")
+        position = end
+    expected = LENGTH_BYTES + len(data) + position
+    if expected > file_size:
+        raise SourceError(
+            f"{file} is truncated: its tensors end at byte {expected}, the file at {file_size}",
+            hint=_AGAIN,
+        )
+    if expected < file_size:
+        raise _damaged(file, f"{file_size - expected} bytes follow the last tensor")
+    return tensors
+
+
+def parse_index(data: bytes) -> dict[str, str]:
+    """Tensor name → shard, from `model.safetensors.index.json`.
+
+    Raises:
+        SourceError: where it is not an index, or a shard's name could lead out of the model's folder.
+    """
+    if len(data) > MAX_INDEX_BYTES:
+        raise _damaged(INDEX, f"{len(data)} bytes are more than the {MAX_INDEX_BYTES} that are allowed")
+    weight_map = _parse_object(data, INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _damaged(INDEX, "it has no weight_map")
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
+            raise SourceError(
+                f"{INDEX}: tensor {name} is said to be in {shard!r}",
+                hint="A shard is a plain *.safetensors file name beside the index, never a path.",
+            )
+    return weight_map
+
+
+def combine(
+    weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, TensorInfo]]
+) -> dict[str, TensorInfo]:
+    """The tensors of a model in several shards.
+
+    Args:
+        weight_map: tensor name → shard.
+        read: gives the tensors of one shard.
+
+    Raises:
+        SourceError: where the index names a tensor that its shard does not hold.
+    """
+    shards = {shard: read(shard) for shard in sorted(set(weight_map.values()))}
+    tensors: dict[str, TensorInfo] = {}
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise SourceError(
+                f"{INDEX} says that {shard} holds the tensor {name}, but it does not",
+                hint="The index and the shards do not belong together; fetch the base model again.",
+            )
+        tensors[name] = shards[shard][name]
+    return tensors
+
+
+def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:
+    """The tensors of one local shard.
+
+    Raises:
+        SourceError: as `parse_header`, and where the file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as shard:
+            length = header_length(shard.read(LENGTH_BYTES), file=file, file_size=size)
+            data = shard.read(length)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_header(data, file=file, file_size=size)
+
+
+def _parse_object(data: bytes, file: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, f"its header is not JSON ({error})" if file != INDEX else str(error)) from error
+    if not isinstance(value, dict):
+        raise _damaged(file, "a JSON object was expected")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        # Readers disagree on which of the two counts: the shape that we check must be the one that is loaded.
+        raise ValueError("a name stands twice")
+    return value
+
+
+def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], int, int]:
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise _damaged(file, "a tensor's name is longer than is allowed or not printable")
+    if not isinstance(entry, dict):
+        raise _damaged(file, f"{name} is not described by an object")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise _damaged(file, f"{name} has the unknown dtype {dtype!r}")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(_is_size(size) for size in shape)
+    ):
+        raise _damaged(file, f"{name} has no valid shape")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
+        raise _damaged(file, f"{name} has no valid data_offsets")
+    return dtype, tuple(shape), offsets[0], offsets[1]
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _damaged(file: str, problem: str) -> SourceError:
+    return SourceError(f"{file} is damaged: {problem}", hint=_AGAIN)

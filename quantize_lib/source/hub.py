@@ -1,0 +1,229 @@
+"""A base model on the Hugging Face Hub.
+
+What is known before the download costs a few kilobytes: the list of files, config.json, and the beginning
+of each shard by a range request. Everything is read at one commit, resolved once.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from quantize_lib.errors import SourceError
+from quantize_lib.source.files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
+from quantize_lib.source.headers import (
+    INDEX,
+    LENGTH_BYTES,
+    MAX_INDEX_BYTES,
+    SINGLE,
+    combine,
+    header_length,
+    parse_header,
+    parse_index,
+)
+from quantize_lib.source.hub_errors import hub_errors
+from quantize_lib.source.layers import find_layers
+from quantize_lib.source.local import make_source, no_safetensors, no_tokenizer
+from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FIRST_READ = 100_000
+"""Most headers fit in this; the rest of the others is asked for again."""
+_CONNECTIONS = 8
+
+
+def inspect_hub(model: ModelSpec, *, token: str | None) -> ModelFacts:
+    """What is known of a Hub model from its list of files, config and headers.
+
+    Raises:
+        SourceError: where it cannot be reached or used.
+    """
+    with hub_errors(model.id, model.revision):
+        commit, files = _list_files(model, model.revision, token)
+        if CONFIG not in files:
+            raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
+        config = parse_config(_small_file(model, CONFIG, files, commit, token))
+        if SINGLE not in files and INDEX not in files:
+            raise no_safetensors(model, list(files))
+        tensors = _read_tensors(model, files, commit, token)
+        layers = find_layers(config, tensors)
+        if not has_tokenizer(files):
+            raise no_tokenizer(model)
+        shards = {info.file for info in tensors.values()}
+        missing = _not_cached(model, _needed(model, files, shards), commit)
+    return ModelFacts(
+        config=config,
+        revision=commit,
+        tensors=tensors,
+        layers=layers,
+        weight_bytes=sum(files[shard] for shard in shards),
+        download_bytes=sum(missing.values()),
+    )
+
+
+def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
+    """Download what is needed of a Hub model into the Hub's own cache (HF_HOME).
+
+    Raises:
+        SourceError: where it cannot be reached, or there is no room for it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(model.id, facts.revision):
+        _, files = _list_files(model, facts.revision, token)
+        needed = _needed(model, files, {info.file for info in facts.tensors.values()})
+        missing = _not_cached(model, needed, facts.revision)
+        total = sum(missing.values())
+        _check_room(model, total)
+        with (
+            reporter.progress(f"Downloading {model.name}", total, "B") as bar,
+            ThreadPoolExecutor(_CONNECTIONS) as pool,
+        ):
+            shown = _bar_class(bar)
+
+            def download(name: str) -> None:
+                hf_hub_download(model.id, name, revision=facts.revision, token=token, tqdm_class=shown)
+
+            list(pool.map(download, missing))
+        config = hf_hub_download(model.id, CONFIG, revision=facts.revision, token=token)
+    return make_source(Path(config).parent, facts)
+
+
+def _list_files(model: ModelSpec, revision: str, token: str | None) -> tuple[str, dict[str, int]]:
+    """The commit, and the size of each file by its name."""
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(model.id, revision=revision, files_metadata=True, token=token)
+    if info.sha is None or not _COMMIT.fullmatch(info.sha):
+        raise SourceError(f"{model.id}: the Hub names no commit for {revision!r}", hint="Try again later.")
+    return info.sha, {file.rfilename: file.size or 0 for file in info.siblings or ()}
+
+
+def _small_file(
+    model: ModelSpec, name: str, files: Mapping[str, int], commit: str, token: str | None
+) -> bytes:
+    from huggingface_hub import hf_hub_download
+
+    if files[name] > MAX_INDEX_BYTES:
+        raise SourceError(
+            f"{model.id}: {name} has {files[name]} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
+        )
+    return Path(hf_hub_download(model.id, name, revision=commit, token=token)).read_bytes()
+
+
+def _read_tensors(
+    model: ModelSpec, files: Mapping[str, int], commit: str, token: str | None
+) -> dict[str, TensorInfo]:
+    def read(shard: str) -> dict[str, TensorInfo]:
+        return _remote_header(model, shard, files[shard], commit, token)
+
+    if SINGLE in files:
+        return read(SINGLE)
+    weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
+    shards = sorted(set(weight_map.values()))
+    for shard in shards:
+        if shard not in files:
+            raise SourceError(
+                f"{INDEX} names {shard}, but {model.id} does not hold it",
+                hint="The repository is incomplete; choose another revision.",
+            )
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        headers = dict(zip(shards, pool.map(read, shards), strict=True))
+    return combine(weight_map, headers.__getitem__)
+
+
+def _remote_header(
+    model: ModelSpec, shard: str, size: int, commit: str, token: str | None
+) -> dict[str, TensorInfo]:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(model.id, shard, revision=commit)
+    headers = build_hf_headers(token=token)
+    data = _read_start(url, headers, _FIRST_READ)
+    length = header_length(data, file=shard, file_size=size)
+    if LENGTH_BYTES + length > len(data):
+        data = _read_start(url, headers, LENGTH_BYTES + length)
+    return parse_header(data[LENGTH_BYTES : LENGTH_BYTES + length], file=shard, file_size=size)
+
+
+def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
+    """The first `count` bytes, also from a server that ignores the range and begins to send everything."""
+    # Exported, but lazily: mypy does not see it.
+    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff  # type: ignore[attr-defined]
+
+    asked = {**headers, "Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
+    data = bytearray()
+    with http_stream_backoff("GET", url, headers=asked, timeout=30, follow_redirects=True) as response:
+        hf_raise_for_status(response)
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) >= count:
+                break
+    return bytes(data[:count])
+
+
+def _needed(model: ModelSpec, files: Mapping[str, int], shards: set[str]) -> dict[str, int]:
+    index = {INDEX} if SINGLE not in files else set()
+    wanted = {CONFIG, CARD, *index, *shards}
+    return {
+        name: size
+        for name, size in files.items()
+        if name in wanted or is_side_file(name, code=model.trust_remote_code)
+    }
+
+
+def _not_cached(model: ModelSpec, files: Mapping[str, int], commit: str) -> dict[str, int]:
+    from huggingface_hub import try_to_load_from_cache
+
+    return {
+        name: size
+        for name, size in files.items()
+        if not isinstance(try_to_load_from_cache(model.id, name, revision=commit), str)
+    }
+
+
+def _check_room(model: ModelSpec, needed: int) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise SourceError(
+            f"{model.id} needs {needed / 1e9:.1f} GB more on disk; {existing} has {free / 1e9:.1f} GB free",
+            hint="Free some space, or set HF_HOME to a larger disk.",
+        )
+
+
+def _bar_class(bar: Progress) -> type[Any]:
+    """What the Hub's client asks of a progress bar: shows nothing itself, hands on the bytes."""
+    lock = threading.Lock()
+
+    class Relay:
+        def __init__(self, *, initial: int = 0, **_: object) -> None:
+            # A download that goes on where it stopped says so here.
+            self.update(initial)
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+        def update(self, count: float | None = 1) -> None:
+            with lock:
+                bar.advance(int(count or 0))
+
+        def set_postfix_str(self, *_: object, **__: object) -> None:
+            pass
+
+    return Relay

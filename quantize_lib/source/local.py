@@ -1,0 +1,164 @@
+"""A base model in a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from contextlib import nullcontext
+from pathlib import Path
+
+from quantize_lib.errors import SourceError
+from quantize_lib.source.files import (
+    CONFIG,
+    base_card,
+    has_tokenizer,
+    parse_config,
+    pickled_weights,
+    side_files,
+)
+from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
+from quantize_lib.source.layers import find_layers
+from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
+
+_CHUNK = 1 << 20
+_SHOW_PROGRESS_FROM = 1 << 30
+
+
+def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = None) -> ModelFacts:
+    """What is known of a local model from its config and headers; its content hash is its revision.
+
+    Raises:
+        SourceError: where the folder or its files cannot be used.
+    """
+    if not folder.exists():
+        raise SourceError(
+            f"{model.id}: there is no such folder ({folder})",
+            hint="Paths in a manifest are relative to the manifest.",
+        )
+    if not folder.is_dir():
+        raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
+    config_path = folder / CONFIG
+    if not config_path.is_file():
+        raise SourceError(
+            f"{model.id}: {folder} has no {CONFIG}",
+            hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
+        )
+    config = parse_config(_read(_inside(folder, CONFIG)))
+    names = [path.name for path in folder.iterdir()]
+    if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
+        raise no_safetensors(model, names)
+    tensors = _read_tensors(folder)
+    layers = find_layers(config, tensors)
+    if not has_tokenizer(names):
+        raise no_tokenizer(model)
+    shards = sorted({info.file for info in tensors.values()})
+    return ModelFacts(
+        config=config,
+        revision=_content_hash(model, folder, shards, reporter),
+        tensors=tensors,
+        layers=layers,
+        weight_bytes=sum((folder / shard).stat().st_size for shard in shards),
+        download_bytes=0,
+    )
+
+
+def make_source(folder: Path, facts: ModelFacts) -> ModelSource:
+    """A model folder with what its card says."""
+    card = base_card(folder)
+    license_name = card.get("license")
+    return ModelSource(
+        folder=folder,
+        facts=facts,
+        license=license_name if isinstance(license_name, str) else None,
+        card=card,
+    )
+
+
+def no_safetensors(model: ModelSpec, names: list[str]) -> SourceError:
+    """The error for a model without safetensors weights, which says what is there instead."""
+    pickled = pickled_weights(names)
+    if not pickled:
+        return SourceError(
+            f"{model.id} has neither {SINGLE} nor {INDEX}",
+            hint="Weights are read from safetensors only.",
+        )
+    if model.allow_pickle:
+        return SourceError(
+            f"{model.id} has pickled weights alone ({pickled[0]}), which cannot be read yet",
+            hint="Save it once with transformers' save_pretrained, which writes safetensors.",
+        )
+    return SourceError(
+        f"{model.id} has pickled weights alone ({pickled[0]}); reading them can run foreign code",
+        hint="Choose a revision with *.safetensors, or save it once with transformers' save_pretrained; "
+        "pickled weights are refused unless the model says allow_pickle: true.",
+    )
+
+
+def no_tokenizer(model: ModelSpec) -> SourceError:
+    """The error for a model without a tokenizer."""
+    return SourceError(
+        f"{model.id} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json)",
+        hint="Copy the tokenizer's files of the base model into the folder.",
+    )
+
+
+def _read_tensors(folder: Path) -> dict[str, TensorInfo]:
+    # transformers takes the single file where both are there.
+    if (folder / SINGLE).is_file():
+        return read_header(_inside(folder, SINGLE), file=SINGLE)
+    weight_map = parse_index(_read(_inside(folder, INDEX)))
+    for shard in sorted(set(weight_map.values())):
+        if not (folder / shard).is_file():
+            raise SourceError(
+                f"{INDEX} names {shard}, but {folder} does not hold it",
+                hint="The model is incomplete; fetch it again.",
+            )
+    return combine(weight_map, lambda shard: read_header(_inside(folder, shard), file=shard))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a file that must lie in the folder, links followed."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SourceError(
+            f"{name} is a link that leads out of {folder}",
+            hint="Copy the folder with its links resolved (cp -rL).",
+        )
+    return path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = "permission denied" if error.errno == errno.EACCES else error.strerror
+        raise SourceError(f"{path} cannot be read: {reason}") from error
+
+
+def _content_hash(model: ModelSpec, folder: Path, shards: list[str], reporter: Reporter | None) -> str:
+    """sha256 over the names, sizes and bytes of every file that decides what comes out."""
+    side = [path.relative_to(folder).as_posix() for path in side_files(folder, code=model.trust_remote_code)]
+    names = sorted({CONFIG, *shards, *side})
+    paths = [_inside(folder, name) for name in names]
+    total = sum(path.stat().st_size for path in paths)
+    digest = hashlib.sha256()
+    with (
+        reporter.progress(f"Hashing {model.name}", total, "B")
+        if reporter is not None and total >= _SHOW_PROGRESS_FROM
+        else nullcontext()
+    ) as bar:
+        for name, path in zip(names, paths, strict=True):
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+            _feed(digest, path, bar)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _feed(digest: hashlib._Hash, path: Path, bar: Progress | None) -> None:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                if bar is not None:
+                    bar.advance(len(chunk))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
