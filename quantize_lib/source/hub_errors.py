@@ -11,7 +11,12 @@ from quantize_lib.errors import QuantizerError, SourceError
 
 @contextmanager
 def hub_errors(
-    repository: str, revision: str, *, kind: str = "model", family: type[QuantizerError] = SourceError
+    repository: str,
+    revision: str,
+    *,
+    kind: str = "model",
+    family: type[QuantizerError] = SourceError,
+    alternative: str = "A local folder works too: ./folder.",
 ) -> Iterator[None]:
     """Turn the errors of huggingface_hub and its transport into one of ours.
 
@@ -20,6 +25,7 @@ def hub_errors(
         revision: what was asked for.
         kind: `model` or `data set`.
         family: the class that is raised.
+        alternative: what works without the Hub; ends the hint.
 
     Raises:
         QuantizerError: of the class `family`.
@@ -31,7 +37,7 @@ def hub_errors(
         yield
     except (OSError, httpx2.HTTPError, HFValidationError) as error:
         message, hint = _explain(error, repository, revision, kind)
-        raise family(message, hint=hint) from error
+        raise family(message, hint=f"{hint} {alternative}") from error
 
 
 def _explain(error: Exception, repository: str, revision: str, kind: str) -> tuple[str, str]:
@@ -51,15 +57,14 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
         case errors.RepositoryNotFoundError():
             return (
                 f"{shown} does not exist on the Hub, or is private",
-                "Check the spelling; a private one needs a token with read access in HF_TOKEN. "
-                "A local folder is written ./folder.",
+                "Check the spelling; a private one needs a token with read access in HF_TOKEN.",
             )
         case errors.RevisionNotFoundError():
             return f"{shown} has no revision {revision!r}", "Name a branch, a tag or a commit that exists."
         case errors.OfflineModeIsEnabled():
             return (
                 f"{shown} cannot be looked up: HF_HUB_OFFLINE is set",
-                "Unset it, or name a local folder instead.",
+                "Unset it.",
             )
         case errors.HFValidationError():
             return (
@@ -86,5 +91,5 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
             lines = str(error).strip().splitlines() or [type(error).__name__]
             return (
                 f"{shown} cannot be fetched: {lines[0]}",
-                "Check the network connection, or name a local folder instead.",
+                "Check the network connection.",
             )

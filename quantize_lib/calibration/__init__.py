@@ -1,0 +1,1 @@
+"""Text for calibration and evaluation: collected on the host, turned into token ids where the model is."""

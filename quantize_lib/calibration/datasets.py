@@ -1,0 +1,57 @@
+"""Text from a data set of the Hugging Face Hub, row by row and no more than is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from quantize_lib.calibration.rows import cell
+from quantize_lib.errors import CalibrationError
+from quantize_lib.source.hub_errors import hub_errors
+from quantize_lib.types import TextSpec
+
+ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'
+
+
+def read_dataset(spec: TextSpec, dataset: str, *, token: str | None) -> tuple[Iterator[str], str]:
+    """Open a data set as a stream.
+
+    Args:
+        spec: config, split, column and revision.
+        dataset: Hub id.
+        token: for a private or gated data set.
+
+    Returns:
+        The texts of the column, and the 40-hex commit that they are read at.
+
+    Raises:
+        CalibrationError: where the data set, its config, split or column is not there; also while iterating.
+    """
+    from huggingface_hub import HfApi
+
+    with _errors(dataset, spec.revision):
+        commit = HfApi().dataset_info(dataset, revision=spec.revision, token=token).sha
+    if commit is None:
+        raise CalibrationError(f"the Hub names no commit for data set {dataset}", hint=ALTERNATIVE)
+    return _rows(spec, dataset, commit, token), commit
+
+
+def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[str]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    with _errors(dataset, spec.revision):
+        try:
+            rows = load_dataset(
+                dataset, spec.config, split=spec.split, revision=commit, streaming=True, token=token
+            )
+            for row in rows:
+                yield from cell(row, spec.column, f"data set {dataset}")
+        except (DatasetsError, ValueError, RuntimeError) as error:
+            # What `datasets` raises for an unknown config or split, and for a data set that is a script.
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CalibrationError(f"data set {dataset} cannot be read: {first}", hint=ALTERNATIVE) from error
+
+
+def _errors(dataset: str, revision: str) -> AbstractContextManager[None]:
+    return hub_errors(dataset, revision, kind="data set", family=CalibrationError, alternative=ALTERNATIVE)
