@@ -144,6 +144,7 @@ class CellContext:
         kept: full names of the linear layers in the blocks that stay in full precision.
         outside: full names of linear layers outside the blocks (`lm_head`), never quantized.
         dtype: dtype of unquantized tensors on disk.
+        conv1d: whether the quantized layers are Conv1D (GPT-2), which AWQ loaders cannot replace.
     """
 
     settings: Settings
@@ -154,3 +155,4 @@ class CellContext:
     kept: tuple[str, ...]
     outside: tuple[str, ...]
     dtype: torch.dtype
+    conv1d: bool = False

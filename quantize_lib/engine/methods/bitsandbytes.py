@@ -40,7 +40,7 @@ class BitsAndBytes(Method):
             if linear.bits != settings.bits:
                 raise EngineError(
                     f"{name} asks for {linear.bits} bits in a bitsandbytes cell of {settings.bits} bits",
-                    hint="A bitsandbytes checkpoint has one bit width; list the layer as not to be converted.",
+                    hint="A bitsandbytes checkpoint has one bit width; leave the layer unconverted.",
                 )
             # transformers quantizes the tensor in the dtype that the model has on disk.
             weight = linear.weight.to(block.dtype).contiguous()

@@ -1,0 +1,137 @@
+"""AWQ's scale search: which input channels to enlarge before rounding, and undoing that in front of them.
+
+Lin et al. 2023, AWQ (arXiv 2306.00978), section 3.2: s = mean(|x|)^α with α from a grid. AutoAWQ's variant
+also divides by the channels' usual share of their group's range, to the power 1 - α. A candidate's output
+error is tr(ΔW·H·ΔWᵀ), so that no forward is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from quantize_lib.engine.block import Fold, LinearInput
+from quantize_lib.engine.folds import source_scale, target_scale
+from quantize_lib.engine.methods.awq_rounding import round_to_nearest, row_errors
+
+_GRID = 20
+"""Values of α in [0, 1), as in AutoAWQ."""
+_ROWS = 128
+"""Rows of each layer that the search looks at; the scale is shared by all of them."""
+_SMALLEST = 1e-4
+"""Channels quieter than this share of the mean count as this loud."""
+_RANGE = 2.0**10
+"""Largest ratio of a scale to the middle one."""
+
+
+def search_scale(fold: Fold, targets: Sequence[LinearInput], weights: Sequence[Tensor]) -> Tensor | None:
+    """The input scale of the least output error.
+
+    Args:
+        fold: where it is undone; channels that share a source row get one scale.
+        targets: the layers that read the input, with statistics.
+        weights: their weights as they stand, float32 (out, in).
+
+    Returns:
+        float32 (in,), equal over each repetition; None where no scale is better than none.
+    """
+    statistics = targets[0].statistics
+    if statistics is None:
+        return None
+    samples = [_sample(weight) for weight in weights]
+    loudness = _shared(fold, statistics.mean_abs)
+    loudness = (loudness / loudness.mean().clamp(min=torch.finfo(torch.float32).tiny)).clamp(min=_SMALLEST)
+    share = _shared(fold, _share_of_range(weights, targets[0].group_size))
+
+    def error(scale: Tensor) -> float:
+        total = 0.0
+        for target, sample in zip(targets, samples, strict=True):
+            size = target.group_size if target.group_size > 0 else sample.shape[1]
+            difference = round_to_nearest(sample * scale, size) / scale - sample
+            total += (
+                float(row_errors(difference, statistics.hessian).sum()) * len(target.weight) / len(sample)
+            )
+        return total
+
+    best, least = None, error(torch.ones_like(loudness))
+    for step in range(_GRID):
+        ratio = step / _GRID
+        for candidate in (loudness**ratio, loudness**ratio / (share ** (1 - ratio) + _SMALLEST)):
+            scale = _centred(candidate)
+            found = error(scale)
+            if found < least:
+                best, least = scale, found
+    return best
+
+
+def fold_norm(
+    fold: Fold, weight: Tensor, bias: Tensor | None, scale: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Divide a norm by a scale, in the dtype of the disk.
+
+    Args:
+        weight, bias: float32 (in,), of the norm.
+        scale: float32 (in,).
+
+    Returns:
+        The new weight and bias in `dtype`, and the scale in float32 that the rounded weight really undoes:
+        with it the targets' weights lose nothing to the norm's rounding.
+    """
+    offset = 1.0 if fold.kind == "norm_plus_one" else 0.0
+    folded = ((weight + offset) / scale - offset).to(dtype)
+    effective = (weight + offset) / (folded.float() + offset)
+    # Where the rounded weight says nothing of the scale (zero, or lost beside Gemma's one), nothing is folded.
+    usable = torch.isfinite(effective) & (effective > scale / 2) & (effective < scale * 2)
+    folded = torch.where(usable, folded, weight.to(dtype))
+    effective = torch.where(usable, effective, torch.ones_like(effective))
+    return folded, None if bias is None else (bias / effective).to(dtype), effective
+
+
+def fold_linear(
+    fold: Fold, weight: Tensor, bias: Tensor | None, scale: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Divide the output rows of a linear layer, which is rounded afterwards.
+
+    Args:
+        weight: float32 (out, in); bias: float32 (out,) or None.
+        scale: float32 (in of the targets,), equal over each repetition.
+
+    Returns:
+        The new weight and bias, float32.
+    """
+    rows = slice(*(fold.rows or (0, weight.shape[0])))
+    divisor = torch.ones(weight.shape[0], device=weight.device)
+    divisor[rows] = source_scale(fold, scale)
+    return weight / divisor[:, None], None if bias is None else bias / divisor
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """At most `_ROWS` rows, evenly spread."""
+    return weight[:: -(-weight.shape[0] // _ROWS)]
+
+
+def _shared(fold: Fold, values: Tensor) -> Tensor:
+    """(in,) averaged over the channels that share a source row."""
+    if fold.repeat == 1:
+        return values
+    means = values.reshape(-1, fold.repeat, fold.head_dim).mean(1).reshape(-1)
+    return target_scale(fold, means)
+
+
+def _share_of_range(weights: Sequence[Tensor], group_size: int) -> Tensor:
+    """Mean over rows of each weight's size relative to the largest of its group: (in,)."""
+    total = torch.zeros(weights[0].shape[1], device=weights[0].device)
+    for weight in weights:
+        size = group_size if group_size > 0 else weight.shape[1]
+        groups = weight.abs().unflatten(1, (-1, size))
+        largest = groups.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
+        total += (groups / largest).flatten(1).sum(0)
+    return total / sum(len(weight) for weight in weights)
+
+
+def _centred(scale: Tensor) -> Tensor:
+    """A scale whose extremes lie equally far from one."""
+    scale = scale / (scale.amax() * scale.amin()).sqrt()
+    return scale.clamp(1 / _RANGE, _RANGE)
