@@ -13,7 +13,7 @@ from typing import IO
 
 from quantize_lib.errors import EngineError, ExitCode
 from quantize_lib.evaluate.environment import clean_environment
-from quantize_lib.run.events import relay
+from quantize_lib.run.events import Relay
 from quantize_lib.types import Reporter
 
 _GRACE_SECONDS = 10.0
@@ -65,9 +65,10 @@ def _listen(stream: IO[str] | None, reporter: Reporter, said: deque[str]) -> Non
     if stream is None:
         return
     # A bounded read: a line without an end must not fill the memory.
-    while line := stream.readline(65536):
-        said.append(line)
-        relay(line, reporter)
+    with Relay(reporter) as relay:
+        while line := stream.readline(65536):
+            said.append(line)
+            relay.feed(line)
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
