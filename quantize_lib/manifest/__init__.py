@@ -1,0 +1,52 @@
+"""The manifest: `quantize.yml`, read, validated and resolved without network and without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quantize_lib.manifest.build import build
+from quantize_lib.manifest.document import Document
+from quantize_lib.manifest.file import parse_document, read_document
+from quantize_lib.manifest.names import absolute
+from quantize_lib.manifest.problems import InvalidManifestError, Problem, show_path
+from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel
+
+__all__ = [
+    "InvalidManifestError",
+    "Manifest",
+    "ManifestCell",
+    "ManifestModel",
+    "Problem",
+    "load_manifest",
+    "parse_manifest",
+]
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check a manifest; paths in it are relative to its folder.
+
+    Raises:
+        InvalidManifestError: with every problem found, each with its file, line and column.
+    """
+    return _resolve(read_document(path), absolute(path, Path.cwd()))
+
+
+def parse_manifest(text: str | bytes, *, path: Path) -> Manifest:
+    """As `load_manifest`, from the text of a manifest that would lie at `path`."""
+    data = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
+    return _resolve(parse_document(data, name=str(path)), absolute(path, Path.cwd()))
+
+
+def _resolve(document: Document, path: Path) -> Manifest:
+    def place(where: KeyPath) -> str:
+        problem = document.problem(where, "")
+        return f"{show_path(where)} (line {problem.line}, column {problem.column})"
+
+    result = build(document.root.plain(), path=path, base=path.parent, place=place)
+    problems = list(document.problems)
+    if isinstance(result, list):
+        problems += [document.problem(where, message, key=key) for where, message, key in result]
+    if problems or isinstance(result, list):
+        raise InvalidManifestError(problems)
+    return result

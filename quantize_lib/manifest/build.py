@@ -1,0 +1,260 @@
+"""What the schema cannot say: files that exist, names that do, settings that meet their method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from quantize_lib.manifest.check import Finding, check
+from quantize_lib.manifest.names import (
+    absolute,
+    local_folder,
+    render,
+    repository_fault,
+    safe_name_fault,
+    template_faults,
+)
+from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.problems import show
+from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel
+from quantize_lib.manifest.schema import defaults_of, definition, experimental_bits, setting_names, takes
+from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
+from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
+from quantize_lib.types import (
+    METHOD_SLUG,
+    Cell,
+    DeviceName,
+    EvaluateSpec,
+    MethodName,
+    ModelSpec,
+    Override,
+    PublishSpec,
+    RunnersSpec,
+    Settings,
+)
+
+_LIMITS = ("max_perplexity_increase", "max_kl_divergence")
+
+
+def build(
+    data: Mapping[str, Any], *, path: Path | None, base: Path, place: Place
+) -> Manifest | list[Finding]:
+    """A manifest from its plain data, or everything that is wrong with it.
+
+    Args:
+        data: the manifest's root.
+        path: absolute path of the file, if there is one.
+        base: absolute folder that its paths are relative to.
+        place: how to name a path in a message about another place.
+    """
+    builder = _Builder(data, base, place)
+    manifest = builder.manifest(path)
+    return builder.findings or manifest
+
+
+class _Builder:
+    """Looks only at the parts that the schema found no fault with, so that one mistake is told once."""
+
+    def __init__(self, data: Mapping[str, Any], base: Path, place: Place) -> None:
+        self.data = data
+        self.base = base
+        self.place = place
+        self.findings = check(data)
+        self.faulty = {finding[0] for finding in self.findings}
+
+    def report(self, path: KeyPath, message: str) -> None:
+        self.findings.append((path, message, False))
+
+    def clean(self, *path: str | int) -> bool:
+        """Whether the schema found nothing wrong at the path or beneath."""
+        return not any(fault[: len(path)] == path for fault in self.faulty)
+
+    def at(self, *path: str | int) -> Any:
+        """The value at a path, or an empty mapping where there is none or it is faulty.
+
+        An index must be one of an item that is there."""
+        value: Any = self.data
+        for part in path:
+            is_there = part in value if isinstance(value, dict) else isinstance(value, list)
+            if not is_there:
+                return {}
+            value = value[part]
+        return value if self.clean(*path) else {}
+
+    def manifest(self, path: Path | None) -> Manifest:
+        publish = self.publish()
+        models = list(self.models())
+        check_model_names(((("models", index), spec) for index, spec in models), self.report, self.place)
+        drafts = [draft for index, spec in models for draft in self.drafts(index, spec, publish)]
+        # Where an entry is faulty its cells are not known, and a pattern may be meant for them.
+        wanted = select(drafts, self.data, self.report) if not self.faulty else drafts
+        check_unique(wanted, self.report, self.place)
+        self.check_texts()
+        resolved: list[ManifestModel] = []
+        for index, spec in models if not self.findings else ():
+            cells = tuple(
+                ManifestCell(cell=draft.cell, device=draft.device) for draft in wanted if draft.model is spec
+            )
+            if cells:
+                resolved.append(self.resolved(index, spec, cells))
+        return Manifest(
+            path=path,
+            models=tuple(resolved),
+            publish=publish,
+            runners=self.runners(),
+            warnings=tuple(_warnings(wanted)),
+        )
+
+    def models(self) -> Iterator[tuple[int, ModelSpec]]:
+        models = self.data.get("models")
+        for index, model in enumerate(models if isinstance(models, list) else ()):
+            path = ("models", index)
+            if not isinstance(model, dict) or not isinstance(model.get("id"), str):
+                continue
+            if self.clean(*path, "id") and self.clean(*path, "name"):
+                yield index, self.model(path, model)
+
+    def model(self, path: KeyPath, model: Mapping[str, Any]) -> ModelSpec:
+        identity = model["id"]
+        folder = None
+        try:
+            folder = local_folder(identity, self.base)
+        except ValueError as error:
+            self.report((*path, "id"), f"{error}.")
+        else:
+            fault = repository_fault(identity)
+            if folder is None and fault:
+                message = (
+                    f"{show(identity)} is neither a folder here nor the id of a model on the Hub: {fault}."
+                )
+                self.report((*path, "id"), message)
+        if folder and "revision" in model:
+            self.report(
+                (*path, "revision"), "a local folder has no revisions; it is told apart by its content."
+            )
+        if folder and model.get("trust_remote_code") is True:
+            message = "the code of a local folder cannot be pinned to a commit, so it is never run."
+            self.report((*path, "trust_remote_code"), message)
+        name = model.get("name", folder.name if folder else identity.rstrip("/").rpartition("/")[2])
+        if fault := safe_name_fault(name):
+            key = "name" if "name" in model else "id"
+            self.report((*path, key), f"the model's name does not do: {fault}. Give the model a `name:`.")
+        return ModelSpec(
+            id=identity,
+            name=name,
+            local=folder,
+            revision=str(model.get("revision", "main")),
+            trust_remote_code=model.get("trust_remote_code") is True,
+            allow_pickle=model.get("allow_pickle") is True,
+        )
+
+    def drafts(self, index: int, spec: ModelSpec, publish: PublishSpec) -> Iterator[Draft]:
+        entries = self.data["models"][index].get("quantize")
+        defaults = {**self.at("defaults"), **self.at("models", index, "defaults")}
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            path = ("models", index, "quantize", number)
+            if not self.clean(*path):
+                continue
+            bits = entry["bits"]
+            for width in bits if isinstance(bits, list) else [bits]:
+                settings = _settings(entry, defaults, width)
+                cell = self.cell(spec, entry, settings, publish)
+                device = entry.get("device", defaults.get("device", definition("device")["default"]))
+                yield Draft(path=path, model=spec, cell=cell, device=cast(DeviceName, device))
+
+    def cell(
+        self, spec: ModelSpec, entry: Mapping[str, Any], settings: Settings, publish: PublishSpec
+    ) -> Cell:
+        slug, bits = METHOD_SLUG[settings.method], settings.bits
+        identity = f"{spec.name}-{slug}-{bits}bit"
+        if "name" in entry:
+            # Appended wherever `bits` is a list, so that a further width renames nothing.
+            identity = f"{entry['name']}-{bits}bit" if isinstance(entry["bits"], list) else entry["name"]
+        template = publish.name
+        if "name" in entry and "{name}" not in template:
+            template = "{name}"
+        values = {"model": spec.name, "method": slug, "bits": str(bits), "name": identity}
+        repository = (
+            "" if template_faults(template) or not self.clean("publish") else render(template, values)
+        )
+        if repository and publish.namespace:
+            repository = f"{publish.namespace}/{repository}"
+        return Cell(id=identity, settings=settings, repository=repository)
+
+    def publish(self) -> PublishSpec:
+        values = {**defaults_of("publish"), **self.at("publish")}
+        for fault in template_faults(values["name"]):
+            self.report(("publish", "name"), fault)
+        path = absolute(values.pop("path"), self.base)
+        return PublishSpec(**values, path=path)
+
+    def runners(self) -> RunnersSpec:
+        values = {**defaults_of("runners"), **self.at("runners")}
+        return RunnersSpec(**{key: tuple(labels) for key, labels in values.items()})
+
+    def check_texts(self) -> None:
+        """Check texts where they are written: a fault of `defaults` is told once, not once a model."""
+        models = self.data.get("models")
+        places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", "perplexity")]
+        for index in range(len(models) if isinstance(models, list) else 0):
+            places += [("models", index, "calibration"), ("models", index, "evaluate", "perplexity")]
+            self.check_limits(index)
+        for place in places:
+            check_text(self.at(*place), place, self.base, self.report)
+
+    def check_limits(self, index: int) -> None:
+        top, own = self.at("evaluate"), self.at("models", index, "evaluate")
+        if "perplexity" in top or "perplexity" in own:
+            return
+        for limit in _LIMITS:
+            if limit in own or (limit in top and index == 0):
+                path: KeyPath = ("models", index, "evaluate", limit) if limit in own else ("evaluate", limit)
+                self.report(path, "nothing to measure it on; give `perplexity`, the held-out text, too.")
+
+    def resolved(self, index: int, spec: ModelSpec, cells: tuple[ManifestCell, ...]) -> ManifestModel:
+        text = merge_text(default_calibration(), self.at("defaults", "calibration"))
+        text = merge_text(text, self.at("models", index, "calibration"))
+        evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
+        held_out = evaluate.get("perplexity")
+        return ManifestModel(
+            spec=spec,
+            calibration=text_spec(text, self.base),
+            evaluate=EvaluateSpec(
+                perplexity=text_spec(held_out, self.base) if held_out else None,
+                max_perplexity_increase=_fraction(evaluate.get("max_perplexity_increase")),
+                max_kl_divergence=_fraction(evaluate.get("max_kl_divergence")),
+            ),
+            cells=cells,
+        )
+
+
+def _settings(entry: Mapping[str, Any], defaults: Mapping[str, Any], bits: int) -> Settings:
+    method: MethodName = entry["method"]
+    values: dict[str, Any] = {}
+    for name in setting_names():
+        if name == "device":
+            continue
+        value = definition(name)["default"]
+        # What stands in `defaults` is for those that take it.
+        if takes(name, method, bits):
+            value = entry.get(name, defaults.get(name, value))
+        values[name] = tuple(value) if isinstance(value, list) else value
+    values["overrides"] = tuple(Override(**override) for override in values["overrides"])
+    return Settings(method=method, bits=bits, **values)
+
+
+def _fraction(limit: float | str | None) -> float | None:
+    if isinstance(limit, str):
+        return float(limit.removesuffix("%")) / 100
+    return None if limit is None else float(limit)
+
+
+def _warnings(drafts: list[Draft]) -> Iterator[str]:
+    for draft in drafts:
+        settings = draft.cell.settings
+        if settings.bits in experimental_bits(settings.method):
+            yield (
+                f"{draft.cell.id}: {settings.bits} bits are experimental for {settings.method}: "
+                "few kernels load them, and quality drops."
+            )

@@ -1,0 +1,111 @@
+"""Which cells of a manifest are made, and that each has an id and a repository of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quantize_lib.manifest.names import repository_fault, safe_name_fault
+from quantize_lib.manifest.problems import Path, allowed, meant, show
+from quantize_lib.types import Cell, DeviceName, ModelSpec
+
+Report = Callable[[Path, str], None]
+Place = Callable[[Path], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A cell before it is known to be wanted and unique, with the entry that it comes from."""
+
+    path: Path
+    model: ModelSpec
+    cell: Cell
+    device: DeviceName
+
+
+def select(drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> list[Draft]:
+    """What `include` and `exclude` leave; a pattern that matches no cell is reported."""
+    included = _matched("include", drafts, data, report)
+    excluded = _matched("exclude", drafts, data, report)
+    left = [
+        draft
+        for index, draft in enumerate(drafts)
+        if ("include" not in data or index in included) and index not in excluded
+    ]
+    if drafts and not left:
+        key = "exclude" if "exclude" in data else "include"
+        report((key,), "nothing is left to make; every combination is left out.")
+    return left
+
+
+def check_unique(drafts: Iterable[Draft], report: Report, place: Place) -> None:
+    """Report cells whose id or repository is unsafe, or another cell's too.
+
+    Names are compared without regard to case: some file systems, and the Hub, see no difference.
+    """
+    ids: dict[str, Draft] = {}
+    repositories: dict[str, Draft] = {}
+    for draft in drafts:
+        cell, path = draft.cell, draft.path
+        if fault := safe_name_fault(cell.id):
+            report(path, f"the cell's id does not do: {fault}. Give the entry another `name:`.")
+        first = ids.setdefault(cell.id.casefold(), draft)
+        if first is not draft:
+            where = place(first.path)
+            report(
+                path,
+                f"the cell id {show(cell.id)} is that of {where} too. Give one of the entries a `name:`.",
+            )
+            continue
+        if not cell.repository:
+            continue
+        if fault := repository_fault(cell.repository):
+            report(path, f"the repository {show(cell.repository)} is not a name that the Hub takes: {fault}.")
+        first = repositories.setdefault(cell.repository.casefold(), draft)
+        if first is not draft:
+            other = f"{show(first.cell.id)} ({place(first.path)})"
+            report(
+                path,
+                f"the repository {show(cell.repository)} of {show(cell.id)} is that of {other} too. "
+                "Give `publish.name` what tells them apart: {model}, {method}, {bits} or {name}.",
+            )
+
+
+def check_model_names(models: Iterable[tuple[Path, ModelSpec]], report: Report, place: Place) -> None:
+    """Report models of one name: their cells and jobs would share ids."""
+    names: dict[str, Path] = {}
+    for path, model in models:
+        first = names.setdefault(model.name.casefold(), path)
+        if first != path:
+            where = place(first)
+            report(path, f"the model's name {show(model.name)} is that of {where} too. Give one a `name:`.")
+
+
+def _matched(key: str, drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> set[int]:
+    matched: set[int] = set()
+    for number, pattern in enumerate(data.get(key, ())):
+        found = {index for index, draft in enumerate(drafts) if _matches(pattern, draft)}
+        if not found:
+            report((key, number), _no_match(pattern, drafts))
+        matched |= found
+    return matched
+
+
+def _matches(pattern: Mapping[str, Any], draft: Draft) -> bool:
+    settings = draft.cell.settings
+    return (
+        pattern.get("model", draft.model.name) in (draft.model.name, draft.model.id)
+        and pattern.get("method", settings.method) == settings.method
+        and pattern.get("bits", settings.bits) == settings.bits
+    )
+
+
+def _no_match(pattern: Mapping[str, Any], drafts: Sequence[Draft]) -> str:
+    names = list(dict.fromkeys(draft.model.name for draft in drafts))
+    ids = [draft.model.id for draft in drafts]
+    if "model" in pattern and pattern["model"] not in (*names, *ids):
+        return (
+            f"no model is called {show(pattern['model'])}. {allowed(names)}{meant(pattern['model'], names)}"
+        )
+    return "matches no cell; every combination of its values is absent from `models`."
