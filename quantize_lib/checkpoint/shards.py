@@ -83,7 +83,9 @@ class _Shard:
         """
         for name, tensor in sorted(self._odd, key=lambda item: -item[1].element_size()):
             self._append(name, tensor)
-        header = json.dumps({"__metadata__": {"format": "pt"}, **self._entries}, separators=(",", ":")).encode()
+        header = json.dumps(
+            {"__metadata__": {"format": "pt"}, **self._entries}, separators=(",", ":")
+        ).encode()
         if len(header) > self._room:
             raise CheckpointError(f"{self.path.name}: the header outgrew its room")
         self._file.seek(0)
@@ -151,11 +153,16 @@ class ShardWriter:
             count = len(self._shards)
             weight_map: dict[str, str] = {}
             for number, (path, names) in enumerate(self._shards, 1):
-                final = "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+                final = (
+                    "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+                )
                 path.rename(self._folder / final)
                 weight_map.update(dict.fromkeys(names, final))
             if count > 1:
-                index = {"metadata": {"total_size": self.total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+                index = {
+                    "metadata": {"total_size": self.total_bytes},
+                    "weight_map": dict(sorted(weight_map.items())),
+                }
                 text = json.dumps(index, indent=2) + "\n"
                 (self._folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
         except OSError as error:

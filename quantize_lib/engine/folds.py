@@ -61,7 +61,9 @@ def _producers(
     handles = []
 
     def after(name: str) -> Any:
-        return lambda _module, _args, output: made.append((output, name)) if isinstance(output, Tensor) else None
+        return lambda _module, _args, output: (
+            made.append((output, name)) if isinstance(output, Tensor) else None
+        )
 
     def before(name: str) -> Any:
         def look(_module: nn.Module, args: tuple[Any, ...]) -> None:

@@ -196,7 +196,9 @@ class StreamedModel:
             handle.remove()
         calls = [stand_in.call for stand_in in self._stand_ins]
         if not first or any(call is None for call in calls):
-            raise EngineError(f"the forward of {self._folder.name} does not pass through {self.blocks} in order")
+            raise EngineError(
+                f"the forward of {self._folder.name} does not pass through {self.blocks} in order"
+            )
         return first[0], cast(list[BlockCall], calls)
 
     def head(self, ids: Tensor, hidden: Tensor) -> Tensor:
@@ -242,7 +244,9 @@ class StreamedModel:
         for parent in module.modules():
             computed = [n for n in parent._non_persistent_buffers_set if parent._buffers.get(n) is not None]
             for buffer in computed:
-                parent._buffers[buffer] = torch.empty_like(cast(Tensor, parent._buffers[buffer]), device="cpu")
+                parent._buffers[buffer] = torch.empty_like(
+                    cast(Tensor, parent._buffers[buffer]), device="cpu"
+                )
             if computed:
                 # As from_pretrained does; the parent's weights are still on the meta device, untouched.
                 with torch.no_grad():

@@ -180,9 +180,7 @@ class SharedPass:
         prefix = self._model.prefix(index)
         block = self._model.load_block(index)
         wanted = {name for cell in self._alive() for name in cell.layers}
-        linears = {
-            name: module for name, module in block.named_modules() if f"{prefix}.{name}" in wanted
-        }
+        linears = {name: module for name, module in block.named_modules() if f"{prefix}.{name}" in wanted}
         statistics, folds = self._calibrate(block, index, linears)
         for cell in self._alive():
             outcome = self._outcomes[cell.id]
@@ -292,7 +290,9 @@ class SharedPass:
     def _write_block(self, cell: CellWork, index: int, output: BlockOutput) -> None:
         """What the method made, and the block's other tensors as they are on disk."""
         prefix = self._model.prefix(index)
-        made = {f"{prefix}.{name}": tensor.cpu() for name, tensor in {**output.params, **output.tensors}.items()}
+        made = {
+            f"{prefix}.{name}": tensor.cpu() for name, tensor in {**output.params, **output.tensors}.items()
+        }
         replaced = {f"{prefix}.{name}.weight" for name in output.weights} | set(made)
         untouched = [name for name in self._model.block_tensors(index) if name not in replaced]
         made.update(self._model.read(untouched))

@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from pathlib import Path
 from typing import IO
 
 from quantize_lib.errors import EngineError, ExitCode
 from quantize_lib.evaluate.environment import clean_environment
-from quantize_lib.run.events import Relay
+from quantize_lib.run.events import MAX_LINE, Relay
 from quantize_lib.types import Reporter
 
 _GRACE_SECONDS = 10.0
-_TAIL_LINES = 30
 
 
 def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
@@ -47,8 +45,7 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
             # A group of its own: Ctrl-C reaches us alone, and we end the child's children with it.
             start_new_session=True,
         )
-        said: deque[str] = deque(maxlen=_TAIL_LINES)
-        listener = threading.Thread(target=_listen, args=(child.stdout, reporter, said), daemon=True)
+        listener = threading.Thread(target=_listen, args=(child.stdout, reporter), daemon=True)
         listener.start()
         try:
             code = child.wait()
@@ -61,7 +58,7 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
         raise EngineError(_reason(code, log), hint=_advice(code, log))
 
 
-def _listen(stream: IO[str] | None, reporter: Reporter, said: deque[str]) -> None:
+def _listen(stream: IO[str] | None, reporter: Reporter) -> None:
     if stream is None:
         return
     # A bounded read: a line without an end must not fill the memory.

@@ -10,7 +10,6 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
 from quantize_lib.checkpoint.assemble import assemble, weight_bytes
-from quantize_lib.errors import CalibrationError, EngineError, ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import CalibrationError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import read_json, write_json
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
-from quantize_lib.types import DeviceName, ModelFacts, Reporter, TextRecord
+from quantize_lib.types import DeviceName, ModelFacts, ModelSpec, Reporter, TextRecord
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +119,8 @@ class _Job:
         job = self._job
         device = choose_device(job.device)
         self._result["device"] = device.type
-        facts = read_facts(job.model.path, revision=job.model.revision, name=job.model.name)
+        spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
+        facts = read_facts(spec, job.model.path, revision=job.model.revision)
         calibration = self._tokens(job.calibration, "calibration")
         evaluation = self._tokens(job.evaluation, "evaluation")
         outcome = self._quantize(facts, device, calibration, evaluation)
@@ -139,7 +139,9 @@ class _Job:
                 self._job.model.path, trust_remote_code=self._job.model.trust_remote_code
             )
         except (OSError, ValueError) as error:
-            raise CalibrationError(f"the tokenizer of {self._job.model.name} cannot be loaded: {error}") from error
+            raise CalibrationError(
+                f"the tokenizer of {self._job.model.name} cannot be loaded: {error}"
+            ) from error
         batch = tokenize(
             read_json(text.texts),
             tokenizer,
@@ -148,8 +150,7 @@ class _Job:
             seed=text.seed,
             allow_short=text.allow_short,
         )
-        short = batch.ids.shape[0] < text.samples
-        if short:
+        if batch.short:
             self._reporter.warning(
                 f"{word}: {text.source} gives {batch.ids.shape[0]} sequences of {batch.ids.shape[1]} tokens, "
                 f"{text.samples} × {text.sequence_length} were asked for"
@@ -162,7 +163,7 @@ class _Job:
             sequence_length=batch.ids.shape[1],
             tokens=batch.ids.numel(),
             tokens_digest=batch.digest,
-            short=short,
+            short=batch.short,
         )
         self._result[word] = asdict(record)
         return batch.ids
@@ -189,7 +190,12 @@ class _Job:
             per_sequence = evaluation.shape[1] * int(facts.config.get("vocab_size", 1)) * 4
             sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
         outcome = SharedPass(
-            model, works, calibration=calibration, evaluation=evaluation, sample=sample, reporter=self._reporter
+            model,
+            works,
+            calibration=calibration,
+            evaluation=evaluation,
+            sample=sample,
+            reporter=self._reporter,
         ).run()
         for work in works:
             cell = outcome.cells[work.id]
@@ -291,7 +297,13 @@ class _Job:
         del outcome
         gc.collect()
         with self._reporter.progress("Reloading", len(cells), "checkpoint") as progress:
-            base_generated = generate_base(job.model.path, prompt=job.prompt, work=work)
+            base_generated = generate_base(
+                job.model.path,
+                prompt=job.prompt,
+                work=work,
+                device=self._result["device"],
+                trust_remote_code=job.model.trust_remote_code,
+            )
             for cell in cells:
                 entry = self._result["cells"][cell.id]
                 try:
@@ -303,6 +315,8 @@ class _Job:
                         base_logits=logits_file,
                         expected=figures.get(cell.id),
                         work=work,
+                        device=self._result["device"],
+                        trust_remote_code=job.model.trust_remote_code,
                     )
                 except QuantizerError as error:
                     entry["error"] = str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantize_lib.source.families import FAMILIES, SUPPORTED, Family, get_family
 from quantize_lib.source.files import base_card, side_files
 from quantize_lib.source.groups import resolve_group_size, resolved_layers
-from quantize_lib.source.local import inspect_local, make_source
+from quantize_lib.source.local import inspect_local, make_source, read_facts
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Reporter
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "fetch",
     "get_family",
     "inspect",
+    "read_facts",
     "resolve_group_size",
     "resolved_layers",
     "side_files",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from quantize_lib.errors import SourceError
@@ -37,8 +38,18 @@ def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = No
         )
     if not folder.is_dir():
         raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
-    config_path = folder / CONFIG
-    if not config_path.is_file():
+    facts = read_facts(model, folder, revision="")
+    shards = sorted({info.file for info in facts.tensors.values()})
+    return replace(facts, revision=_content_hash(model, folder, shards, reporter))
+
+
+def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
+    """As `inspect_local`, for a folder whose revision is known already: nothing is hashed.
+
+    Raises:
+        SourceError: where the folder or its files cannot be used.
+    """
+    if not (folder / CONFIG).is_file():
         raise SourceError(
             f"{model.id}: {folder} has no {CONFIG}",
             hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
@@ -51,13 +62,12 @@ def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = No
     layers = find_layers(config, tensors)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
-    shards = sorted({info.file for info in tensors.values()})
     return ModelFacts(
         config=config,
-        revision=_content_hash(model, folder, shards, reporter),
+        revision=revision,
         tensors=tensors,
         layers=layers,
-        weight_bytes=sum((folder / shard).stat().st_size for shard in shards),
+        weight_bytes=sum((folder / shard).stat().st_size for shard in {i.file for i in tensors.values()}),
         download_bytes=0,
     )
 

@@ -1,0 +1,169 @@
+"""The command line's words. `python entrypoint.py`, `model-quantizer` and the images share them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantize_lib import __version__
+
+COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "job")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+_EPILOG = """\
+exit codes: 0 all well; 1 a bug of ours; 2 the command line or the manifest is wrong; 3 at least one cell
+failed; 4 at least one cell missed its gate; 5 publishing failed; 130 interrupted"""
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line. `command` is None for the form with a single model.
+
+    A first word that is a command is one; a model folder of that name is written `./plan`.
+
+    Raises:
+        SystemExit: after --help and --version (0), or where the words are wrong (2).
+    """
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    if first is None or first in COMMANDS:
+        return _commands().parse_args(arguments)
+    parser = _single_model()
+    close = difflib.get_close_matches(first, COMMANDS, n=1)
+    if close and not Path(first).exists():
+        parser.error(f"{first!r} is neither a command nor a model folder. Perhaps you meant `{close[0]}`?")
+    return parser.parse_args(arguments)
+
+
+def _parser(description: str, usage: str | None = None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="model-quantizer",
+        usage=usage,
+        description=description,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _commands() -> argparse.ArgumentParser:
+    parser = _parser(
+        "Quantize Hugging Face models from one manifest, check them and publish them.",
+        usage="model-quantizer COMMAND …  |  model-quantizer MODEL [--method METHOD] [--bits BITS] …",
+    )
+    parser.add_argument(
+        "--version", action="store_true", help="print the versions of everything that matters"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    validate = _add(commands, "validate", "check a manifest; uses no network")
+    _manifest(validate)
+
+    plan = _add(commands, "plan", "show cells and jobs with estimates")
+    _manifest(plan)
+    plan.add_argument("--format", choices=("table", "json", "github"), default="table", help="default: table")
+    plan.add_argument(
+        "--changed-only", action="store_true", help="leave out cells that are published unchanged"
+    )
+    _only(plan)
+    plan.add_argument(
+        "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
+    )
+
+    run = _add(commands, "run", "quantize, check and publish")
+    _manifest(run)
+    _only(run)
+    run.add_argument(
+        "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
+    )
+    run.add_argument("--executor", choices=("local", "docker"), default="local", help="default: local")
+    run.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
+    run.add_argument(
+        "--publish",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="publish cells that meet their gate; default: --publish",
+    )
+
+    publish = _add(commands, "publish", "publish the checkpoints of an earlier run")
+    publish.add_argument("directory", type=Path, metavar="DIR", help="the run's output folder")
+
+    evaluate = _add(commands, "evaluate", "reload a checkpoint and measure it")
+    evaluate.add_argument("path", type=Path, metavar="PATH", help="the checkpoint's folder")
+    evaluate.add_argument(
+        "--text", type=Path, action="append", metavar="FILE", help="held-out text (repeatable)"
+    )
+    evaluate.add_argument("--samples", type=_positive, default=10, help="sequences of text; default: 10")
+    evaluate.add_argument("--sequence-length", type=_positive, default=512, help="tokens each; default: 512")
+
+    job = _add(commands, "job", "run one job described by a JSON file (schemas/job.schema.json)")
+    job.add_argument("job", type=Path, metavar="JOB.json", help="the job")
+    job.add_argument("--events", action="store_true", help="print one JSON event per line, for programs")
+    return parser
+
+
+def _single_model() -> argparse.ArgumentParser:
+    parser = _parser("Quantize one model into a folder.")
+    parser.add_argument(
+        "model", metavar="MODEL", help="Hub id or model folder (a folder named as a command: ./plan)"
+    )
+    parser.add_argument(
+        "--method", choices=("gptq", "awq", "bitsandbytes"), default="gptq", help="default: gptq"
+    )
+    parser.add_argument("--bits", type=_positive, default=8, help="default: 8")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="default: {model}-{method}-{bits}bit")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    parser.add_argument(
+        "--calibration-dataset",
+        metavar="DATA",
+        help="a text file, comma-separated texts, or a data set on the Hub; default: wikitext",
+    )
+    parser.add_argument(
+        "--group-size",
+        type=_group_size,
+        default="auto",
+        help="a number, -1 for one group per row, or auto: the largest of 128, 64, 32, 16 that fits; default: auto",
+    )
+    parser.add_argument(
+        "--desc-act", action="store_true", help="columns in descending order of activation (GPTQ)"
+    )
+    parser.add_argument(
+        "--sym", action=argparse.BooleanOptionalAction, default=True, help="symmetric (GPTQ); default: --sym"
+    )
+    parser.set_defaults(command=None, version=False)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
+
+
+def _manifest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="quantize.yml")
+
+
+def _only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CELL", help="this cell only (repeatable)"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _group_size(text: str) -> int | str:
+    if text in ("auto", "-1"):
+        return text if text == "auto" else -1
+    return _positive(text)
+
+
+def short_version() -> str:
+    """The tool's own version, as `--version` starts."""
+    return f"model-quantizer {__version__}"
