@@ -26,7 +26,9 @@ RESERVED = ("report.json",)
 def repository_fault(repository: str) -> str | None:
     """Why a string is not the id of a repository on the Hub; None where it is one."""
     if not _REPOSITORY.fullmatch(repository):
-        return "use `name` or `namespace/name`, letters, digits, `-`, `_` and `.`, a letter or digit at both ends"
+        return (
+            "use `name` or `namespace/name` of letters, digits, `-`, `_`, `.`, a letter or digit at each end"
+        )
     if len(repository) > _MAX_REPOSITORY:
         return f"it has {len(repository)} characters, at most {_MAX_REPOSITORY} are allowed"
     if "--" in repository or ".." in repository:

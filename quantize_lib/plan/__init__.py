@@ -1,0 +1,20 @@
+"""The plan: a manifest's cells as jobs, with estimates, in the formats that people and programs read."""
+
+from __future__ import annotations
+
+from quantize_lib.plan.fingerprint import fingerprint
+from quantize_lib.plan.formats import plan_github, plan_json
+from quantize_lib.plan.jobs import make_plan
+from quantize_lib.plan.settings import effective_settings
+from quantize_lib.plan.single import single_model_plan
+from quantize_lib.plan.table import plan_table
+
+__all__ = [
+    "effective_settings",
+    "fingerprint",
+    "make_plan",
+    "plan_github",
+    "plan_json",
+    "plan_table",
+    "single_model_plan",
+]

@@ -1,0 +1,60 @@
+"""The fingerprint: a digest of what determines a cell's output and is known without computing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quantize_lib.files import sha256_json
+from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.plan.settings import effective_settings
+from quantize_lib.types import Cell, Job, TextSpec
+
+FORMAT = 1
+"""Raised when the same words begin to mean another output."""
+
+
+def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> str:
+    """Hex sha256 of base model, settings and calibration data.
+
+    It does not depend on paths, on the cell's name, on the order of cells, on device, publishing or evaluation;
+    nor on calibration data where the method does not use any.
+
+    Args:
+        cell: the cell.
+        job: its job.
+        model_revision: 40-hex commit of a Hub model, `sha256:…` of a local folder's content.
+        calibration_revision: 40-hex commit of a Hub data set, `sha256:…` of the content of files and texts.
+    """
+    settings = effective_settings(cell.settings)
+    # Which layers stay is a set; which override comes first matters.
+    settings["modules_to_not_convert"] = sorted(set(settings["modules_to_not_convert"]))
+    model = job.model
+    calibrated = is_calibrated(cell.settings.method)
+    return sha256_json(
+        {
+            "format": FORMAT,
+            # A local folder is known by its content, wherever it lies.
+            "model": {
+                "id": None if model.local else model.id,
+                "revision": model_revision,
+                "trust_remote_code": model.trust_remote_code,
+                "allow_pickle": model.allow_pickle,
+            },
+            "settings": settings,
+            "calibration": _text(job.calibration, calibration_revision) if calibrated else None,
+        }
+    )
+
+
+def _text(text: TextSpec, revision: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "revision": revision,
+        "samples": text.samples,
+        "sequence_length": text.sequence_length,
+        "seed": text.seed,
+    }
+    if text.dataset is not None:
+        values |= {"dataset": text.dataset, "config": text.config, "split": text.split}
+    if not text.texts:
+        values["column"] = text.column
+    return values

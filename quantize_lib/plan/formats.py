@@ -1,0 +1,141 @@
+"""A plan for programs: stable JSON, and the matrix of a GitHub workflow (docs/plan.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+from quantize_lib.errors import UsageError
+from quantize_lib.plan.estimate import JobEstimate
+from quantize_lib.plan.settings import effective_settings
+from quantize_lib.types import Cell, DeviceName, Job, Plan, TextSpec
+
+MATRIX_LIMIT = 256
+"""Jobs that GitHub allows in one matrix."""
+
+_FORMAT = 1
+_IMAGE: Mapping[DeviceName, Literal["cpu", "cuda"]] = {"auto": "cpu", "cpu": "cpu", "cuda": "cuda"}
+
+
+def plan_json(plan: Plan, estimates: Mapping[str, JobEstimate]) -> dict[str, Any]:
+    """The plan as `schemas/plan.schema.json` describes it.
+
+    Args:
+        plan: the plan.
+        estimates: by job id; a job without one has null.
+    """
+    publish = plan.publish
+    return {
+        "version": _FORMAT,
+        "manifest": _path(plan.manifest),
+        "publish": {
+            "to": publish.to,
+            "path": _path(publish.path) if publish.to == "directory" else None,
+            "namespace": publish.namespace,
+            "private": publish.private,
+        },
+        "jobs": [_job(job, estimates.get(job.id)) for job in plan.jobs],
+        "warnings": list(plan.warnings),
+    }
+
+
+def plan_github(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The matrix for `strategy.matrix`: one entry a job, or a group of jobs where there are too many.
+
+    Raises:
+        UsageError: where a job needs `mps`, which no runner of the manifest has.
+    """
+    by_device: dict[DeviceName, list[Job]] = {}
+    for job in plan.jobs:
+        if job.device not in _IMAGE:
+            raise UsageError(
+                f"the job {job.id} is for {job.device}, and `runners` has labels for cpu and cuda only",
+                hint="Run it on the machine itself, or give `--device cpu`.",
+            )
+        by_device.setdefault(job.device, []).append(job)
+    size = 1
+    while sum(ceil(len(jobs) / size) for jobs in by_device.values()) > MATRIX_LIMIT:
+        size += 1
+    entries = [
+        _entry(plan, jobs[start : start + size])
+        for jobs in by_device.values()
+        for start in range(0, len(jobs), size)
+    ]
+    return {"include": entries}
+
+
+def _entry(plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
+    first = jobs[0]
+    image = _IMAGE[first.device]
+    labels = plan.runners.cuda if image == "cuda" else plan.runners.cpu
+    return {
+        "job": first.id if len(jobs) == 1 else f"{first.id}-and-{len(jobs) - 1}-more",
+        "model": " ".join(dict.fromkeys(job.model.name for job in jobs)),
+        "device": first.device,
+        "image": image,
+        "runs-on": list(labels),
+        "cells": " ".join(cell.id for job in jobs for cell in job.cells),
+    }
+
+
+def _job(job: Job, estimate: JobEstimate | None) -> dict[str, Any]:
+    model = job.model
+    held_out = job.evaluate.perplexity
+    return {
+        "id": job.id,
+        "model": {
+            "id": model.id,
+            "name": model.name,
+            "local": model.local is not None,
+            "revision": None if model.local else model.revision,
+            "trust_remote_code": model.trust_remote_code,
+            "allow_pickle": model.allow_pickle,
+        },
+        "device": job.device,
+        "calibration": _text(job.calibration),
+        "evaluate": {
+            "perplexity": _text(held_out) if held_out else None,
+            "max_perplexity_increase": job.evaluate.max_perplexity_increase,
+            "max_kl_divergence": job.evaluate.max_kl_divergence,
+        },
+        "estimate": estimate
+        and {
+            "download_bytes": estimate.download_bytes,
+            "disk_bytes": estimate.disk_bytes,
+            "peak_memory_bytes": estimate.peak_memory_bytes,
+        },
+        "cells": [_cell(cell, estimate) for cell in job.cells],
+    }
+
+
+def _cell(cell: Cell, estimate: JobEstimate | None) -> dict[str, Any]:
+    settings = effective_settings(cell.settings)
+    estimated = None
+    if estimate and cell.id in estimate.cells:
+        estimated = {"checkpoint_bytes": estimate.cells[cell.id]}
+        if "group_size" in settings:
+            estimated["group_size"] = estimate.group_sizes[cell.id]
+    return {
+        "id": cell.id,
+        "method": settings.pop("method"),
+        "bits": settings.pop("bits"),
+        "settings": settings,
+        "repository": cell.repository,
+        "estimate": estimated,
+    }
+
+
+def _text(text: TextSpec) -> dict[str, Any]:
+    amount = {"samples": text.samples, "sequence_length": text.sequence_length, "seed": text.seed}
+    if text.dataset is not None:
+        source = {"dataset": text.dataset, "config": text.config, "split": text.split}
+        return {**source, "column": text.column, "revision": text.revision, **amount}
+    if text.files:
+        return {"files": [_path(file) for file in text.files], "column": text.column, **amount}
+    return {"texts": len(text.texts), **amount}
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else path.as_posix()
