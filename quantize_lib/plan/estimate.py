@@ -123,7 +123,9 @@ def _peak_memory(job: Job, facts: ModelFacts) -> int:
     largest = max(sum(layer.in_features * layer.out_features for layer in block) for block in blocks.values())
     hidden = facts.layers[0].in_features
     inside = {_on_disk(layer, facts.tensors).name for layer in facts.layers}
-    outside = sum(prod(info.shape) for name, info in facts.tensors.items() if name not in inside)
+    outside = sum(
+        prod(info.shape) for name, info in facts.tensors.items() if name not in inside and _is_parameter(info)
+    )
     total = BASELINE_BYTES + 3 * largest * _FLOAT32 + outside * _FLOAT32
     if any(cell.settings.method != "bitsandbytes" for cell in job.cells):
         statistics = max(_statistics_values(block) for block in blocks.values())

@@ -124,8 +124,8 @@ FAMILIES: Mapping[str, Family] = {
     "phi3": Family(
         blocks="model.layers",
         layers={
-            "self_attn.qkv_proj": ("hidden", "qkv"),
             "self_attn.o_proj": ("q", "hidden"),
+            "self_attn.qkv_proj": ("hidden", "qkv"),
             "mlp.gate_up_proj": ("hidden", "gate_up"),
             "mlp.down_proj": ("mlp", "hidden"),
         },

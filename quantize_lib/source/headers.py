@@ -136,9 +136,10 @@ def parse_index(data: bytes) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise _damaged(INDEX, "it has no weight_map")
     for name, shard in weight_map.items():
+        _check_name(name, INDEX)
         if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
             raise SourceError(
-                f"{INDEX}: tensor {name} is said to be in {shard!r}",
+                f"{INDEX}: tensor {name} is said to be in {_shown(shard)}",
                 hint="A shard is a plain *.safetensors file name beside the index, never a path.",
             )
     return weight_map
@@ -203,13 +204,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], int, int]:
-    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise _damaged(file, "a tensor's name is longer than is allowed or not printable")
+    _check_name(name, file)
     if not isinstance(entry, dict):
         raise _damaged(file, f"{name} is not described by an object")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise _damaged(file, f"{name} has the unknown dtype {dtype!r}")
+        raise _damaged(file, f"{name} has the unknown dtype {_shown(dtype)}")
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_DIMENSIONS
@@ -219,6 +219,16 @@ def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], i
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
         raise _damaged(file, f"{name} has no valid data_offsets")
     return dtype, tuple(shape), offsets[0], offsets[1]
+
+
+def _check_name(name: str, file: str) -> None:
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise _damaged(file, "a tensor's name is longer than is allowed or not printable")
+
+
+def _shown(value: object) -> str:
+    """A foreign value in a message, whatever its length."""
+    return repr(value)[:100]
 
 
 def _is_size(value: object) -> bool:

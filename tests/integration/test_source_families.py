@@ -1,0 +1,62 @@
+"""The table of families against the real model classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from quantize_lib.source import FAMILIES, inspect
+from quantize_lib.types import ModelFacts, ModelSpec
+from tests.families import CONFIGS, save_family
+
+
+def facts_of(folder: Path) -> ModelFacts:
+    (folder / "tokenizer.json").write_text("{}")
+    return inspect(ModelSpec(id="./m", name="m", local=folder), token=None)
+
+
+def test_every_family_of_the_table_is_tested_and_none_else() -> None:
+    assert set(CONFIGS) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+def test_layers_are_those_of_the_real_model_in_its_order(model_type: str, tmp_path: Path) -> None:
+    facts = facts_of(save_family(model_type, tmp_path))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(CONFIGS[model_type]())
+    blocks = FAMILIES[model_type].blocks
+    real = []
+    for name, module in model.named_modules():
+        if name.startswith(blocks + "."):
+            if isinstance(module, nn.Linear):
+                real.append((name, module.in_features, module.out_features))
+            elif isinstance(module, Conv1D):
+                real.append((name, module.nx, module.nf))
+    assert [(layer.name, layer.in_features, layer.out_features) for layer in facts.layers] == real
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "opt", "llama"])
+def test_a_checkpoint_of_the_base_model_alone_has_the_same_layers(model_type: str, tmp_path: Path) -> None:
+    folder = save_family(model_type, tmp_path)
+    before = facts_of(folder)
+    file = folder / "model.safetensors"
+    prefix = FAMILIES[model_type].base_prefix + "."
+    bare = {name.removeprefix(prefix): tensor for name, tensor in load_file(file).items()}
+    save_file(bare, file, metadata={"format": "pt"})
+    assert facts_of(folder).layers == before.layers
+
+
+def test_headers_say_what_the_safetensors_library_reads(tmp_path: Path) -> None:
+    folder = save_family("qwen2", tmp_path, dtype=torch.bfloat16)
+    loaded = load_file(folder / "model.safetensors")
+    facts = facts_of(folder)
+    assert {name: info.shape for name, info in facts.tensors.items()} == {
+        name: tuple(tensor.shape) for name, tensor in loaded.items()
+    }
+    assert {info.dtype for info in facts.tensors.values()} == {"BF16"}

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+
+from quantize_lib.plan.estimate import BASELINE_BYTES, estimate_job
+from quantize_lib.types import (
+    Cell,
+    EvaluateSpec,
+    Job,
+    LayerInfo,
+    MethodName,
+    ModelFacts,
+    ModelSpec,
+    Override,
+    Settings,
+    TensorInfo,
+    TextSpec,
+)
+from tests.model_files import LLAMA
+
+HEADERS = 1000
+"""Room for the JSON header in the comparisons below."""
+
+
+def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
+    """A down projection of the demo's model (1536 → 576) per block, an embedding and a mask."""
+    shapes: dict[str, tuple[int, ...]] = {prefix + "embed_tokens.weight": (100, 576)}
+    layers = []
+    for block in range(blocks):
+        name = f"layers.{block}.mlp.down_proj"
+        shapes[f"{prefix}{name}.weight"] = (576, 1536)
+        shapes[f"{prefix}layers.{block}.attn.mask"] = (1, 1, 1024, 1024)
+        layers.append(LayerInfo(name=f"model.{name}", in_features=1536, out_features=576))
+    tensors = {
+        name: TensorInfo(name=name, dtype="BF16", shape=shape, file="model.safetensors")
+        for name, shape in shapes.items()
+    }
+    return ModelFacts(
+        config=LLAMA,
+        revision="",
+        tensors=tensors,
+        layers=tuple(layers),
+        weight_bytes=sum(2 * prod(shape) for shape in shapes.values()),
+        download_bytes=12345,
+    )
+
+
+def job(*settings: Settings, samples: int = 1, evaluate: bool = False) -> Job:
+    return Job(
+        id="mine-cpu",
+        model=ModelSpec(id="mine", name="mine"),
+        device="cpu",
+        calibration=TextSpec(texts=("a",), samples=samples, sequence_length=512),
+        evaluate=EvaluateSpec(perplexity=TextSpec(texts=("b",), samples=10) if evaluate else None),
+        cells=tuple(
+            Cell(id=f"cell-{index}", settings=one, repository="r") for index, one in enumerate(settings)
+        ),
+    )
+
+
+def cell_bytes(settings: Settings, group_size: int = 64, **kind: str) -> int:
+    estimate = estimate_job(job(settings), facts(**kind), {"cell-0": group_size})
+    return estimate.cells["cell-0"] - 2 * 100 * 576
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "double_quant", "expected"),
+    [
+        # As counted in files of GPTQModel: qweight, qzeros, scales, g_idx.
+        ("gptq", 4, True, 4 * 192 * 576 + 4 * 24 * 72 + 2 * 24 * 576 + 4 * 1536),
+        ("gptq", 8, True, 4 * 384 * 576 + 4 * 24 * 144 + 2 * 24 * 576 + 4 * 1536),
+        ("gptq", 3, True, 4 * 144 * 576 + 4 * 24 * 54 + 2 * 24 * 576 + 4 * 1536),
+        ("awq", 4, True, 4 * 1536 * 72 + 4 * 24 * 72 + 2 * 24 * 576),
+        # weight, absmax in uint8 and its nested absmax and table, table of 16 values.
+        ("bitsandbytes", 4, True, 1536 * 288 + 13824 + 4 * 54 + 4 * 256 + 4 * 16),
+        ("bitsandbytes", 4, False, 1536 * 288 + 4 * 13824 + 4 * 16),
+        # int8 and a scale per row.
+        ("bitsandbytes", 8, True, 1536 * 576 + 4 * 576),
+    ],
+)
+def test_a_checkpoint_is_counted_tensor_by_tensor(
+    method: MethodName, bits: int, double_quant: bool, expected: int
+) -> None:
+    counted = cell_bytes(Settings(method=method, bits=bits, double_quant=double_quant))
+    assert expected <= counted <= expected + HEADERS
+
+
+def test_one_group_per_row_has_one_scale_per_output() -> None:
+    expected = 4 * 192 * 576 + 4 * 72 + 2 * 576 + 4 * 1536
+    assert expected <= cell_bytes(Settings(method="gptq", bits=4), -1) <= expected + HEADERS
+
+
+def test_a_missing_prefix_on_disk_changes_nothing() -> None:
+    settings = Settings(method="gptq", bits=4)
+    assert cell_bytes(settings, prefix="") == cell_bytes(settings)
+
+
+def test_kept_layers_stay_in_the_base_models_dtype() -> None:
+    two = facts(blocks=2)
+    kept = Settings(method="awq", bits=4, modules_to_not_convert=("*.1.*",))
+    without = Settings(method="awq", bits=4)
+    estimate = estimate_job(job(kept, without), two, {"cell-0": 64, "cell-1": 64})
+    more = 2 * 1536 * 576 - (4 * 1536 * 72 + 4 * 24 * 72 + 2 * 24 * 576)
+    assert abs(estimate.cells["cell-0"] - estimate.cells["cell-1"] - more) < HEADERS
+
+
+def test_overrides_count() -> None:
+    eight = Settings(method="gptq", bits=4, overrides=(Override(modules="*", bits=8, group_size=64),))
+    assert cell_bytes(eight, 128) == cell_bytes(Settings(method="gptq", bits=8))
+
+
+def test_disk_is_the_download_and_every_checkpoint() -> None:
+    settings = (Settings(method="gptq", bits=4), Settings(method="gptq", bits=8))
+    estimate = estimate_job(job(*settings), facts(), {"cell-0": 64, "cell-1": 32})
+    assert estimate.job == "mine-cpu"
+    assert estimate.download_bytes == 12345
+    assert estimate.disk_bytes == 12345 + sum(estimate.cells.values())
+    assert estimate.group_sizes == {"cell-0": 64, "cell-1": 32}
+
+
+def memory(depth: int, *settings: Settings, samples: int = 1, evaluate: bool = False) -> int:
+    sizes = {f"cell-{index}": 64 for index in range(len(settings))}
+    return estimate_job(
+        job(*settings, samples=samples, evaluate=evaluate), facts(depth), sizes
+    ).peak_memory_bytes
+
+
+def test_peak_memory_does_not_grow_with_depth() -> None:
+    gptq = Settings(method="gptq", bits=4)
+    assert memory(8, gptq) == memory(1, gptq)
+    assert memory(1, gptq) > BASELINE_BYTES
+
+
+def test_activations_grow_with_samples_and_evaluation_with_cells() -> None:
+    gptq, awq = Settings(method="gptq", bits=4), Settings(method="awq", bits=4)
+    sequence = 512 * 1536 * 4
+    assert memory(1, gptq, samples=11) - memory(1, gptq) == 10 * sequence
+    assert memory(1, gptq, awq, evaluate=True) - memory(1, gptq, evaluate=True) == 10 * sequence
+
+
+def test_bitsandbytes_alone_needs_no_statistics() -> None:
+    bnb, gptq = Settings(method="bitsandbytes", bits=4), Settings(method="gptq", bits=4)
+    assert memory(1, gptq) - memory(1, bnb) == 2 * 1536 * 1536 * 4 + 512 * 1536 * 4

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.errors import SourceError
+from quantize_lib.source import base_card, fetch, inspect, side_files
+from quantize_lib.types import ModelSpec
+from tests.model_files import LLAMA, write_model, write_shard
+
+
+def spec(folder: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> ModelSpec:
+    return ModelSpec(
+        id="./mine",
+        name="mine",
+        local=folder,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+
+
+def error_of(folder: Path, *, allow_pickle: bool = False) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        inspect(spec(folder, allow_pickle=allow_pickle), token=None)
+    return caught.value
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "mine")
+
+
+def test_a_single_file_and_shards_give_the_same_facts(tmp_path: Path, model: Path) -> None:
+    one = inspect(spec(model), token=None)
+    two = inspect(spec(write_model(tmp_path / "sharded", shards=3)), token=None)
+    assert one.layers == two.layers
+    assert one.config == LLAMA
+    assert {name: (t.dtype, t.shape) for name, t in one.tensors.items()} == {
+        name: (t.dtype, t.shape) for name, t in two.tensors.items()
+    }
+    assert one.weight_bytes == (model / "model.safetensors").stat().st_size
+    assert one.download_bytes == 0
+
+
+def test_the_revision_is_a_hash_of_what_decides_the_result(tmp_path: Path, model: Path) -> None:
+    first = inspect(spec(model), token=None).revision
+    assert first.startswith("sha256:")
+    copy = write_model(tmp_path / "copy")
+    (copy / "README.md").write_text("words about it")
+    (copy / "helper.py").write_text("code that is not run")
+    assert inspect(spec(copy), token=None).revision == first
+    assert inspect(spec(copy, trust_remote_code=True), token=None).revision != first
+    (copy / "tokenizer.json").write_text('{"changed": 1}')
+    assert inspect(spec(copy), token=None).revision != first
+
+
+def test_one_changed_weight_changes_the_revision(model: Path) -> None:
+    first = inspect(spec(model), token=None).revision
+    shard = model / "model.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    assert inspect(spec(model), token=None).revision != first
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    error = error_of(tmp_path / "gone")
+    assert error.message == f"./mine: there is no such folder ({tmp_path / 'gone'})"
+    assert error.hint == "Paths in a manifest are relative to the manifest."
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    assert (
+        error_of(tmp_path / "mine").message == f"./mine: {tmp_path / 'mine'} is a file; a model is a folder"
+    )
+
+
+def test_a_folder_without_config(model: Path) -> None:
+    (model / "config.json").unlink()
+    assert error_of(model).message == f"./mine: {model} has no config.json"
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_config_that_is_no_json_object(model: Path, text: bytes) -> None:
+    (model / "config.json").write_bytes(text)
+    assert error_of(model).message.startswith("config.json ")
+
+
+def test_a_folder_without_safetensors(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    error = error_of(model)
+    assert error.message == "./mine has neither model.safetensors nor model.safetensors.index.json"
+
+
+def test_pickled_weights_are_refused_with_a_way_out(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    error = error_of(model)
+    assert error.message == (
+        "./mine has pickled weights alone (pytorch_model.bin); reading them can run foreign code"
+    )
+    assert error.hint is not None
+    assert "allow_pickle: true" in error.hint
+    assert "cannot be read yet" in error_of(model, allow_pickle=True).message
+
+
+def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine", shards=2)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert error_of(folder).message == (
+        f"model.safetensors.index.json names model-00002-of-00002.safetensors, but {folder} does not hold it"
+    )
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine", shards=2)
+    shard = folder / "model-00002-of-00002.safetensors"
+    size = shard.stat().st_size
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert error_of(folder).message == (
+        f"model-00002-of-00002.safetensors is truncated: its tensors end at byte {size}, "
+        f"the file at {size - 10}"
+    )
+
+
+def test_a_model_without_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").write_text("{}")
+    error = error_of(model)
+    assert error.message == "./mine has no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path, model: Path, name: str) -> None:
+    (model / name).rename(tmp_path / name)
+    (model / name).symlink_to(tmp_path / name)
+    error = error_of(model)
+    assert error.message == f"{name} is a link that leads out of {model}"
+    assert error.hint == "Copy the folder with its links resolved (cp -rL)."
+
+
+def test_an_index_that_points_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine", shards=2)
+    write_shard(tmp_path / "secret.safetensors", {"w": (1,)})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": "../secret.safetensors"}}))
+    assert error_of(folder).message == (
+        "model.safetensors.index.json: tensor w is said to be in '../secret.safetensors'"
+    )
+
+
+def test_side_files_are_what_inference_needs_and_nothing_else(model: Path) -> None:
+    along = [
+        "LICENSE.md",
+        "NOTICE",
+        "additional_chat_templates/tool_use.jinja",
+        "chat_template.jinja",
+        "generation_config.json",
+        "merges.txt",
+        "preprocessor_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+    ]
+    left = [
+        "README.md",
+        "modeling.py",
+        "pytorch_model.bin",
+        "train.log",
+        "tokenizer.pkl",
+        ".git/tokenizer.json",
+    ]
+    for name in along + left:
+        path = model / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    assert [path.relative_to(model).as_posix() for path in side_files(model)] == along
+    assert model / "modeling.py" in side_files(model, code=True)
+
+
+def test_the_card_gives_licence_and_language(model: Path) -> None:
+    (model / "README.md").write_text(
+        "---\nlicense: apache-2.0\nlanguage: [en, fr]\n---\n# Words\nlicense: mit\n"
+    )
+    facts = inspect(spec(model), token=None)
+    source = fetch(spec(model), facts, None, token=None)  # type: ignore[arg-type]  # nothing is downloaded
+    assert source.folder == model
+    assert source.license == "apache-2.0"
+    assert source.card == {"license": "apache-2.0", "language": ["en", "fr"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# No metadata",
+        "---\nlicense: mit\n",
+        "---\n- a\n---\n",
+        "---\nlicense: [unclosed\n---\n",
+        "---\nx: 2020-99-99\n---\n",
+        "---\nlicense: !!python/object/apply:os.system ['true']\n---\n",
+        "---\n" + "[" * 5000 + "\n---\n",
+    ],
+)
+def test_a_card_that_says_nothing_sound_says_nothing(model: Path, text: str) -> None:
+    (model / "README.md").write_text(text)
+    assert base_card(model) == {}
+
+
+def test_only_plain_values_of_a_card_are_kept(model: Path) -> None:
+    (model / "README.md").write_text("---\nlicense: {a: b}\nmodel-index: [{a: 1}]\npipeline_tag: x\n---\n")
+    assert base_card(model) == {"pipeline_tag": "x"}
