@@ -24,6 +24,8 @@ from quantize_lib.types import Settings
 _BITS = 4
 _PACKED_OUTPUTS = 8
 """Outputs that share one 32-bit word in the GEMM format."""
+_SLOW_GROUP = 16
+"""GPTQModel picks a CPU kernel for this group size that then refuses it; its plain torch kernel does not."""
 
 
 class Awq(Method):
@@ -68,7 +70,7 @@ class Awq(Method):
 
             settings = replace(context.settings, method="gptq", sym=False, desc_act=False)
             return Gptq().quantization_config(replace(context, settings=settings))
-        return {
+        config = {
             "quant_method": "awq",
             "bits": _BITS,
             "group_size": context.group_size,
@@ -79,6 +81,9 @@ class Awq(Method):
             "format": "gemm",
             "modules_to_not_convert": [*context.kept, *context.outside] or None,
         }
+        if context.group_size == _SLOW_GROUP:
+            config["backend"] = "torch_awq"
+        return config
 
 
 class _Work:

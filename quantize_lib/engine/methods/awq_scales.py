@@ -1,8 +1,8 @@
 """AWQ's scale search: which input channels to enlarge before rounding, and undoing that in front of them.
 
-Lin et al. 2023, AWQ (arXiv 2306.00978), section 3.2: s = mean(|x|)^α with α from a grid. AutoAWQ's variant
-also divides by the channels' usual share of their group's range, to the power 1 - α. A candidate's output
-error is tr(ΔW·H·ΔWᵀ), so that no forward is needed.
+Lin et al. 2023, AWQ (arXiv 2306.00978), section 3.2: s = mean(|x|)^alpha with alpha from a grid. AutoAWQ's
+variant also divides by the channels' usual share of their group's range, to the power 1 - alpha. A
+candidate's output error is tr(ΔW·H·ΔWᵀ), so that no forward is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from quantize_lib.engine.folds import source_scale, target_scale
 from quantize_lib.engine.methods.awq_rounding import round_to_nearest, row_errors
 
 _GRID = 20
-"""Values of α in [0, 1), as in AutoAWQ."""
+"""Values of alpha in [0, 1), as in AutoAWQ."""
 _ROWS = 128
 """Rows of each layer that the search looks at; the scale is shared by all of them."""
 _SMALLEST = 1e-4
@@ -82,7 +82,7 @@ def fold_norm(
     offset = 1.0 if fold.kind == "norm_plus_one" else 0.0
     folded = ((weight + offset) / scale - offset).to(dtype)
     effective = (weight + offset) / (folded.float() + offset)
-    # Where the rounded weight says nothing of the scale (zero, or lost beside Gemma's one), nothing is folded.
+    # Where the rounded weight lost the scale (at zero, or beside Gemma's one) nothing is folded.
     usable = torch.isfinite(effective) & (effective > scale / 2) & (effective < scale * 2)
     folded = torch.where(usable, folded, weight.to(dtype))
     effective = torch.where(usable, effective, torch.ones_like(effective))
