@@ -112,10 +112,11 @@ class _Builder:
             path = ("models", index)
             if not isinstance(model, dict) or not isinstance(model.get("id"), str):
                 continue
-            if self.clean(*path, "id") and self.clean(*path, "name"):
-                yield index, self.model(path, model)
+            if self.clean(*path, "id") and self.clean(*path, "name") and (spec := self.model(path, model)):
+                yield index, spec
 
-    def model(self, path: KeyPath, model: Mapping[str, Any]) -> ModelSpec:
+    def model(self, path: KeyPath, model: Mapping[str, Any]) -> ModelSpec | None:
+        """The model; None where its name does not do, so that its cells have no ids."""
         identity = model["id"]
         folder = None
         try:
@@ -140,6 +141,7 @@ class _Builder:
         if fault := safe_name_fault(name):
             key = "name" if "name" in model else "id"
             self.report((*path, key), f"the model's name does not do: {fault}. Give the model a `name:`.")
+            return None
         return ModelSpec(
             id=identity,
             name=name,

@@ -41,7 +41,7 @@ def check(data: Any) -> list[Finding]:
     for error in errors:
         for path, message, at_key in _tell(error):
             # A key that is not allowed there has one problem, a mapping can lack several keys.
-            kind = message if error.validator in ("required", "minProperties") else ""
+            kind = message if error.validator in ("required", "anyOf") else ""
             findings.setdefault((path, kind), (path, message, at_key))
     return list(findings.values())
 
@@ -86,10 +86,6 @@ def _tell(error: ValidationError) -> Iterator[Finding]:
             for key in words:
                 if key not in value:
                     yield path, f"{reason}." if reason else f"the key `{key}` is missing.", False
-        case "minProperties":
-            # Without its required key the mapping is too small as well: that has been told.
-            if all(key in value for key in schema.get("required", ())):
-                yield path, f"{reason}.", False
         case "not":
             yield path, f"{reason}.", True
         case keyword:
@@ -102,7 +98,7 @@ def _sentence(keyword: str, value: Any, words: Any, reason: str | None) -> str:
             return _type(value, words)
         case "enum":
             return f"{show(value)} is {reason or 'not allowed here'}. {allowed(words)}{meant(value, words)}"
-        case "anyOf":
+        case "anyOf" | "minProperties":
             return f"{reason}."
         case "minLength":
             return "empty."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from quantize_lib.manifest.problems import allowed, meant, show
+from quantize_lib.manifest.problems import SHOWN_PATH, allowed, meant, show
 from quantize_lib.manifest.schema import definition
 
 PLACEHOLDERS = ("model", "method", "bits", "name")
@@ -97,5 +97,5 @@ def local_folder(model: str, base: Path) -> Path | None:
     if not looks_local:
         return None
     if folder.exists():
-        raise ValueError(f"{show(str(folder))} is not a folder")
-    raise ValueError(f"no such folder: {show(str(folder))}")
+        raise ValueError(f"{show(str(folder), limit=SHOWN_PATH)} is not a folder")
+    raise ValueError(f"no such folder: {show(str(folder), limit=SHOWN_PATH)}")

@@ -14,6 +14,7 @@ Path = tuple[str | int, ...]
 """Where a value stands: `("models", 0, "quantize", 1, "bits")`."""
 
 _SHOWN = 60
+SHOWN_PATH = 4096
 _MEANT = {
     "bnb": "bitsandbytes",
     "int8": "bitsandbytes",
@@ -53,8 +54,8 @@ class InvalidManifestError(ManifestError):
         super().__init__("\n".join(map(str, self.problems)), hint=hint)
 
 
-def show(value: Any) -> str:
-    """A value for a message: on one line, without control characters, not longer than needed."""
+def show(value: Any, *, limit: int = _SHOWN) -> str:
+    """A value for a message: on one line, without control characters, not longer than `limit`."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, dict):
@@ -65,7 +66,7 @@ def show(value: Any) -> str:
         text = value if value.isprintable() else json.dumps(value)
     else:
         return json.dumps(value)
-    return f"`{text if len(text) <= _SHOWN else text[: _SHOWN - 1] + '…'}`"
+    return f"`{text if len(text) <= limit else text[: limit - 1] + '…'}`"
 
 
 def show_path(path: Path) -> str:

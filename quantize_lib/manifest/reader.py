@@ -61,7 +61,7 @@ class Reader:
         if not isinstance(self.root.children, dict):
             what = "a list" if self.root.children is not None else show(self.root.value)
             message = f"expected a mapping with `version:` and `models:` at the top, got {what}"
-            raise self.fail(message, line=self.root.place[0], column=self.root.place[1])
+            raise self.fail(message, *self.root.place)
         return Document(name=self.name, root=self.root, problems=self.problems)
 
     def take(self, event: yaml.Event) -> None:
@@ -129,7 +129,7 @@ class Reader:
 
     def key(self, event: yaml.Event, parent: Node, node: Node) -> str:
         if node.children is not None:
-            raise self.stop(event, "a key that is a list or a mapping; keys are words")
+            raise self.fail("a key that is a list or a mapping; keys are words", *node.place)
         key = event.value if isinstance(event, yaml.ScalarEvent) else str(node.value)
         if key in parent.keys:
             line, column = parent.keys[key]
@@ -153,10 +153,9 @@ class Reader:
         self.problems.append(Problem(place=self.name, line=line, column=column, message=message))
 
     def stop(self, event: yaml.Event, message: str) -> InvalidManifestError:
-        line, column = _place(event)
-        return self.fail(message, line=line, column=column)
+        return self.fail(message, *_place(event))
 
-    def fail(self, message: str, *, line: int = 0, column: int = 0) -> InvalidManifestError:
+    def fail(self, message: str, line: int = 0, column: int = 0) -> InvalidManifestError:
         problem = Problem(place=self.name, line=line, column=column, message=message)
         return InvalidManifestError([*self.problems, problem])
 

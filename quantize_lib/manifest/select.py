@@ -28,6 +28,8 @@ def select(drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> 
     """What `include` and `exclude` leave; a pattern that matches no cell is reported."""
     included = _matched("include", drafts, data, report)
     excluded = _matched("exclude", drafts, data, report)
+    if included is None or excluded is None:
+        return list(drafts)
     left = [
         draft
         for index, draft in enumerate(drafts)
@@ -82,14 +84,17 @@ def check_model_names(models: Iterable[tuple[Path, ModelSpec]], report: Report, 
             report(path, f"the model's name {show(model.name)} is that of {where} too. Give one a `name:`.")
 
 
-def _matched(key: str, drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> set[int]:
+def _matched(key: str, drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> set[int] | None:
+    """The drafts that the patterns of `key` match; None where a pattern matches none."""
     matched: set[int] = set()
+    all_match = True
     for number, pattern in enumerate(data.get(key, ())):
         found = {index for index, draft in enumerate(drafts) if _matches(pattern, draft)}
         if not found:
             report((key, number), _no_match(pattern, drafts))
+            all_match = False
         matched |= found
-    return matched
+    return matched if all_match else None
 
 
 def _matches(pattern: Mapping[str, Any], draft: Draft) -> bool:

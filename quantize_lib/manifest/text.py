@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.manifest.names import absolute, repository_fault
+from quantize_lib.manifest.problems import SHOWN_PATH, show
 from quantize_lib.manifest.problems import Path as KeyPath
-from quantize_lib.manifest.problems import show
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.types import TextSpec
 
@@ -42,7 +42,8 @@ def check_text(text: Mapping[str, Any], path: KeyPath, base: Path, report: Repor
     for index, pattern in enumerate(text.get("files", ())):
         found = find_files(pattern, base)
         if not found:
-            report((*path, "files", index), f"no file matches {show(pattern)} in {show(str(base))}.")
+            where = show(str(base), limit=SHOWN_PATH)
+            report((*path, "files", index), f"no file matches {show(pattern)} in {where}.")
         elif len(found) > MAX_FILES:
             report((*path, "files", index), f"{show(pattern)} matches more than {MAX_FILES} files.")
 

@@ -16,8 +16,8 @@ FORMAT = 1
 def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> str:
     """Hex sha256 of base model, settings and calibration data.
 
-    It does not depend on paths, on the cell's name, on the order of cells, on device, publishing or evaluation;
-    nor on calibration data where the method does not use any.
+    It does not depend on paths, on the cell's name, on the order of cells, on device, publishing or
+    evaluation; nor on calibration data where the method does not use any.
 
     Args:
         cell: the cell.

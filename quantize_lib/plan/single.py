@@ -24,7 +24,15 @@ KNOWN_DATASETS: Mapping[str, Mapping[str, str]] = {
 }
 """Short names that guides use for data sets which are called otherwise on the Hub."""
 
-_OPTIONS = ("method", "bits", "group_size", "desc_act", "sym", "device")
+_OPTIONS = {
+    "calibration": "--calibration-dataset",
+    "method": "--method",
+    "bits": "--bits",
+    "group_size": "--group-size",
+    "desc_act": "--desc-act",
+    "sym": "--no-sym",
+    "device": "--device",
+}
 
 
 def single_model_plan(
@@ -49,7 +57,8 @@ def single_model_plan(
         device: where to quantize.
         calibration_dataset: a file if it exists, texts at commas if it has a comma or white space, else the
             name of a data set; too little of it is a warning. The manifest's default where not given.
-        group_size: None where not given, as for the next two; what is given must be one that the method takes.
+        group_size: as in the manifest; None where not given, as for the next two. A setting that is given
+            must be one that the method takes.
         desc_act: as in the manifest.
         sym: as in the manifest.
 
@@ -105,9 +114,4 @@ def _calibration(text: str) -> dict[str, Any]:
 
 
 def _option(path: KeyPath) -> str:
-    if "calibration" in path:
-        return "--calibration-dataset"
-    for name in _OPTIONS:
-        if name in path:
-            return f"--{name.replace('_', '-')}"
-    return "MODEL"
+    return next((option for name, option in _OPTIONS.items() if name in path), "MODEL")
