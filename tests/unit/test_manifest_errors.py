@@ -14,9 +14,8 @@ def faults(text: str | bytes, folder: Path) -> list[str]:
     """The lines of the error, without the folder."""
     with pytest.raises(InvalidManifestError) as caught:
         parse_manifest(text, path=folder / "quantize.yml")
-    return [
-        line.replace(f"{folder}/", "").replace(str(folder), "HERE") for line in str(caught.value).splitlines()
-    ]
+    text = str(caught.value).replace(f"{folder}/quantize.yml", "quantize.yml").replace(str(folder), "HERE")
+    return text.splitlines()
 
 
 def entry(words: str) -> str:
@@ -57,7 +56,8 @@ ENTRY = [
     ),
     (
         "method: gptq, bits: 4, groupsize: 64",
-        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, name, group_size, desc_act, "
+        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, name, "
+        "group_size, desc_act, "
         "sym, device, modules_to_not_convert, overrides, quant_type, double_quant. "
         "Perhaps you meant `group_size`?",
     ),
@@ -122,17 +122,20 @@ ENTRY = [
     ),
     (
         "method: gptq, bits: 4, name: -x",
-        "4:46: models[0].quantize[0].name: `-x` is not a name that is safe in file names; use letters, digits, "
+        "4:46: models[0].quantize[0].name: `-x` is not a name that is safe in file names; use "
+        "letters, digits, "
         "`-`, `_` and `.`, not `-` or `.` at the start, at most 96.",
     ),
     (
         "method: gptq, bits: 4, name: ../x",
-        "4:46: models[0].quantize[0].name: `../x` is not a name that is safe in file names; use letters, digits, "
+        "4:46: models[0].quantize[0].name: `../x` is not a name that is safe in file names; use "
+        "letters, digits, "
         "`-`, `_` and `.`, not `-` or `.` at the start, at most 96.",
     ),
     (
         "method: gptq, bits: 4, name: report.json",
-        "4:16: models[0].quantize[0]: the cell's id does not do: `report.json` is the name of the run's report. "
+        "4:16: models[0].quantize[0]: the cell's id does not do: `report.json` is the name of the "
+        "run's report. "
         "Give the entry another `name:`.",
     ),
     (
@@ -157,7 +160,8 @@ REST = [
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (
         "defaults: {name: x}",
-        "5:12: defaults.name: unknown key. Allowed: group_size, desc_act, sym, device, modules_to_not_convert, "
+        "5:12: defaults.name: unknown key. Allowed: group_size, desc_act, sym, device, "
+        "modules_to_not_convert, "
         "overrides, quant_type, double_quant, calibration.",
     ),
     (
@@ -166,7 +170,8 @@ REST = [
     ),
     (
         "defaults: {calibration: {texts: [a], column: text}}",
-        "5:38: defaults.calibration.column: belongs to a data set or to files; give `dataset` or `files` too.",
+        "5:38: defaults.calibration.column: belongs to a data set or to files; give `dataset` or "
+        "`files` too.",
     ),
     (
         "defaults: {calibration: {dataset: a/b, texts: [a]}}",
@@ -175,7 +180,8 @@ REST = [
     ),
     (
         "defaults: {calibration: {dataset: a/b/c}}",
-        "5:35: defaults.calibration.dataset: `a/b/c` is not the id of a data set: use `name` or `namespace/name` "
+        "5:35: defaults.calibration.dataset: `a/b/c` is not the id of a data set: use `name` or "
+        "`namespace/name` "
         "of letters, digits, `-`, `_`, `.`, a letter or digit at each end.",
     ),
     (
@@ -238,7 +244,8 @@ REST = [
     ("publish: {name: '{model'}", "5:17: publish.name: `{model` has a brace without its partner."),
     (
         "publish: {name: '{model}/../{bits}'}",
-        "5:17: publish.name: `{model}/../{bits}` is not a template; use letters, digits, `-`, `_`, `.` and the "
+        "5:17: publish.name: `{model}/../{bits}` is not a template; use letters, digits, `-`, `_`, "
+        "`.` and the "
         "placeholders {model}, {method}, {bits}, {name}.",
     ),
     (
@@ -304,7 +311,8 @@ MODEL = [
     ),
     (
         "id: ./odd name",
-        "3:9: models[0].id: the model's name does not do: `odd name` is not a name that is safe in file names; "
+        "3:9: models[0].id: the model's name does not do: `odd name` is not a name that is safe in "
+        "file names; "
         "use letters, digits, `-`, `_` and `.`, not `-` or `.` at the start, at most 96. "
         "Give the model a `name:`.",
     ),
@@ -373,7 +381,8 @@ def test_a_tag_is_refused(tmp_path: Path) -> None:
 def test_cells_of_one_id_are_told_with_the_other_place(tmp_path: Path) -> None:
     text = entry("method: gptq, bits: [4, 8]}, {method: gptq, bits: 4, group_size: 32")
     assert faults(text, tmp_path) == [
-        "quantize.yml:4:46: models[0].quantize[1]: the cell id `m-gptq-4bit` is that of models[0].quantize[0] "
+        "quantize.yml:4:46: models[0].quantize[1]: the cell id `m-gptq-4bit` is that of "
+        "models[0].quantize[0] "
         "(line 4, column 16) too. Give one of the entries a `name:`."
     ]
 
