@@ -314,3 +314,7 @@ class Reporter(Protocol):
 
     def progress(self, title: str, total: int, unit: str) -> AbstractContextManager[Progress]:
         """A bar with rate and time left; `unit` as in `block` or `B` for bytes."""
+
+
+class Interrupted(BaseException):  # noqa: N818
+    """SIGTERM; like KeyboardInterrupt not an Exception, so that nothing on the way swallows it."""

@@ -10,9 +10,10 @@ import threading
 from pathlib import Path
 from typing import IO
 
-from quantize_lib.errors import EngineError, ExitCode
+from quantize_lib.errors import EngineError, ExitCode, UsageError
 from quantize_lib.evaluate.environment import clean_environment
 from quantize_lib.run.events import MAX_LINE, Relay
+from quantize_lib.run.jobfile import RESULT_FILE, read_result
 from quantize_lib.types import Reporter
 
 _GRACE_SECONDS = 10.0
@@ -29,6 +30,7 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
         log: gets the child's standard error.
 
     Raises:
+        UsageError: where the job asks for what this machine does not have.
         EngineError: where the child ended without leaving a result, with the end of what it said.
     """
     command = [sys.executable, "-m", "quantize_lib", "job", str(job_file), "--events"]
@@ -54,6 +56,9 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
             raise
         finally:
             listener.join(timeout=_GRACE_SECONDS)
+    if code == ExitCode.USAGE:
+        cells = read_result(job_file.parent / RESULT_FILE)["cells"]
+        raise UsageError(next(cell["error"] for cell in cells.values() if "error" in cell))
     if code not in (ExitCode.OK, ExitCode.CELL_FAILED):
         raise EngineError(_reason(code, log), hint=_advice(code, log))
 

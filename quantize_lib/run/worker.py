@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import resource
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib import __version__
 from quantize_lib.checkpoint.assemble import assemble, weight_bytes
 from quantize_lib.errors import CalibrationError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import read_json, write_json
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
+from quantize_lib.run.versions import versions
 from quantize_lib.types import DeviceName, ModelFacts, ModelSpec, Reporter, TextRecord
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from quantize_lib.engine.model import StreamedModel
     from quantize_lib.engine.shared_pass import CellOutcome, CellWork, PassOutcome
 
-_LIBRARIES = ("torch", "transformers", "gptqmodel", "bitsandbytes", "optimum", "safetensors", "tokenizers")
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
@@ -64,17 +61,6 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         write_json(job.output / RESULT_FILE, result)
     failed = any("error" in entry for entry in result["cells"].values())
     return ExitCode.CELL_FAILED if failed else ExitCode.OK
-
-
-def versions() -> dict[str, str]:
-    """The versions of everything that has a part in the result."""
-    found = {"model-quantizer": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def peak_memory() -> int:

@@ -1,0 +1,250 @@
+"""What each command does. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantize_lib.cli.arguments import short_version
+from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageError
+from quantize_lib.types import Job, Plan, Reporter
+
+if TYPE_CHECKING:
+    from quantize_lib.plan.estimate import JobEstimate
+    from quantize_lib.publish import Publisher
+
+
+def dispatch(options: argparse.Namespace) -> int:
+    """Run the command that was asked for and give its exit code."""
+    if options.version:
+        return _version()
+    commands: Mapping[str, Callable[[argparse.Namespace], int]] = {
+        "validate": _validate,
+        "plan": _plan,
+        "run": _run,
+        "publish": _publish,
+        "evaluate": _evaluate,
+        "job": _job,
+    }
+    if options.command is None:
+        if getattr(options, "model", None) is None:
+            raise UsageError("no command and no model", hint="model-quantizer --help shows what there is.")
+        return _single_model(options)
+    return commands[options.command](options)
+
+
+def show_error(error: QuantizerError) -> None:
+    """Show an error on standard error, in a workflow also as annotations."""
+    _reporter(sys.stderr).error(str(error))
+
+
+def _reporter(stream: object = None) -> Reporter:
+    from quantize_lib.cli.console import make_reporter
+
+    # What the programs read (plan --format json) goes to standard output alone; people's lines beside it.
+    return make_reporter(sys.stderr if stream is None else sys.stderr, os.environ)
+
+
+def _version() -> int:
+    from quantize_lib.run.versions import versions
+
+    print(short_version())
+    for name, number in versions().items():
+        if name != "model-quantizer":
+            print(f"{name} {number}")
+    return ExitCode.OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from quantize_lib.manifest import load_manifest
+    from quantize_lib.plan import make_plan
+
+    plan = make_plan(load_manifest(options.manifest))
+    reporter = _reporter()
+    for warning in plan.warnings:
+        reporter.warning(warning)
+    cells = sum(1 for _ in plan.cells())
+    print(
+        f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {len(plan.jobs)} {_plural(len(plan.jobs), 'job')}"
+    )
+    return ExitCode.OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from quantize_lib.manifest import load_manifest
+    from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
+
+    plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
+    reporter = _reporter()
+    for warning in plan.warnings:
+        reporter.warning(warning)
+    if options.changed_only:
+        from quantize_lib.publish import make_publisher
+        from quantize_lib.run.changes import changed_only
+
+        plan = changed_only(plan, make_publisher(plan.publish), reporter)
+    if options.format == "github":
+        print(json.dumps(plan_github(plan), ensure_ascii=False))
+        return ExitCode.OK
+    estimates = _estimates(plan.jobs, reporter)
+    if options.format == "json":
+        print(json.dumps(plan_json(plan, estimates), indent=2, ensure_ascii=False))
+    else:
+        print(plan_table(plan, estimates))
+    return ExitCode.OK
+
+
+def _estimates(jobs: tuple[Job, ...], reporter: Reporter) -> dict[str, JobEstimate]:
+    """Estimates by job id; every job's error is told before the first one ends the command."""
+    from quantize_lib.plan.estimate import estimate_job
+    from quantize_lib.run.prepare import look
+
+    estimates: dict[str, JobEstimate] = {}
+    errors: list[QuantizerError] = []
+    for job in jobs:
+        try:
+            facts, sizes = look(job, reporter)
+        except QuantizerError as error:
+            errors.append(error)
+        else:
+            estimates[job.id] = estimate_job(job, facts, sizes)
+    for error in errors[:-1]:
+        reporter.error(str(error))
+    if errors:
+        raise errors[-1]
+    return estimates
+
+
+def _run(options: argparse.Namespace) -> int:
+    from quantize_lib.manifest import load_manifest
+    from quantize_lib.plan import make_plan
+    from quantize_lib.publish import make_publisher
+
+    plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
+    if options.executor == "docker":
+        raise UsageError(
+            "--executor docker: not in this version", hint="Use --executor local, or run the image itself."
+        )
+    publisher = make_publisher(plan.publish) if options.publish else None
+    command = ["model-quantizer", "run", options.manifest.name]
+    return _execute(plan, options.output, publisher, shlex.join(command))
+
+
+def _execute(plan: Plan, output: Path, publisher: Publisher | None, command: str) -> int:
+    from quantize_lib.cli.console import append_summary
+    from quantize_lib.report import summary_markdown, summary_table
+    from quantize_lib.run.host import RunOptions, run_plan
+    from quantize_lib.run.local import run_local
+
+    _refuse_foreign_code(plan)
+    run_options = RunOptions(
+        output=output.absolute(), publisher=publisher, execute=run_local, command=command
+    )
+    result = run_plan(plan, run_options, _reporter())
+    print(summary_table(result.records))
+    append_summary(summary_markdown(result.records), os.environ)
+    return result.code
+
+
+def _refuse_foreign_code(plan: Plan) -> None:
+    for job in plan.jobs:
+        for key in ("trust_remote_code", "allow_pickle"):
+            if getattr(job.model, key):
+                raise UsageError(
+                    f"{job.model.id}: {key} runs code of the model's author, which needs --executor docker",
+                    hint=f"Remove {key}, or run where the docker executor is available.",
+                )
+
+
+def _single_model(options: argparse.Namespace) -> int:
+    import shutil
+
+    from quantize_lib.plan import single_model_plan
+    from quantize_lib.run.state import replace_folder
+
+    plan = single_model_plan(
+        options.model,
+        method=options.method,
+        bits=options.bits,
+        output_dir=options.output_dir,
+        device=options.device,
+        calibration_dataset=options.calibration_dataset,
+        group_size=options.group_size,
+        desc_act=options.desc_act,
+        sym=options.sym,
+    )
+    ((_, cell),) = plan.cells()
+    target = plan.publish.path / cell.repository
+    _check_target(target)
+    work = target.parent / f".{target.name}.run"
+    code = _execute(plan, work, None, shlex.join(["model-quantizer", *sys.argv[1:]]))
+    if code == ExitCode.OK:
+        replace_folder(work / cell.id, target, work)
+        shutil.rmtree(work)
+        _reporter().info(f"The checkpoint is in {target}")
+    return code
+
+
+def _check_target(target: Path) -> None:
+    """An older checkpoint of ours is replaced; anything else that lies there is not ours to remove."""
+    from quantize_lib.publish import CELL_REPORT
+
+    if (
+        target.exists()
+        and not (target / CELL_REPORT).is_file()
+        and (not target.is_dir() or any(target.iterdir()))
+    ):
+        raise UsageError(
+            f"--output-dir: {target} is there already, and is no checkpoint of this tool",
+            hint="Choose another folder, or remove it.",
+        )
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from quantize_lib.report import exit_code, summary_table
+    from quantize_lib.run.republish import republish
+
+    records = republish(options.directory, _reporter())
+    print(summary_table(records))
+    return exit_code(records)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from quantize_lib.run.evaluate import evaluate_folder
+
+    print(
+        json.dumps(
+            evaluate_folder(
+                options.path,
+                tuple(options.text or ()),
+                samples=options.samples,
+                sequence_length=options.sequence_length,
+                reporter=_reporter(),
+            ),
+            indent=2,
+            ensure_ascii=False,
+        )
+    )
+    return ExitCode.OK
+
+
+def _job(options: argparse.Namespace) -> int:
+    from quantize_lib.run.events import EventReporter
+    from quantize_lib.run.jobfile import read_job
+    from quantize_lib.run.worker import run_job
+
+    reporter: Reporter = EventReporter(sys.stdout) if options.events else _reporter()
+    return run_job(read_job(options.job), reporter)
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else word + "s"
+
+
+__all__ = ["PublishError", "dispatch", "show_error"]

@@ -1,0 +1,167 @@
+"""From what the quantizing process left to a checked, carded and published checkpoint, cell by cell."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.card import render_card
+from quantize_lib.errors import PublishError, QuantizerError
+from quantize_lib.files import sha256_file, write_json, write_text
+from quantize_lib.gate import check_gate
+from quantize_lib.plan import effective_settings
+from quantize_lib.publish import Publisher
+from quantize_lib.publish.verify import check_files, verify_checkpoint
+from quantize_lib.report import RECORD_FILE, record_to_json
+from quantize_lib.run.prepare import Prepared
+from quantize_lib.run.state import replace_folder
+from quantize_lib.types import Cell, CellRecord, Measurements, ModelSource, Reload, Reporter, TextRecord
+
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finisher:
+    """Finishes the cells of a run.
+
+    Attributes:
+        output: the run's output folder.
+        state: its `.state`.
+        publisher: None where the run does not publish.
+        command: how to make the checkpoint again, for the card.
+    """
+
+    output: Path
+    state: Path
+    publisher: Publisher | None
+    command: str
+    reporter: Reporter
+
+    def finish(
+        self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: Mapping[str, Any]
+    ) -> CellRecord:
+        """Check, card, gate and publish what the quantizing process left of one cell.
+
+        Args:
+            folder: where it left the cells' folders.
+            result: what it said of the job.
+        """
+        record = blank_record(cell, prepared)
+        said: Mapping[str, Any] = result["cells"].get(
+            cell.id, {"error": "the quantizing process says nothing of it"}
+        )
+        if "error" in said:
+            return replace(record, status="failed", error=said["error"], versions=result["versions"])
+        made = folder / cell.id
+        try:
+            check_files(made)
+        except QuantizerError as error:
+            return replace(record, status="failed", error=str(error), versions=result["versions"])
+        record = replace(
+            record,
+            path=cell.id,
+            settings={**record.settings, **_resolved(said)},
+            calibration=_text(result.get("calibration")) if prepared.calibration else None,
+            measurements=_measurements(said, result, prepared),
+            versions=result["versions"],
+            notes=tuple(said.get("notes", ())),
+        )
+        card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
+        write_text(made / CARD_FILE, card)
+        record = replace(record, files=_hashes(made))
+        write_json(made / RECORD_FILE, record_to_json(record))
+        replace_folder(made, self.output / cell.id, self.state)
+        held = self.hold(record, prepared)
+        return self.publish(held) if held.status == "built" else held
+
+    def hold(self, record: CellRecord, prepared: Prepared) -> CellRecord:
+        """Hold a checkpoint against its gate: `built` where it meets it, else `gated`."""
+        missed = () if record.measurements is None else check_gate(record.measurements, prepared.job.evaluate)
+        if missed:
+            self.reporter.warning(f"{record.id} is not published: " + "; ".join(missed))
+            return replace(record, status="gated", error="; ".join(missed))
+        return replace(record, status="built", error=None)
+
+    def publish(self, record: CellRecord) -> CellRecord:
+        """Publish a built checkpoint; where that fails it stays `built`, with the error."""
+        if self.publisher is None:
+            return record
+        try:
+            published = publish_checkpoint(self.publisher, self.output, record)
+        except PublishError as error:
+            self.reporter.error(f"{record.id}: {error}")
+            return replace(record, error=str(error))
+        self.reporter.info(f"{record.id} is published: {published.repository} at {published.commit}")
+        return published
+
+
+def publish_checkpoint(publisher: Publisher, output: Path, record: CellRecord) -> CellRecord:
+    """Publish one checkpoint of an output folder, after checking its files against their hashes.
+
+    Raises:
+        PublishError: where files are missing, added or changed, or the publisher fails.
+    """
+    if record.path is None or record.repository is None:
+        raise PublishError(f"{record.id} has no checkpoint to publish")
+    folder = output / record.path
+    verify_checkpoint(folder, record.files)
+    done = publisher.publish(
+        folder,
+        record.repository,
+        fingerprint=record.fingerprint or "",
+        message=f"Quantize {record.model} with {record.method}, {record.bits} bits",
+    )
+    return replace(record, status="published", error=None, commit=done.commit)
+
+
+def blank_record(cell: Cell, prepared: Prepared) -> CellRecord:
+    """What is known of a cell before it is quantized."""
+    return CellRecord(
+        id=cell.id,
+        model=prepared.job.model.id,
+        revision=prepared.facts.revision,
+        method=cell.settings.method,
+        bits=cell.settings.bits,
+        settings=effective_settings(cell.settings),
+        status="failed",
+        repository=cell.repository,
+        fingerprint=prepared.fingerprints[cell.id],
+    )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the record, which holds them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD_FILE)
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def _resolved(said: Mapping[str, Any]) -> dict[str, Any]:
+    size = said.get("group_size")
+    return {} if size is None else {"group_size": size}
+
+
+def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: Prepared) -> Measurements:
+    reload = said.get("reload")
+    return Measurements(
+        size_before=prepared.facts.weight_bytes,
+        size_after=said["size_after"],
+        seconds=said["seconds"],
+        peak_memory_bytes=result["peak_memory_bytes"],
+        perplexity_before=said.get("perplexity_before"),
+        perplexity_after=said.get("perplexity_after"),
+        kl_divergence=said.get("kl_divergence"),
+        evaluation=_text(result.get("evaluation")),
+        reload=None if reload is None else Reload(**reload),
+    )
+
+
+def _text(said: Mapping[str, Any] | None) -> TextRecord | None:
+    return None if said is None else TextRecord(**said)
+
+
+def discard(folder: Path) -> None:
+    """Remove what a job left."""
+    shutil.rmtree(folder, ignore_errors=True)

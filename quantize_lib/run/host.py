@@ -1,0 +1,239 @@
+"""Runs a plan on the host's side: prepare every job, hand each to an executor, finish its cells, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from quantize_lib.calibration.texts import Texts
+from quantize_lib.errors import ExitCode, QuantizerError, UsageError
+from quantize_lib.files import write_text
+from quantize_lib.plan import effective_settings
+from quantize_lib.publish import Publisher
+from quantize_lib.report import exit_code, write_report
+from quantize_lib.run.finish import Finisher, discard
+from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, JobText, read_result, write_job
+from quantize_lib.run.prepare import Prepared, prepare
+from quantize_lib.run.state import working_in
+from quantize_lib.run.unchanged import built_before, earlier_records, published_before
+from quantize_lib.source import fetch
+from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
+
+Executor = Callable[[Path, Path, Reporter], None]
+"""Runs a job file (first argument), writes the log (second), and returns when the job is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run a plan.
+
+    Attributes:
+        output: the output folder.
+        publisher: None where nothing is published.
+        execute: runs a job.
+        command: the command line that makes the same again, for report and cards.
+    """
+
+    output: Path
+    publisher: Publisher | None
+    execute: Executor
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came of a run: the records in the plan's order, and the exit code."""
+
+    records: tuple[CellRecord, ...]
+    code: ExitCode
+
+
+def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
+    """Run every job of a plan. A cell that fails is recorded; the others go on.
+
+    `report.json` is written in any case once the output folder is ours, also after an error or a signal.
+
+    Raises:
+        UsageError: where the manifest or the command line asks for what cannot be, before anything is computed.
+    """
+    with working_in(options.output) as state:
+        run = _Run(plan, options, reporter, state)
+        return run.run()
+
+
+class _Run:
+    def __init__(self, plan: Plan, options: RunOptions, reporter: Reporter, state: Path) -> None:
+        self._plan = plan
+        self._options = options
+        self._reporter = reporter
+        self._state = state
+        self._records: dict[str, CellRecord] = {}
+        self._earlier = earlier_records(options.output)
+        self._started = datetime.now(UTC)
+        self._finisher = Finisher(
+            output=options.output,
+            state=state,
+            publisher=options.publisher,
+            command=options.command,
+            reporter=reporter,
+        )
+
+    def run(self) -> RunResult:
+        reason = "not started: the run ended before its turn"
+        interrupted = False
+        try:
+            for warning in self._plan.warnings:
+                self._reporter.warning(warning)
+            prepared = [job for job in map(self._prepare, self._plan.jobs) if job is not None]
+            for job in prepared:
+                with self._reporter.group(f"{job.job.id}: {len(job.job.cells)} cells"):
+                    self._run_job(job)
+        except (Interrupted, KeyboardInterrupt):
+            interrupted = True
+            reason = "interrupted"
+            self._reporter.error(
+                "interrupted; finished cells are kept, and the same command goes on from there"
+            )
+        except UsageError as error:
+            reason = str(error)
+            raise
+        finally:
+            records = tuple(self._record(job, cell, reason) for job, cell in self._plan.cells())
+            write_report(
+                self._options.output,
+                records,
+                started=self._started,
+                finished=datetime.now(UTC),
+                command=self._options.command,
+            )
+        code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
+        return RunResult(records=records, code=code)
+
+    def _record(self, job: Job, cell: Cell, reason: str) -> CellRecord:
+        return self._records.get(cell.id) or CellRecord(
+            id=cell.id,
+            model=job.model.id,
+            revision=None,
+            method=cell.settings.method,
+            bits=cell.settings.bits,
+            settings=effective_settings(cell.settings),
+            status="failed",
+            error=reason,
+            repository=cell.repository,
+        )
+
+    def _prepare(self, job: Job) -> Prepared | None:
+        try:
+            prepared = prepare(job, self._reporter)
+        except UsageError:
+            raise
+        except QuantizerError as error:
+            self._fail(job, job.cells, error)
+            return None
+        for cell in job.cells:
+            size = prepared.group_sizes[cell.id]
+            if cell.settings.method != "bitsandbytes":
+                chosen = "one group per row" if size == -1 else f"group size {size}"
+                auto = " (auto)" if cell.settings.group_size == "auto" else ""
+                self._reporter.info(f"{cell.id}: {chosen}{auto}")
+        return prepared
+
+    def _run_job(self, prepared: Prepared) -> None:
+        todo = tuple(cell for cell in prepared.job.cells if not self._is_done(cell, prepared))
+        if not todo:
+            return
+        prepared = prepared.keep(todo)
+        folder = self._state / "job"
+        try:
+            source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
+            folder.mkdir()
+            job_file = self._write_job(prepared, source, folder)
+            self._options.execute(job_file, self._options.output / "log.txt", self._reporter)
+            result = read_result(folder / RESULT_FILE)
+            for cell in todo:
+                record = self._finisher.finish(cell, prepared, source, folder, result)
+                if record.status == "failed":
+                    self._reporter.error(f"{cell.id} failed: {record.error}")
+                self._records[cell.id] = record
+        except UsageError:
+            raise
+        except QuantizerError as error:
+            self._fail(prepared.job, tuple(cell for cell in todo if cell.id not in self._records), error)
+        finally:
+            discard(folder)
+
+    def _is_done(self, cell: Cell, prepared: Prepared) -> bool:
+        """Whether a cell is unchanged since an earlier run; then its record is settled here."""
+        before = built_before(cell, prepared, self._earlier.get(cell.id), self._options.output)
+        settled = (
+            published_before(cell, prepared, self._options.publisher)
+            if before is None
+            else self._settle(before, prepared)
+        )
+        if settled is None:
+            return False
+        if settled.status == "skipped":
+            self._reporter.info(f"{cell.id} is unchanged: skipped")
+        self._records[cell.id] = settled
+        return True
+
+    def _settle(self, built: CellRecord, prepared: Prepared) -> CellRecord:
+        """Gate, publish or skip a checkpoint that an earlier run built."""
+        held = self._finisher.hold(built, prepared)
+        publisher = self._options.publisher
+        if held.status == "gated":
+            return held
+        if publisher is not None:
+            current = publisher.current(built.repository or "")
+            if current is None or current.fingerprint != built.fingerprint:
+                return self._finisher.publish(held)
+        return replace(built, status="skipped", error=None)
+
+    def _write_job(self, prepared: Prepared, source: ModelSource, folder: Path) -> Path:
+        job = prepared.job
+        path = folder / "job.json"
+        write_job(
+            path,
+            JobFile(
+                id=job.id,
+                model=JobModel(
+                    path=source.folder,
+                    name=job.model.name,
+                    revision=prepared.facts.revision,
+                    trust_remote_code=job.model.trust_remote_code,
+                    allow_pickle=job.model.allow_pickle,
+                ),
+                device=job.device,
+                calibration=_job_text(job.calibration, prepared.calibration, folder / "calibration.json"),
+                evaluation=_job_text(
+                    job.evaluate.perplexity, prepared.evaluation, folder / "evaluation.json"
+                ),
+                cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
+                output=folder,
+            ),
+        )
+        return path
+
+    def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:
+        self._reporter.error(f"{job.id}: {error}")
+        for cell in cells:
+            self._records[cell.id] = self._record(job, cell, str(error))
+
+
+def _job_text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:
+    if spec is None or texts is None:
+        return None
+    write_text(path, json.dumps(list(texts.texts), ensure_ascii=False))
+    return JobText(
+        texts=path,
+        source=texts.source,
+        dataset=texts.dataset,
+        revision=texts.revision,
+        samples=spec.samples,
+        sequence_length=spec.sequence_length,
+        seed=spec.seed,
+        allow_short=spec.allow_short,
+    )
