@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from quantize_lib.errors import SourceError
+from quantize_lib.source.families import get_family
 from quantize_lib.source.files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
 from quantize_lib.source.headers import (
     INDEX,
@@ -48,6 +49,7 @@ def inspect_hub(model: ModelSpec, *, token: str | None) -> ModelFacts:
         if CONFIG not in files:
             raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
         config = parse_config(_small_file(model, CONFIG, files, commit, token))
+        get_family(config)
         if SINGLE not in files and INDEX not in files:
             raise no_safetensors(model, list(files))
         tensors = _read_tensors(model, files, commit, token)

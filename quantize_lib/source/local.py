@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantize_lib.errors import SourceError
+from quantize_lib.source.families import get_family
 from quantize_lib.source.files import (
     CONFIG,
     base_card,
@@ -55,6 +56,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
             hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
         )
     config = parse_config(_read(_inside(folder, CONFIG)))
+    get_family(config)
     names = [path.name for path in folder.iterdir()]
     if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
         raise no_safetensors(model, names)

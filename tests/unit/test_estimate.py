@@ -60,8 +60,8 @@ def job(*settings: Settings, samples: int = 1, evaluate: bool = False) -> Job:
     )
 
 
-def cell_bytes(settings: Settings, group_size: int = 64, **kind: str) -> int:
-    estimate = estimate_job(job(settings), facts(**kind), {"cell-0": group_size})
+def cell_bytes(settings: Settings, group_size: int = 64, *, prefix: str = "model.") -> int:
+    estimate = estimate_job(job(settings), facts(prefix=prefix), {"cell-0": group_size})
     return estimate.cells["cell-0"] - 2 * 100 * 576
 
 

@@ -1,0 +1,271 @@
+"""Hub models and data sets through the genuine client, against a server on the loopback address."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub_server import COMMIT, Hub, serve
+from tests.model_files import LLAMA, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+CARD = b"---\nlicense: apache-2.0\n---\n"
+
+CLIENT = """
+import json, sys
+from contextlib import contextmanager
+from quantize_lib.errors import QuantizerError
+from quantize_lib.types import ModelSpec, TextSpec
+
+class Reporter:
+    advanced, total = 0, None
+    @contextmanager
+    def progress(self, title, total, unit):
+        self.total = total
+        yield self
+    def advance(self, amount=1):
+        self.advanced += amount
+
+def model(id, revision="main", fetched=False, **more):
+    from quantize_lib.source import inspect, fetch, side_files
+    spec = ModelSpec(id=id, name="m", revision=revision, **more)
+    facts = inspect(spec, token="hf_reader")
+    told = {"revision": facts.revision, "layers": len(facts.layers), "download": facts.download_bytes,
+            "weights": facts.weight_bytes}
+    if fetched:
+        reporter = Reporter()
+        source = fetch(spec, facts, reporter, token="hf_reader")
+        told |= {"files": sorted(str(p.relative_to(source.folder)) for p in source.folder.rglob("*")),
+                 "license": source.license, "total": reporter.total, "advanced": reporter.advanced,
+                 "side": [p.name for p in side_files(source.folder)],
+                 "again": inspect(spec, token="hf_reader").download_bytes}
+    return told
+
+def texts(**spec):
+    from quantize_lib.calibration.texts import collect_texts
+    found = collect_texts(TextSpec(**spec), token=None)
+    return vars(found)
+
+call = json.loads(sys.argv[1])
+try:
+    print(json.dumps(globals()[call.pop("call")](**call)))
+except QuantizerError as error:
+    print(json.dumps({"family": type(error).__name__, "message": error.message, "hint": error.hint}))
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve(Hub()) as server:
+        yield server
+
+
+class Client:
+    """Calls in a process of its own: the Hub's client reads its address when it is imported."""
+
+    def __init__(self, hub: Hub, home: Path) -> None:
+        self._hub, self._home = hub, home
+
+    def __call__(
+        self, call: str, *, environ: dict[str, str] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, "-c", CLIENT, json.dumps({"call": call, **arguments})],
+            env={
+                **kept,
+                "HF_ENDPOINT": self._hub.endpoint,
+                "HF_HOME": str(self._home),
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "NO_PROXY": "127.0.0.1",
+                "PYTHONPATH": str(ROOT),
+                **(environ or {}),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+
+@pytest.fixture
+def client(hub: Hub, tmp_path: Path) -> Client:
+    return Client(hub, tmp_path / "home")
+
+
+def add_model(hub: Hub, folder: Path, *, config: dict[str, Any] = LLAMA, shards: int = 1) -> dict[str, bytes]:
+    write_model(folder, config, shards=shards)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files |= {"README.md": CARD, "modeling.py": b"raise SystemExit", "pytorch_model.bin": bytes(10_000)}
+    files |= {"original/tokenizer.model": b"x", "chat_template.jinja": b"{{ x }}"}
+    hub.repositories["models/acme/tiny"] = files
+    return files
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_model_is_known_before_and_complete_after_the_download(
+    hub: Hub, client: Client, tmp_path: Path, shards: int
+) -> None:
+    files = add_model(hub, tmp_path / "m", shards=shards)
+    told = client("model", id="acme/tiny", fetched=True)
+    left = {"modeling.py", "pytorch_model.bin", "original/tokenizer.model"}
+    needed = {name: data for name, data in files.items() if name not in left}
+    weights = sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))
+    assert told["revision"] == COMMIT
+    assert told["layers"] == 14
+    assert told["weights"] == weights
+    assert told["files"] == sorted(needed)
+    assert told["license"] == "apache-2.0"
+    assert told["side"] == ["chat_template.jinja", "tokenizer.json"]
+    # config.json (and the index) came with the look at the headers.
+    early = sum(len(needed[name]) for name in needed if "config.json" in name or "index.json" in name)
+    assert told["download"] == sum(map(len, needed.values())) - early
+    assert told["total"] == told["advanced"] == told["download"]
+    assert told["again"] == 0
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_headers_are_read_without_the_weights(hub: Hub, client: Client, tmp_path: Path, ranges: bool) -> None:
+    hub.ranges = ranges
+    config = LLAMA | {"vocab_size": 40_000}
+    files = add_model(hub, tmp_path / "m", config=config)
+    size = len(files["model.safetensors"])
+    assert client("model", id="acme/tiny")["weights"] == size
+    assert hub.sent("model.safetensors") < (200_000 if ranges else size / 2)
+
+
+def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Client, tmp_path: Path) -> None:
+    add_model(hub, tmp_path / "m", config=LLAMA | {"num_hidden_layers": 120})
+    assert client("model", id="acme/tiny")["layers"] == 120 * 7
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "hint"),
+    [
+        (
+            "GatedRepo",
+            "model acme/tiny is gated and this account has no access to it",
+            "Accept its terms at https://huggingface.co/acme/tiny, then pass that account's token in "
+            "HF_TOKEN. A local folder works too: ./folder.",
+        ),
+        (
+            "RepoNotFound",
+            "model acme/tiny does not exist on the Hub, or is private",
+            "Check the spelling; a private one needs a token with read access in HF_TOKEN. "
+            "A local folder works too: ./folder.",
+        ),
+    ],
+)
+def test_a_model_that_is_not_for_us_says_what_to_do(
+    hub: Hub, client: Client, code: str, message: str, hint: str
+) -> None:
+    hub.denied["models/acme/tiny"] = code
+    assert client("model", id="acme/tiny") == {"family": "SourceError", "message": message, "hint": hint}
+
+
+def test_a_missing_revision_is_named(hub: Hub, client: Client, tmp_path: Path) -> None:
+    add_model(hub, tmp_path / "m")
+    told = client("model", id="acme/tiny", revision="v9")
+    assert told["message"] == "model acme/tiny has no revision 'v9'"
+
+
+def test_what_is_no_hub_id_is_refused(client: Client) -> None:
+    told = client("model", id="acme/tiny/more")
+    assert told["message"] == "'acme/tiny/more' is no Hub id"
+
+
+def test_offline_says_so(client: Client) -> None:
+    told = client("model", id="acme/tiny", environ={"HF_HUB_OFFLINE": "1"})
+    assert told["message"] == "model acme/tiny cannot be looked up: HF_HUB_OFFLINE is set"
+
+
+def test_an_unreachable_hub_says_so(client: Client) -> None:
+    told = client("model", id="acme/tiny", environ={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert told["family"] == "SourceError"
+    assert told["message"].startswith("model acme/tiny cannot be fetched: ")
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("config.json", "acme/tiny has no config.json"),
+        ("tokenizer.json", "acme/tiny has no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"),
+        (
+            "model.safetensors",
+            "acme/tiny has pickled weights alone (pytorch_model.bin); reading them can run foreign code",
+        ),
+    ],
+)
+def test_a_missing_file_is_found_before_the_download(
+    hub: Hub, client: Client, tmp_path: Path, gone: str, message: str
+) -> None:
+    del add_model(hub, tmp_path / "m")[gone]
+    assert client("model", id="acme/tiny")["message"] == message
+
+
+def test_an_unsupported_model_is_refused_before_its_weights_are_looked_at(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    config = LLAMA | {"model_type": "mixtral", "num_local_experts": 8}
+    add_model(hub, tmp_path / "m", config=config)
+    assert "mixture of experts" in client("model", id="acme/tiny")["message"]
+    assert hub.sent("model.safetensors") == 0
+
+
+def test_a_disk_without_room_is_found_before_the_download(hub: Hub, client: Client, tmp_path: Path) -> None:
+    add_model(hub, tmp_path / "m")
+    hub.claimed["tokenizer.json"] = 10**15
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["message"].startswith("acme/tiny needs 1000000.0 GB more on disk; ")
+    assert told["hint"] == "Free some space, or set HF_HOME to a larger disk."
+    assert hub.sent("chat_template.jinja") == 0
+
+
+ROWS = [{"text": "one", "n": 1}, {"text": None, "n": 2}, {"text": "three", "n": 3}]
+
+
+def add_dataset(hub: Hub) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    hub.repositories["datasets/acme/news"] = {"train.jsonl": lines, "README.md": b"# News\n"}
+
+
+def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
+    add_dataset(hub)
+    assert client("texts", dataset="acme/news") == {
+        "texts": ["one", "three"],
+        "source": "acme/news (train)",
+        "dataset": "acme/news",
+        "revision": COMMIT,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"dataset": "acme/gone"}, "data set acme/gone does not exist on the Hub, or is private"),
+        ({"dataset": "acme/news", "column": "body"}, "data set acme/news has no column 'body'"),
+        ({"dataset": "acme/news", "column": "n"}, "data set acme/news: column 'n' holds int, not text"),
+        ({"dataset": "acme/news", "revision": "v9"}, "data set acme/news has no revision 'v9'"),
+        ({"dataset": "acme/news", "split": "nowhere"}, "data set acme/news cannot be read: "),
+        ({"dataset": "acme/news", "config": "odd"}, "data set acme/news cannot be read: "),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_says_why_and_what_else_works(
+    hub: Hub, client: Client, spec: dict[str, Any], message: str
+) -> None:
+    add_dataset(hub)
+    told = client("texts", **spec)
+    assert told["family"] == "CalibrationError"
+    assert told["message"].startswith(message)
+    if "column" not in spec:
+        assert "`files: [calibration/*.txt]` or `texts:" in told["hint"]
