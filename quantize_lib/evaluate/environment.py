@@ -1,0 +1,83 @@
+"""The environment of child processes: what they need to compute, and nothing that opens a door."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import quantize_lib
+
+_NAMES = frozenset(
+    (
+        # Where programs, libraries and temporary files are, and the language.
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LC_ALL",
+        "LC_CTYPE",
+        "LD_LIBRARY_PATH",
+        "PATH",
+        "PYTHONPATH",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "TZ",
+        # Where libraries keep what they make.
+        "HF_HOME",
+        "HF_MODULES_CACHE",
+        "TRITON_CACHE_DIR",
+        "XDG_CACHE_HOME",
+        # How many threads, and where.
+        "GOMP_CPU_AFFINITY",
+        "GPTQMODEL_CPU_WORKERS",
+        "KMP_AFFINITY",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OMP_PLACES",
+        "OMP_PROC_BIND",
+        "OPENBLAS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        # Which devices.
+        "CUDA_DEVICE_ORDER",
+        "CUDA_HOME",
+        "CUDA_PATH",
+        "CUDA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+        "NVIDIA_VISIBLE_DEVICES",
+        "PYTORCH_ALLOC_CONF",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "PYTORCH_ENABLE_MPS_FALLBACK",
+    )
+)
+"""Everything that is passed on; a list of what is allowed cannot forget a token that is invented later."""
+
+_FIXED = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # `hf auth login` keeps its token in a file below HOME; the child is to find none there either.
+    "HF_TOKEN_PATH": os.devnull,
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "PYTHONUNBUFFERED": "1",
+    # Tracebacks without lines of carets: the end of the log is quoted in errors.
+    "PYTHONNODEBUGRANGES": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_DEFAULTS = {
+    # GPTQModel 7.6.0 asks for two loader threads; on two cores its pool has but one without this.
+    "GPTQMODEL_CPU_WORKERS": "2",
+}
+
+
+def clean_environment() -> dict[str, str]:
+    """A new environment for a process that reads foreign models: no token, and the Hub's client is off.
+
+    Paths, the locale, thread counts and device choices of this process are passed on, and this package can be
+    imported there, installed or not.
+    """
+    environment = {**_DEFAULTS, **{name: os.environ[name] for name in _NAMES if name in os.environ}, **_FIXED}
+    package_root = str(Path(quantize_lib.__file__).resolve().parent.parent)
+    inherited = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([package_root, *([inherited] if inherited else [])])
+    return environment

@@ -1,0 +1,153 @@
+"""Loads a checkpoint as a user would and says what came of it; run in a fresh process.
+
+`python -m quantize_lib.evaluate.reload SPEC.json RESULT.json`, both files of `check`. What is wrong with the
+checkpoint itself stands in the result as `error`; everything else that goes wrong ends the process.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NAMED = 5
+"""How many tensors an error names before it counts the rest."""
+
+
+class _CheckpointError(Exception):
+    """The checkpoint loads, and is not what it should be."""
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; see the module."""
+    spec_file, result_file = map(Path, arguments)
+    try:
+        result = _reload(read_json(spec_file))
+    except _CheckpointError as problem:
+        result = {"error": str(problem)}
+    write_json(result_file, result)
+    return 0
+
+
+def _reload(spec: dict[str, Any]) -> dict[str, Any]:
+    """Load, generate, and measure on the sample where there is one."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, device = spec["folder"], spec["device"]
+    trust = spec["trust_remote_code"]
+    started = time.monotonic()
+    # The pair that output_loading_info gives is not in transformers' annotations.
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=spec["dtype"],
+        device_map=device,
+        trust_remote_code=trust,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    load_seconds = time.monotonic() - started
+    model, info = loaded
+    _check_keys(info)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    inputs = tokenizer(spec["prompt"], return_tensors="pt").to(device)
+    prompt_tokens = inputs["input_ids"].shape[1]
+    with torch.inference_mode():
+        # Only what every decoder takes: some tokenizers add token_type_ids.
+        tokens = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=spec["new_tokens"],
+        )
+        result: dict[str, Any] = {
+            "load_seconds": load_seconds,
+            "generated": tokenizer.decode(tokens[0, prompt_tokens:], skip_special_tokens=True),
+            # Before the sample: its logits are this check's own need, not the model's.
+            "peak_memory_bytes": _peak_memory(device),
+            "dtype": str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
+            "sample_tokens": 0,
+            "nll": None,
+            "kl": None,
+        }
+        if spec["sample"] is not None:
+            result.update(_measure(model, Path(spec["sample"]), spec["base_logits"], device))
+    return result
+
+
+def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> dict[str, Any]:
+    """Means over the sample, one sequence at a time: logits are the largest tensors of all.
+
+    Args:
+        sample: a safetensors file with `ids`, int64 (sequences, length).
+        base_logits: a safetensors file with `logits`, (sequences, length, vocabulary), or None.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    from quantize_lib.metrics import nll_and_kl
+
+    ids: Tensor = load_file(sample)["ids"].to(device)
+    nll: list[Tensor] = []
+    kl: list[Tensor] = []
+    for row in range(ids.shape[0]):
+        one = ids[row : row + 1]
+        logits = model(input_ids=one, use_cache=False).logits
+        if not bool(torch.isfinite(logits).all()):
+            raise _CheckpointError(
+                f"the reloaded checkpoint gives NaN or Inf logits for sample sequence {row}"
+            )
+        base: Tensor | None = None
+        if base_logits is not None:
+            with safe_open(base_logits, framework="pt", device=device) as file:
+                base = file.get_slice("logits")[row : row + 1]
+        one_nll, one_kl = nll_and_kl(logits, base, one)
+        nll.append(one_nll)
+        if one_kl is not None:
+            kl.append(one_kl)
+    return {
+        "sample_tokens": ids.numel(),
+        "nll": float(torch.cat(nll).mean()),
+        "kl": float(torch.cat(kl).mean()) if kl else None,
+    }
+
+
+def _check_keys(info: dict[str, Any]) -> None:
+    """transformers only warns where tensors are missing and makes up random ones."""
+    for key, what in (
+        ("missing_keys", "tensors that the model needs are missing from the files"),
+        ("mismatched_keys", "tensors have another shape than the model expects"),
+    ):
+        names = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in info.get(key) or ())
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            raise _CheckpointError(f"{what}: {', '.join(names[:_NAMED])}{more}")
+
+
+def _peak_memory(device: str) -> int:
+    """Peak memory in bytes: of the device on CUDA, else resident memory of this process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    # ru_maxrss of a new process starts at its parent's peak (Linux carries it over exec); VmHWM does not.
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""Checkpoints loaded from disk by a real fresh process."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+
+from quantize_lib.errors import EvaluationError
+from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
+from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.metrics import nll_and_kl
+from quantize_lib.types import Reload
+
+WORDS = [
+    "<s>",
+    "</s>",
+    "<unk>",
+    "The",
+    "capital",
+    "of",
+    "France",
+    "is",
+    "Paris",
+    *(f"w{i}" for i in range(119)),
+]
+Sample = tuple[Path, Path]
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(WORDS),
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_range=0.3,
+    )
+    config.dtype = torch.bfloat16
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Token ids and the base model's logits of them."""
+    folder = tmp_path_factory.mktemp("sample")
+    ids = torch.randint(3, len(WORDS), (2, 24), generator=torch.Generator().manual_seed(1))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = model(ids).logits
+    save_file({"ids": ids}, folder / "ids.safetensors")
+    save_file({"logits": logits.contiguous()}, folder / "logits.safetensors")
+    return folder / "ids.safetensors", folder / "logits.safetensors"
+
+
+def _expected(folder: Path, sample: Sample) -> PassFigures:
+    ids, base_logits = load_file(sample[0])["ids"], load_file(sample[1])["logits"]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, device_map="cpu")
+    with torch.inference_mode():
+        nll, kl = nll_and_kl(model(ids).logits, base_logits, ids)
+    assert kl is not None
+    return PassFigures(nll=float(nll.mean()), kl=float(kl.mean()))
+
+
+def _check(folder: Path, sample: Sample | None, expected: PassFigures | None, work: Path) -> Reload:
+    return check_reload(
+        folder,
+        prompt=PROMPT,
+        base_generated="",
+        sample=sample[0] if sample else None,
+        base_logits=sample[1] if sample else None,
+        expected=expected,
+        work=work,
+    )
+
+
+def _changed(base: Path, target: Path, change: dict[str, torch.Tensor | None]) -> Path:
+    """A copy of `base` with some tensors replaced or, for None, left out."""
+    shutil.copytree(base, target)
+    tensors = load_file(target / "model.safetensors")
+    for name, value in change.items():
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_a_true_checkpoint_is_reproduced_tightly(base: Path, sample: Sample, tmp_path: Path) -> None:
+    expected = _expected(base, sample)
+    reload = _check(base, sample, expected, tmp_path)
+    assert reload.reproduced
+    assert reload.dtype == "float32"
+    assert reload.sample_tokens == 48
+    assert reload.sample_perplexity == pytest.approx(math.exp(expected.nll), rel=1e-4)
+    assert reload.sample_kl_divergence == pytest.approx(0.0, abs=1e-5)
+    assert reload.load_seconds > 0
+    assert 100e6 < reload.peak_memory_bytes < 4e9
+    assert reload.generated == generate_base(base, prompt=PROMPT, work=tmp_path)
+    assert reload.generated
+    assert PROMPT not in reload.generated
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_bitsandbytes_checkpoint_is_reproduced(
+    bits: int, base: Path, sample: Sample, tmp_path: Path
+) -> None:
+    folder = tmp_path / f"bnb{bits}"
+    config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_quant_type="nf4")
+    model = AutoModelForCausalLM.from_pretrained(base, quantization_config=config, device_map="cpu")
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base / name, folder)
+    reload = _check(folder, sample, _expected(folder, sample), tmp_path)
+    assert reload.reproduced
+    assert reload.sample_kl_divergence is not None
+    assert reload.sample_kl_divergence > 0
+
+
+def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(
+    base: Path, sample: Sample, tmp_path: Path
+) -> None:
+    name = "model.layers.0.mlp.down_proj.weight"
+    rolled = load_file(base / "model.safetensors")[name].roll(1, dims=0).contiguous()
+    broken = _changed(base, tmp_path / "broken", {name: rolled})
+    reload = _check(broken, sample, _expected(base, sample), tmp_path)
+    assert not reload.reproduced
+    assert reload.sample_perplexity != pytest.approx(reload.sample_perplexity_pass, rel=0.01)
+
+
+def test_a_missing_tensor_is_named_although_transformers_only_warns(base: Path, tmp_path: Path) -> None:
+    broken = _changed(base, tmp_path / "broken", {"model.layers.1.mlp.up_proj.weight": None})
+    with pytest.raises(EvaluationError) as caught:
+        _check(broken, None, None, tmp_path)
+    assert caught.value.message == (
+        "broken: tensors that the model needs are missing from the files: model.layers.1.mlp.up_proj.weight"
+    )
+
+
+def test_logits_that_are_not_finite_are_an_error(base: Path, sample: Sample, tmp_path: Path) -> None:
+    name = "model.norm.weight"
+    broken = _changed(base, tmp_path / "broken", {name: torch.full((64,), math.nan, dtype=torch.bfloat16)})
+    with pytest.raises(EvaluationError, match="NaN or Inf logits for sample sequence 0"):
+        _check(broken, sample, PassFigures(nll=1.0, kl=0.0), tmp_path)
+
+
+def test_a_checkpoint_that_does_not_load_is_an_error_that_quotes_why(base: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(base, broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "model_type": "nothing-like-it"}))
+    with pytest.raises(EvaluationError) as caught:
+        _check(broken, None, None, tmp_path)
+    assert caught.value.message.startswith("broken cannot be reloaded by transformers (exit code 1):")
+    assert "nothing-like-it" in caught.value.message
+    assert (tmp_path / "broken.log").exists()
+
+
+def test_a_reload_without_end_is_ended(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="took longer than 0 s"):
+        generate_base(base, prompt=PROMPT, work=tmp_path, timeout=0.1)
+
+
+def test_the_child_finds_no_token_even_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("hf_secret")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_other_secret")
+    script = "import huggingface_hub; print(huggingface_hub.get_token())"
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "None"
+
+
+def test_peak_memory_is_the_childs_own_and_not_its_parents() -> None:
+    parent = (
+        "import subprocess, sys; ballast = b'x' * (400 << 20);"
+        "script = 'from quantize_lib.evaluate.reload import _peak_memory; print(_peak_memory(\"cpu\"))';"
+        "print(subprocess.run([sys.executable, '-c', script], capture_output=True, text=True).stdout)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", parent], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert 1e6 < int(said.stdout) < 200e6

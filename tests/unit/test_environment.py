@@ -1,0 +1,45 @@
+"""Child processes get what they need to compute and no token."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from quantize_lib.evaluate.environment import clean_environment
+
+SECRETS = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "GITHUB_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "SOMETHING_NOBODY_THOUGHT_OF",
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_token_and_nothing_unknown_is_passed_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "hf_secret")
+    assert "hf_secret" not in clean_environment().values()
+
+
+def test_thread_counts_and_devices_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    environment = clean_environment()
+    assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "1")
+
+
+def test_the_hub_is_off_whatever_the_parent_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    environment = clean_environment()
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["HF_TOKEN_PATH"] == os.devnull
+
+
+def test_gptqmodel_gets_two_workers_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GPTQMODEL_CPU_WORKERS", raising=False)
+    assert clean_environment()["GPTQMODEL_CPU_WORKERS"] == "2"
+    monkeypatch.setenv("GPTQMODEL_CPU_WORKERS", "4")
+    assert clean_environment()["GPTQMODEL_CPU_WORKERS"] == "4"
