@@ -98,7 +98,15 @@ def bootstrap(*, dev: bool) -> None:
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode != 0:
             shutil.rmtree(VENV, ignore_errors=True)
             raise BootstrapError("python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv")
-    index = ["--extra-index-url", PYTORCH_CPU_INDEX] if pytorch_index_answers() else []
+    index: list[str] = []
+    if pytorch_index_answers():
+        index = ["--extra-index-url", PYTORCH_CPU_INDEX]
+    else:
+        print(
+            "bootstrap: PyTorch's index does not answer, so the CPU build of torch must be where pip looks\n"
+            "  anyway; should pip say below that torch has another hash, it found only the CUDA build",
+            flush=True,
+        )
     install("build.txt")
     install("cpu.txt", "--no-build-isolation", *index)
     install("gptqmodel.txt", "--no-build-isolation", "--no-deps")
