@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from quantize_lib.types import Reporter
+from quantize_lib.cli.console.github import GithubReporter
 
 MAX_BYTES = 1024 * 1024
 """GitHub drops the whole summary of a step that is larger."""
 _CUT = "\n\n*The rest is left out: a step summary holds at most 1 MiB. report.json has everything.*\n"
 
 
-def append_summary(markdown: str, environ: Mapping[str, str], reporter: Reporter) -> None:
+def append_summary(markdown: str, environ: Mapping[str, str]) -> None:
     """Append Markdown to the step's summary; outside a workflow nothing happens.
 
-    Call it in a `finally`, so that a failed run has its summary too. Foreign words in `markdown` must be
-    escaped already.
+    Call it for a failed run, too. Foreign words in `markdown` must be escaped already. A file that cannot be
+    written is a warning, no reason to lose the run.
 
     Args:
         markdown: a whole block.
         environ: GITHUB_STEP_SUMMARY names the file.
-        reporter: told where the file cannot be written, which is no reason to lose the run.
     """
     if not (name := environ.get("GITHUB_STEP_SUMMARY")):
         return
@@ -31,7 +31,7 @@ def append_summary(markdown: str, environ: Mapping[str, str], reporter: Reporter
         with path.open("ab") as file:
             file.write(_fit(markdown.rstrip("\n") + "\n", room))
     except OSError as error:
-        reporter.warning(f"the step summary cannot be written: {error}")
+        GithubReporter(sys.stderr).warning(f"the step summary cannot be written: {error}")
 
 
 def _fit(markdown: str, room: int) -> bytes:
