@@ -1,0 +1,93 @@
+"""What every place to publish to offers."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantize_lib.errors import PublishError
+
+RECORD_FILE = "quantization_report.json"
+"""The report inside a checkpoint: fingerprint, figures and the hash of every other file.
+
+As it names every other file's hash, its own hash identifies the whole repository.
+"""
+
+_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_MAX_NAME = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedState:
+    """What a repository holds at the moment.
+
+    Attributes:
+        fingerprint: of the checkpoint that was published last; None where the repository does not say.
+        commit: 40 hex digits.
+    """
+
+    fingerprint: str | None
+    commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Where a checkpoint is now.
+
+    Attributes:
+        commit: 40 hex digits.
+        location: a path or a URL.
+    """
+
+    commit: str
+    location: str
+
+
+class Publisher(ABC):
+    """A place to publish to."""
+
+    @abstractmethod
+    def current(self, repository: str) -> PublishedState | None:
+        """What the repository holds, or None where there is nothing that could be kept.
+
+        Raises:
+            PublishError: where that cannot be found out.
+        """
+
+    @abstractmethod
+    def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:
+        """Make the repository hold exactly the checkpoint's files.
+
+        Args:
+            checkpoint: a finished checkpoint, model card and report included.
+            repository: `namespace/name` or `name`.
+            fingerprint: of the cell; the checkpoint's report says the same.
+            message: one line for the repository's history, where there is one.
+
+        Raises:
+            PublishError: where it cannot be published; the repository then holds what it held before.
+        """
+
+
+def check_repository(repository: str) -> str:
+    """The repository's name, if the Hub would take it; so it cannot leave the folder it belongs in either.
+
+    Raises:
+        PublishError: where it is not `name` or `namespace/name` of allowed characters.
+    """
+    parts = repository.split("/")
+    good = len(parts) <= 2 and all(
+        _PART.fullmatch(part) and len(part) <= _MAX_NAME and "--" not in part and ".." not in part
+        for part in parts
+    )
+    if not good or parts[-1].endswith(".git"):
+        raise PublishError(
+            f"{repository!r} is not a repository's name",
+            hint=(
+                "Allowed is `name` or `namespace/name`: letters, digits, `-`, `_` and `.`, at most 96 each, "
+                "no `--` or `..`, `-` and `.` not at an end, no `.git`."
+            ),
+        )
+    return repository

@@ -1,0 +1,107 @@
+"""Checks that a checkpoint is what was recorded of it, and holds nothing else.
+
+The process that made it ran next to a foreign model; what it left is looked at before it is published.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from quantize_lib.errors import PublishError
+from quantize_lib.files import sha256_file
+from quantize_lib.publish.base import RECORD_FILE
+
+ALLOWED = (
+    "*.safetensors",
+    "*.json",
+    "*.model",
+    "*.txt",
+    "*.jinja",
+    "*.tiktoken",
+    "README.md",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+"""File names that a checkpoint may hold: weights, configuration, tokenizer, templates, card and licence."""
+_SIDE_FOLDERS = ("additional_chat_templates",)
+"""The one folder that transformers itself writes beside a model's files."""
+
+
+def check_files(folder: Path) -> tuple[str, ...]:
+    """The files of a checkpoint as relative POSIX paths, sorted.
+
+    Raises:
+        PublishError: where it holds anything but regular files of allowed names.
+    """
+    try:
+        return tuple(sorted(_files(folder)))
+    except OSError as error:
+        raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
+    """Check that the folder holds exactly these files.
+
+    Args:
+        files: sha256 by relative POSIX path, as recorded. The record itself may be left out, as it cannot
+            hold its own hash.
+
+    Raises:
+        PublishError: where a file is missing, too many, changed or not regular, or its name is not allowed.
+    """
+    try:
+        found = {name: sha256_file(folder / name) for name in check_files(folder)}
+    except OSError as error:
+        raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
+    if RECORD_FILE not in files:
+        found.pop(RECORD_FILE, None)
+    problems = [
+        *(f"{name} is missing" for name in sorted(files.keys() - found.keys())),
+        *(f"{name} is not part of the checkpoint" for name in sorted(found.keys() - files.keys())),
+        *(f"{name} was changed" for name in sorted(files) if name in found and found[name] != files[name]),
+    ]
+    if problems:
+        raise PublishError(
+            f"{folder} is not what was recorded: {'; '.join(problems)}",
+            hint="Build it again; only what was checked is published.",
+        )
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Relative POSIX paths; links are seen, never followed."""
+    pending = [PurePosixPath()]
+    while pending:
+        inside = pending.pop()
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                path = inside / entry.name
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode) and path.parts[0] in _SIDE_FOLDERS:
+                    pending.append(path)
+                elif not stat.S_ISREG(mode):
+                    raise PublishError(f"{folder}: {str(path)!r} is {_kind(mode)}, not a regular file")
+                elif not any(fnmatchcase(entry.name, pattern) for pattern in ALLOWED):
+                    raise PublishError(
+                        f"{folder}: {str(path)!r} has no place in a checkpoint",
+                        hint="Allowed are " + ", ".join(ALLOWED) + ".",
+                    )
+                else:
+                    yield str(path)
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return name
+    return "a device"
