@@ -17,7 +17,7 @@ from quantize_lib.types import Job, Plan, Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.plan.estimate import JobEstimate
-    from quantize_lib.publish import Publisher
+    from quantize_lib.publish.base import Publisher
 
 
 def dispatch(options: argparse.Namespace) -> int:
@@ -85,10 +85,10 @@ def _plan(options: argparse.Namespace) -> int:
     for warning in plan.warnings:
         reporter.warning(warning)
     if options.changed_only:
-        from quantize_lib.publish import make_publisher
+        from quantize_lib.publish.registry import get_publisher
         from quantize_lib.run.changes import changed_only
 
-        plan = changed_only(plan, make_publisher(plan.publish), reporter)
+        plan = changed_only(plan, get_publisher(plan.publish), reporter)
     if options.format == "github":
         print(json.dumps(plan_github(plan), ensure_ascii=False))
         return ExitCode.OK
@@ -124,14 +124,14 @@ def _estimates(jobs: tuple[Job, ...], reporter: Reporter) -> dict[str, JobEstima
 def _run(options: argparse.Namespace) -> int:
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan
-    from quantize_lib.publish import make_publisher
+    from quantize_lib.publish.registry import get_publisher
 
     plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
     if options.executor == "docker":
         raise UsageError(
             "--executor docker: not in this version", hint="Use --executor local, or run the image itself."
         )
-    publisher = make_publisher(plan.publish) if options.publish else None
+    publisher = get_publisher(plan.publish) if options.publish else None
     command = ["model-quantizer", "run", options.manifest.name]
     return _execute(plan, options.output, publisher, shlex.join(command))
 
@@ -193,7 +193,7 @@ def _single_model(options: argparse.Namespace) -> int:
 
 def _check_target(target: Path) -> None:
     """An older checkpoint of ours is replaced; anything else that lies there is not ours to remove."""
-    from quantize_lib.publish import CELL_REPORT
+    from quantize_lib.publish.base import CELL_REPORT
 
     if (
         target.exists()

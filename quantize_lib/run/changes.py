@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quantize_lib.publish import Publisher
+from quantize_lib.publish.base import Publisher
 from quantize_lib.run.prepare import prepare
 from quantize_lib.run.unchanged import published_before
 from quantize_lib.types import Plan, Reporter

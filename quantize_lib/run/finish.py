@@ -10,12 +10,12 @@ from typing import Any
 
 from quantize_lib.card import render_card
 from quantize_lib.errors import PublishError, QuantizerError
-from quantize_lib.files import sha256_file, write_json, write_text
+from quantize_lib.files import write_json, write_text
 from quantize_lib.gate import check_gate
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish import Publisher
-from quantize_lib.publish.verify import check_files, verify_checkpoint
-from quantize_lib.report import RECORD_FILE, record_to_json
+from quantize_lib.publish.base import CELL_REPORT, Publisher
+from quantize_lib.publish.verify import hash_checkpoint
+from quantize_lib.report import record_to_json
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.state import replace_folder
 from quantize_lib.types import Cell, CellRecord, Measurements, ModelSource, Reload, Reporter, TextRecord
@@ -57,11 +57,12 @@ class Finisher:
             return replace(record, status="failed", error=said["error"], versions=result["versions"])
         made = folder / cell.id
         try:
-            check_files(made)
+            hash_checkpoint(made)
         except QuantizerError as error:
             return replace(record, status="failed", error=str(error), versions=result["versions"])
         record = replace(
             record,
+            status="built",
             path=cell.id,
             settings={**record.settings, **_resolved(said)},
             calibration=_text(result.get("calibration")) if prepared.calibration else None,
@@ -71,8 +72,8 @@ class Finisher:
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
-        record = replace(record, files=_hashes(made))
-        write_json(made / RECORD_FILE, record_to_json(record))
+        record = replace(record, files=hash_checkpoint(made))
+        write_json(made / CELL_REPORT, record_to_json(record))
         replace_folder(made, self.output / cell.id, self.state)
         held = self.hold(record, prepared)
         return self.publish(held) if held.status == "built" else held
@@ -99,15 +100,14 @@ class Finisher:
 
 
 def publish_checkpoint(publisher: Publisher, output: Path, record: CellRecord) -> CellRecord:
-    """Publish one checkpoint of an output folder, after checking its files against their hashes.
+    """Publish one checkpoint of an output folder; the publisher checks its files against their hashes.
 
     Raises:
-        PublishError: where files are missing, added or changed, or the publisher fails.
+        PublishError: where files are missing, added or changed, or it cannot be published.
     """
     if record.path is None or record.repository is None:
         raise PublishError(f"{record.id} has no checkpoint to publish")
     folder = output / record.path
-    verify_checkpoint(folder, record.files)
     done = publisher.publish(
         folder,
         record.repository,
@@ -130,12 +130,6 @@ def blank_record(cell: Cell, prepared: Prepared) -> CellRecord:
         repository=cell.repository,
         fingerprint=prepared.fingerprints[cell.id],
     )
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file but the record, which holds them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD_FILE)
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
 
 
 def _resolved(said: Mapping[str, Any]) -> dict[str, Any]:

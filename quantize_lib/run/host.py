@@ -12,7 +12,7 @@ from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish import Publisher
+from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, write_report
 from quantize_lib.run.finish import Finisher, discard
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, JobText, read_result, write_job
