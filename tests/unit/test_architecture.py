@@ -36,10 +36,10 @@ HEAVY = {
     "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
-MAX_LINES = 400
+MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}
+"""A file of tests may be a long table of cases."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-CODE_FOLDERS = ("quantize_lib", "tests", "tools", "benchmarks", "examples")
 
 
 def part(path: Path) -> str:
@@ -137,12 +137,12 @@ def test_no_chain_of_imports_leads_from_the_command_line_to_a_heavy_library() ->
     assert seen
 
 
-@pytest.mark.parametrize("folder", CODE_FOLDERS)
-def test_no_file_is_long(folder: str) -> None:
+@pytest.mark.parametrize(("folder", "limit"), MAX_LINES.items())
+def test_no_file_is_long(folder: str, limit: int) -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in (ROOT / folder).rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > limit
     }
     assert not long
 
