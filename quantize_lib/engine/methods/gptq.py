@@ -1,0 +1,218 @@
+"""GPTQ: columns rounded one after the other, each one's error made up for by those that follow.
+
+Source: Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers
+(arXiv 2210.17323), algorithm 1 and section 3.3. Columns go in descending order of the Hessian's diagonal with
+group scales fixed beforehand, so that groups stay contiguous and no g_idx is needed at run time; with
+`desc_act` the groups themselves are formed in that order. What was added and what it gains: docs/accuracy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
+from quantize_lib.engine.methods.base import Method
+from quantize_lib.engine.methods.gptq_config import gptq_config
+from quantize_lib.engine.methods.gptq_rounding import Grid, refit_scales, round_columns, sweep
+from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
+from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
+from quantize_lib.engine.methods.scales import search_scales
+from quantize_lib.errors import EngineError
+from quantize_lib.types import Settings
+
+_KEEP = "Keep the layer in full precision (modules_to_not_convert)."
+
+
+class Gptq(Method):
+    """2, 3, 4 or 8 bits, symmetric or with zero points."""
+
+    needs_statistics: ClassVar[bool] = True
+
+    @torch.no_grad()
+    def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:
+        """Quantize one block; see `Method.quantize`.
+
+        Layers that share statistics, bits and group size are rounded in one go.
+
+        Raises:
+            EngineError: for weights or statistics that are not finite, weights too large for float16 scales,
+                sizes that do not fill the format's words, a Hessian that cannot be factorized.
+        """
+        tensors: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        errors: dict[str, float] = {}
+        notes: list[str] = []
+        for linears in _sharing(block):
+            factor = _factor(linears)
+            notes += _notes(block.index, linears, factor)
+            rounded = _round(linears, factor, settings)
+            start = 0
+            for linear in linears:
+                stop = start + len(linear.weight)
+                layer = rounded.of(start, stop)
+                weights[linear.name] = layer.weight
+                power = _power(linear)
+                errors[linear.name] = float(layer.error.sum()) / power if power > 0 else 0.0
+                packed = pack_gptq(
+                    layer.codes, layer.zeros, layer.scales, bits=linear.bits, g_idx=rounded.g_idx
+                )
+                if linear.bias is not None:
+                    packed["bias"] = linear.bias.to(block.dtype).cpu()
+                tensors.update({f"{linear.name}.{part}": value for part, value in packed.items()})
+                start = stop
+        # In the model's order, whatever shares with whom.
+        return BlockOutput(
+            tensors={
+                name: tensors[name]
+                for linear in block.linears
+                for name in tensors
+                if name.rpartition(".")[0] == linear
+            },
+            weights={name: weights[name] for name in block.linears},
+            errors={name: errors[name] for name in block.linears},
+            notes=tuple(notes),
+        )
+
+    def quantization_config(self, context: CellContext) -> dict[str, Any]:
+        """What transformers, GPTQModel and vLLM read; see `gptq_config`."""
+        return gptq_config(context, damping=DAMPING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rounded:
+    """Layers stacked along their outputs, in their own order of inputs.
+
+    Attributes:
+        codes: uint8 (out, in).
+        zeros, scales: float32 (out, groups).
+        weight: float32 (out, in), (codes - zeros) * scales.
+        error: tr(ΔW·H·ΔWᵀ) by output, (out,).
+        g_idx: int64 (in,).
+    """
+
+    codes: Tensor
+    zeros: Tensor
+    scales: Tensor
+    weight: Tensor
+    error: Tensor
+    g_idx: Tensor
+
+    def of(self, start: int, stop: int) -> _Rounded:
+        """The layer that has these outputs."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            codes=self.codes[rows],
+            zeros=self.zeros[rows],
+            scales=self.scales[rows],
+            weight=self.weight[rows].clone(),
+            error=self.error[rows],
+        )
+
+
+def _sharing(block: BlockInput) -> list[list[LinearInput]]:
+    """Layers that can be rounded together, each checked."""
+    groups: dict[tuple[int, int, int], list[LinearInput]] = {}
+    for linear in block.linears.values():
+        _check(linear)
+        groups.setdefault((id(linear.statistics), linear.bits, linear.group_size), []).append(linear)
+    return list(groups.values())
+
+
+def _check(linear: LinearInput) -> None:
+    outputs, inputs = linear.weight.shape
+    period = codes_per_period(linear.bits)
+    if inputs % period or outputs % period:
+        raise EngineError(
+            f"{linear.name} ({outputs} × {inputs}) does not fill 32-bit words: "
+            f"{linear.bits} bits need multiples of {period}",
+            hint=_KEEP,
+        )
+    if linear.group_size > 0 and inputs % linear.group_size:
+        raise EngineError(f"{linear.name} has {inputs} inputs, no multiple of {linear.group_size}")
+    largest = float(linear.weight.abs().max())
+    # Also true for NaN, which no comparison lets through.
+    if not largest <= torch.finfo(torch.float16).max:
+        raise EngineError(
+            f"{linear.name} has weights that are not finite or too large for float16 scales", hint=_KEEP
+        )
+
+
+def _statistics(linear: LinearInput) -> Statistics:
+    if linear.statistics is None:
+        raise EngineError(f"{linear.name} has no statistics, which GPTQ needs")
+    return linear.statistics
+
+
+def _factor(linears: Sequence[LinearInput]) -> Factor:
+    try:
+        return factorize(_statistics(linears[0]))
+    except EngineError as error:
+        raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
+
+
+def _notes(index: int, linears: Sequence[LinearInput], factor: Factor) -> list[str]:
+    names = ", ".join(linear.name for linear in linears)
+    notes = []
+    if factor.damping > DAMPING:
+        notes.append(f"block {index}, {names}: damping had to grow to {factor.damping:g}")
+    if factor.dead:
+        notes.append(f"block {index}, {names}: calibration never reached {factor.dead} inputs")
+    return notes
+
+
+def _power(linear: LinearInput) -> float:
+    """tr(W·H·Wᵀ), computed once for all cells."""
+    statistics = _statistics(linear)
+
+    def compute() -> float:
+        return float(((linear.weight @ statistics.hessian) * linear.weight).sum())
+
+    return statistics.derived(("gptq.power", linear.name), compute)
+
+
+def _round(linears: Sequence[LinearInput], factor: Factor, settings: Settings) -> _Rounded:
+    first = linears[0]
+    weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else first.weight
+    outputs, inputs = weight.shape
+    size = first.group_size if first.group_size > 0 else inputs
+    groups, maxq = inputs // size, 2**first.bits - 1
+    # Consecutive inputs form groups: in rounding order with desc_act, else in the layer's own.
+    grouping = factor.order if settings.desc_act else torch.arange(inputs, device=weight.device)
+    scales, zeros = search_scales(
+        weight[:, grouping].view(outputs, groups, size),
+        factor.importance[grouping].view(groups, size),
+        bits=first.bits,
+        sym=settings.sym,
+    )
+    g_idx = torch.empty_like(grouping)
+    g_idx[grouping] = torch.arange(inputs, device=weight.device) // size
+    grid = Grid(
+        scales=scales.T.contiguous(), zeros=zeros.T.contiguous(), group_of=g_idx[factor.order], maxq=maxq
+    )
+    original = weight.T[factor.order]
+    codes = round_columns(original.clone(), factor, grid)
+    gradient = factor.hessian @ (grid.dequantize(codes) - original)
+    sweep(codes, gradient, factor, grid)
+    error = ((grid.dequantize(codes) - original) * gradient).sum(0)
+    fitted, change = refit_scales(codes, gradient, factor, grid)
+    grid = replace(grid, scales=fitted)
+    dequantized = grid.dequantize(codes)
+    # What damping added to the diagonal is no error of the layer.
+    added = factor.hessian.diagonal() - _statistics(first).hessian.diagonal()[factor.order]
+    error = error + change - (added.unsqueeze(1) * (dequantized - original).square()).sum(0)
+    codes += grid.zeros[grid.group_of]
+    back = torch.argsort(factor.order)
+    return _Rounded(
+        codes=codes[back].T.to(torch.uint8),
+        zeros=grid.zeros.T,
+        scales=grid.scales.T,
+        weight=dequantized[back].T.contiguous(),
+        error=error.clamp(min=0),
+        g_idx=g_idx,
+    )

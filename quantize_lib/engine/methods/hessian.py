@@ -1,0 +1,93 @@
+"""The part of GPTQ that depends on the inputs alone: order, damping and the inverse's Cholesky factor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quantize_lib.engine.block import Statistics
+from quantize_lib.errors import EngineError
+
+DAMPING = 0.01
+"""What is added to the diagonal at first, as a fraction of its mean (GPTQ, section 3.3, step 3)."""
+
+_DAMPING_LIMIT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """A Hessian prepared for rounding; all but `order` and `importance` in processing order.
+
+    Attributes:
+        order: int64 (in,), input channels by descending Hessian diagonal ("act order").
+        hessian: float32 (in, in), damped and permuted.
+        upper: float32 (in, in), upper triangular U with UᵀU = hessian⁻¹.
+        importance: float32 (in,), in the layer's own order: 1/U²ⱼⱼ, the part of input j's second moment
+            that the inputs rounded after it cannot make up for. GPTQ's loss is the sum of the squared
+            rounding errors weighted with exactly this (GPTQ, equation 2 and algorithm 1).
+        damping: the fraction of the mean diagonal that was added.
+        dead: how many channels calibration never reached.
+    """
+
+    order: Tensor
+    hessian: Tensor
+    upper: Tensor
+    importance: Tensor
+    damping: float
+    dead: int
+
+
+def factorize(statistics: Statistics) -> Factor:
+    """The factor of these statistics, computed once for all cells and layers that share them.
+
+    Raises:
+        EngineError: for a Hessian that is not finite, or that no damping makes positive definite.
+    """
+    return statistics.derived("gptq.factor", lambda: _factorize(statistics.hessian))
+
+
+def _factorize(hessian: Tensor) -> Factor:
+    diagonal = hessian.diagonal()
+    if not torch.isfinite(hessian).all():
+        raise EngineError(
+            "the calibration inputs hold values that are not finite",
+            hint="The model overflows on this text; check the base model and the calibration text.",
+        )
+    dead = diagonal <= 0
+    mean = float(diagonal.mean()) or 1.0
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    permuted = hessian[order][:, order]
+    # A dead channel is coupled to nothing; with the mean on its diagonal it is rounded to nearest, which is
+    # right for text that does reach it.
+    permuted.diagonal().add_(dead[order].to(permuted.dtype) * mean)
+    damping, added = DAMPING, 0.0
+    while True:
+        permuted.diagonal().add_((damping - added) * mean)
+        added = damping
+        # H = RRᵀ with R upper triangular is the factorization of the reversed matrix, reversed; then
+        # U = R⁻¹ without ever forming H⁻¹.
+        lower, info = torch.linalg.cholesky_ex(permuted.flip(0, 1))
+        if int(info) == 0 and torch.isfinite(lower).all():
+            break
+        if damping >= _DAMPING_LIMIT:
+            raise EngineError(
+                f"the Hessian cannot be factorized even with damping {damping:g} of its mean diagonal",
+                hint="Calibrate with more text, or keep this layer in full precision.",
+            )
+        damping *= 10
+    reversed_lower = lower.flip(0, 1)
+    del lower
+    identity = torch.eye(len(order), dtype=hessian.dtype, device=hessian.device)
+    upper = torch.linalg.solve_triangular(reversed_lower, identity, upper=True)
+    importance = torch.empty_like(diagonal)
+    importance[order] = upper.diagonal().square().reciprocal()
+    return Factor(
+        order=order,
+        hessian=permuted,
+        upper=upper,
+        importance=importance,
+        damping=damping,
+        dead=int(dead.sum()),
+    )

@@ -1,0 +1,121 @@
+"""Group scales and zero points fixed before rounding, by a search that knows how much each input matters.
+
+The codes of a symmetric grid reach one step further down than up (-8 .. 7 for 4 bits). So the sign of the
+scale is searched too: with a negative scale the long end meets the group's largest weight, whatever its sign
+(llama.cpp's Q4_0 and AutoRound's full-range symmetric grid do the same; every kernel multiplies with the
+signed float16).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHRINK = tuple(0.50 + 0.05 * step for step in range(11))
+"""Candidates: the scale that just covers the group's range, times each of these."""
+
+_CHUNK = 1 << 16
+"""Weights per step of the search, so that its temporaries stay in the processor's cache."""
+
+_SMALLEST = 2.0**-24
+"""The smallest positive float16."""
+_LARGEST = 65280.0
+"""The largest number that is exact in both float16 and bfloat16."""
+
+
+def storable(scales: Tensor) -> Tensor:
+    """Scales as the checkpoint holds them, in float32: exact in float16 and in bfloat16, never zero.
+
+    The checkpoint stores float16; who runs the model in bfloat16 casts them. With scales exact in both, that
+    changes no weight's scale (it costs 0.1 % of output error at 4 bits; see docs/accuracy.md).
+    """
+    magnitude = scales.abs().clamp(_SMALLEST, _LARGEST).to(torch.bfloat16).to(torch.float16)
+    return torch.copysign(magnitude.to(torch.float32), scales)
+
+
+def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -> tuple[Tensor, Tensor]:
+    """Choose each group's scale and zero point: least squared rounding error, weighted with `importance`.
+
+    Args:
+        weight: float32 (out, groups, group size).
+        importance: float32 (groups, group size), positive.
+        bits: 2, 3, 4 or 8.
+        sym: one zero point, 2**(bits - 1), for all; otherwise each group's own.
+
+    Returns:
+        scales (out, groups), float16 numbers in float32; zeros (out, groups), whole numbers in
+        1 .. 2**bits - 1.
+    """
+    rows, groups, size = weight.shape
+    scales = torch.empty(rows, groups, dtype=torch.float32, device=weight.device)
+    zeros = torch.empty_like(scales)
+    step = max(1, _CHUNK // (groups * size))
+    for start in range(0, rows, step):
+        search = _Search(weight[start : start + step], importance, maxq=2**bits - 1)
+        if sym:
+            search.symmetric()
+        else:
+            search.asymmetric()
+        scales[start : start + step] = search.scale
+        zeros[start : start + step] = search.zero
+    return scales, zeros
+
+
+class _Search:
+    """The best scale and zero point so far of some rows' groups."""
+
+    def __init__(self, weight: Tensor, importance: Tensor, maxq: int) -> None:
+        self._weight = weight
+        self._importance = importance
+        self._maxq = maxq
+        self._scratch = torch.empty_like(weight)
+        self.error = torch.full(weight.shape[:2], torch.inf, device=weight.device)
+        self.scale = torch.ones_like(self.error)
+        self.zero = torch.full_like(self.error, (maxq + 1) // 2)
+
+    def symmetric(self) -> None:
+        """Search with the zero point in the middle, the scale of either sign."""
+        cover = self._weight.abs().amax(-1) / (self._maxq / 2)
+        middle = self.zero.clone()
+        for shrink in SHRINK:
+            for sign in (1.0, -1.0):
+                self._consider(cover * (shrink * sign), middle)
+        self._refine()
+
+    def asymmetric(self) -> None:
+        """Search with a zero point of each group's own; zero itself is always on the grid."""
+        low = self._weight.amin(-1).clamp(max=0)
+        cover = (self._weight.amax(-1).clamp(min=0) - low) / self._maxq
+        for shrink in SHRINK:
+            scale = storable(cover * shrink)
+            self._consider(scale, self._valid(torch.round(-low * shrink / scale)))
+        for shift in (-1.0, 1.0):
+            self._refine()
+            self._consider(self.scale, self._valid(self.zero + shift))
+        self._refine()
+
+    def _valid(self, zero: Tensor) -> Tensor:
+        return zero.clamp(1, self._maxq)
+
+    def _codes(self, scale: Tensor, zero: Tensor) -> Tensor:
+        """Codes minus zero point; lives in the scratch buffer."""
+        scratch = torch.mul(self._weight, scale.reciprocal().unsqueeze(-1), out=self._scratch).round_()
+        low, high = -zero.unsqueeze(-1), (self._maxq - zero).unsqueeze(-1)
+        return torch.clamp(scratch, min=low, max=high, out=scratch)
+
+    def _consider(self, scale: Tensor, zero: Tensor) -> None:
+        scale = storable(scale)
+        difference = self._codes(scale, zero).mul_(scale.unsqueeze(-1)).sub_(self._weight)
+        error = torch.einsum("rgk,gk->rg", difference.square_(), self._importance)
+        better = error < self.error
+        self.error = torch.where(better, error, self.error)
+        self.scale = torch.where(better, scale, self.scale)
+        self.zero = torch.where(better, zero, self.zero)
+
+    def _refine(self) -> None:
+        """The least-squares scale of the best codes so far, in closed form."""
+        codes = self._codes(self.scale, self.zero)
+        weighted = codes * self._importance
+        norm = torch.linalg.vecdot(weighted, codes)
+        fitted = torch.linalg.vecdot(weighted, self._weight) / norm
+        self._consider(torch.where(norm > 0, fitted, self.scale), self.zero)
