@@ -23,6 +23,15 @@ def check_gate(measurements: Measurements, spec: EvaluateSpec) -> tuple[str, ...
     return tuple(reasons)
 
 
+def limits(spec: EvaluateSpec) -> dict[str, float]:
+    """The limits that are set, by their names in the manifest; `EvaluateSpec(**limits)` is the same gate."""
+    values = {
+        "max_perplexity_increase": spec.max_perplexity_increase,
+        "max_kl_divergence": spec.max_kl_divergence,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _unproven(measurements: Measurements) -> list[str]:
     reload = measurements.reload
     if reload is None:

@@ -288,6 +288,8 @@ class CellRecord:
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each file of the checkpoint, by relative path."""
     notes: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """The gate it has to meet (`gate.limits`); `publish DIR` holds it against these again."""
 
 
 class Progress(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.gate import check_gate
+from quantize_lib.gate import check_gate, limits
 from quantize_lib.types import EvaluateSpec, Measurements, Reload
 
 RELOAD = Reload(
@@ -96,3 +96,10 @@ def test_figures_without_a_reload_do_not_count() -> None:
 def test_without_limits_there_is_no_gate() -> None:
     nothing = replace(MEASURED, perplexity_after=math.nan, reload=None)
     assert check_gate(nothing, EvaluateSpec()) == ()
+
+
+def test_limits_can_be_kept_and_make_the_same_gate_again() -> None:
+    assert limits(LIMITS) == {"max_perplexity_increase": 0.15, "max_kl_divergence": 0.2}
+    assert limits(EvaluateSpec(max_kl_divergence=0.0)) == {"max_kl_divergence": 0.0}
+    bad = replace(MEASURED, perplexity_after=39.85)
+    assert check_gate(bad, EvaluateSpec(**limits(LIMITS))) == check_gate(bad, LIMITS)
