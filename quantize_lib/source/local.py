@@ -129,9 +129,15 @@ def _read_tensors(folder: Path) -> dict[str, TensorInfo]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The path of a file that must lie in the folder, links followed."""
+    """The path of a file that must lie in the folder, links followed.
+
+    The Hub's cache keeps a snapshot's bytes in a folder of its own, two levels up: that is inside too.
+    """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    roots = [folder.resolve()]
+    if folder.parent.name == "snapshots":
+        roots.append((folder.parent.parent / "blobs").resolve())
+    if not any(path.resolve().is_relative_to(root) for root in roots):
         raise SourceError(
             f"{name} is a link that leads out of {folder}",
             hint="Copy the folder with its links resolved (cp -rL).",

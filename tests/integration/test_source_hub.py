@@ -34,7 +34,7 @@ class Reporter:
         self.advanced += amount
 
 def model(id, revision="main", fetched=False, **more):
-    from quantize_lib.source import inspect, fetch, side_files
+    from quantize_lib.source import inspect, fetch, read_facts, side_files
     spec = ModelSpec(id=id, name="m", revision=revision, **more)
     facts = inspect(spec, token="hf_reader")
     told = {"revision": facts.revision, "layers": len(facts.layers), "download": facts.download_bytes,
@@ -45,6 +45,7 @@ def model(id, revision="main", fetched=False, **more):
         told |= {"files": sorted(str(p.relative_to(source.folder)) for p in source.folder.rglob("*")),
                  "license": source.license, "total": reporter.total, "advanced": reporter.advanced,
                  "side": [p.name for p in side_files(source.folder)],
+                 "same": read_facts(spec, source.folder, revision=facts.revision).tensors == facts.tensors,
                  "again": inspect(spec, token="hf_reader").download_bytes}
     return told
 
@@ -131,6 +132,7 @@ def test_a_model_is_known_before_and_complete_after_the_download(
     early = sum(len(needed[name]) for name in needed if "config.json" in name or "index.json" in name)
     assert told["download"] == sum(map(len, needed.values())) - early
     assert told["total"] == told["advanced"] == told["download"]
+    assert told["same"]
     assert told["again"] == 0
 
 

@@ -15,4 +15,4 @@ def test_the_table_of_families_is_the_one_in_the_code() -> None:
         f"| `{model_type}` | {', '.join(f'`{layer}`' for layer in family.layers)} |"
         for model_type, family in FAMILIES.items()
     ]
-    assert table.splitlines() == rows
+    assert table.strip().splitlines()[2:] == rows

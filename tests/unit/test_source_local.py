@@ -141,6 +141,19 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path, model: P
     assert error.hint == "Copy the folder with its links resolved (cp -rL)."
 
 
+def test_a_snapshot_in_the_hubs_cache_is_a_model_folder(tmp_path: Path, model: Path) -> None:
+    snapshot, blobs = tmp_path / "repo" / "snapshots" / "abc", tmp_path / "repo" / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    for path in model.iterdir():
+        (blobs / path.name).write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert inspect(spec(snapshot), token=None).revision == inspect(spec(model), token=None).revision
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(model / "config.json")
+    assert error_of(snapshot).message == f"config.json is a link that leads out of {snapshot}"
+
+
 def test_an_index_that_points_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", shards=2)
     write_shard(tmp_path / "secret.safetensors", {"w": (1,)})
