@@ -193,11 +193,11 @@ def _single_model(options: argparse.Namespace) -> int:
 
 def _check_target(target: Path) -> None:
     """An older checkpoint of ours is replaced; anything else that lies there is not ours to remove."""
-    from quantize_lib.publish.base import CELL_REPORT
+    from quantize_lib.publish.base import RECORD_FILE
 
     if (
         target.exists()
-        and not (target / CELL_REPORT).is_file()
+        and not (target / RECORD_FILE).is_file()
         and (not target.is_dir() or any(target.iterdir()))
     ):
         raise UsageError(

@@ -13,7 +13,7 @@ from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import write_json, write_text
 from quantize_lib.gate import check_gate
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish.base import CELL_REPORT, Publisher
+from quantize_lib.publish.base import RECORD_FILE, Publisher
 from quantize_lib.publish.verify import hash_checkpoint
 from quantize_lib.report import record_to_json
 from quantize_lib.run.prepare import Prepared
@@ -73,7 +73,7 @@ class Finisher:
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
         record = replace(record, files=hash_checkpoint(made))
-        write_json(made / CELL_REPORT, record_to_json(record))
+        write_json(made / RECORD_FILE, record_to_json(record))
         replace_folder(made, self.output / cell.id, self.state)
         held = self.hold(record, prepared)
         return self.publish(held) if held.status == "built" else held

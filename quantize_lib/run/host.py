@@ -108,6 +108,7 @@ class _Run:
                 started=self._started,
                 finished=datetime.now(UTC),
                 command=self._options.command,
+                publish=self._plan.publish,
             )
         code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
         return RunResult(records=records, code=code)

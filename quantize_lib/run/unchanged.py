@@ -8,8 +8,7 @@ from pathlib import Path
 
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import PublishError, QuantizerError
-from quantize_lib.files import sha256_file
-from quantize_lib.publish.base import CELL_REPORT, Publisher
+from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.verify import verify_checkpoint
 from quantize_lib.report import read_report
 from quantize_lib.run.finish import blank_record
@@ -38,9 +37,8 @@ def built_before(
     if not _measured_alike(earlier, prepared.job.evaluate.perplexity, prepared.evaluation):
         return None
     try:
-        folder = output / earlier.path
-        verify_checkpoint(folder, {**earlier.files, CELL_REPORT: sha256_file(folder / CELL_REPORT)})
-    except (PublishError, OSError):
+        verify_checkpoint(output / earlier.path, earlier.files)
+    except PublishError:
         return None
     return replace(earlier, repository=cell.repository)
 

@@ -1,0 +1,50 @@
+"""Publishes the checkpoints of an earlier run, as `publish DIR`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.publish.registry import get_publisher
+from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report, write_report
+from quantize_lib.run.finish import publish_checkpoint
+from quantize_lib.run.state import working_in
+from quantize_lib.types import CellRecord, Reporter
+
+
+def republish(output: Path, reporter: Reporter) -> tuple[CellRecord, ...]:
+    """Publish every checkpoint of a run's output folder that met its gate; the report is brought up to date.
+
+    Hashes are checked again. A cell that missed its gate stays unpublished.
+
+    Raises:
+        UsageError: where the folder holds no report, or the report names no place to publish to.
+    """
+    records = list(read_report(output))
+    spec = read_publish_spec(output)
+    if spec is None:
+        raise UsageError(f"{output / REPORT_FILE} does not say where to publish")
+    publisher = get_publisher(spec)
+    started = datetime.now(UTC)
+    with working_in(output):
+        for number, record in enumerate(records):
+            if record.path is None or record.status not in ("built", "published", "skipped"):
+                reporter.info(f"{record.id} is {record.status}: not published")
+                continue
+            try:
+                records[number] = publish_checkpoint(publisher, output, record)
+                reporter.info(f"{record.id} is published: {record.repository} at {records[number].commit}")
+            except PublishError as error:
+                records[number] = replace(record, status="built", error=str(error))
+                reporter.error(f"{record.id}: {error}")
+        write_report(
+            output,
+            records,
+            started=started,
+            finished=datetime.now(UTC),
+            command=f"model-quantizer publish {output.name}",
+            publish=spec,
+        )
+    return tuple(records)
