@@ -76,10 +76,12 @@ class _Builder:
         An index must be one of an item that is there."""
         value: Any = self.data
         for part in path:
-            is_there = part in value if isinstance(value, dict) else isinstance(value, list)
-            if not is_there:
+            if isinstance(value, dict) and isinstance(part, str):
+                value = value.get(part, {})
+            elif isinstance(value, list) and isinstance(part, int):
+                value = value[part]
+            else:
                 return {}
-            value = value[part]
         return value if self.clean(*path) else {}
 
     def manifest(self, path: Path | None) -> Manifest:

@@ -1,0 +1,173 @@
+"""The schema is the one truth: types, docs and conditionals say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from quantize_lib.manifest import load_manifest, parse_manifest
+from quantize_lib.manifest.check import check
+from quantize_lib.manifest.schema import (
+    defaults_of,
+    definition,
+    experimental_bits,
+    is_calibrated,
+    load_schema,
+    setting_names,
+    takes,
+)
+from quantize_lib.types import (
+    FITTING_GROUP_SIZES,
+    METHOD_SLUG,
+    DeviceName,
+    MethodName,
+    ModelSpec,
+    PublishSpec,
+    RunnersSpec,
+    Settings,
+    TextSpec,
+)
+from tools.schema_docs import fill
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "manifest.md"
+EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
+SNIPPETS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def field_defaults(kind: Any) -> dict[str, Any]:
+    """A dataclass's defaults, tuples as lists and paths as text, as a schema has them."""
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            value = field.default
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+            if isinstance(value, Path):
+                found[field.name] = str(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("text", TextSpec), ("publish", PublishSpec), ("runners", RunnersSpec), ("model", ModelSpec)],
+)
+def test_the_types_have_the_schemas_defaults(name: str, kind: Any) -> None:
+    declared = defaults_of(name)
+    assert declared
+    assert {key: field_defaults(kind)[key] for key in declared} == declared
+
+
+def test_settings_have_the_schemas_defaults() -> None:
+    declared = {name: definition(name)["default"] for name in setting_names() if name != "device"}
+    assert field_defaults(Settings) == declared
+
+
+def test_the_types_have_the_schemas_words() -> None:
+    assert definition("method")["enum"] == list(get_args(MethodName)) == list(METHOD_SLUG)
+    assert definition("device")["enum"] == list(get_args(DeviceName))
+    assert set(FITTING_GROUP_SIZES) < set(definition("group_size")["enum"])
+
+
+def test_defaults_hold_the_optional_keys_of_an_entry_and_calibration() -> None:
+    entry = definition("entry")
+    optional = set(entry["properties"]) - set(entry["required"]) - {"name"}
+    assert set(definition("defaults")["properties"]) == {*optional, "calibration"}
+    assert (
+        set(definition("model")["properties"]["defaults"]["properties"]) == optional == set(setting_names())
+    )
+
+
+@pytest.mark.parametrize("method", get_args(MethodName))
+@pytest.mark.parametrize("setting", setting_names())
+def test_the_conditions_agree_with_what_a_method_takes(method: str, setting: str) -> None:
+    for bits in definition(f"{method}_bits")["enum"]:
+        entry = {"method": method, "bits": bits, setting: definition(setting)["default"]}
+        faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
+        assert (not faults) == takes(setting, method, bits), (bits, faults)
+
+
+def test_the_engine_calibrates_what_the_schema_says_is_calibrated() -> None:
+    from quantize_lib.engine.methods.registry import get_method
+
+    for method in get_args(MethodName):
+        assert get_method(method).needs_statistics == is_calibrated(method)
+
+
+def test_gptq_has_experimental_bits() -> None:
+    assert [experimental_bits(method) for method in get_args(MethodName)] == [(2, 3), (), ()]
+
+
+@pytest.mark.parametrize("name", ["quantize", "plan"])
+def test_the_schemas_are_valid(name: str) -> None:
+    Draft202012Validator.check_schema(load_schema(name))
+
+
+def test_an_unknown_schema_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.schema\.json is not in"):
+        load_schema("none")
+
+
+def test_the_wheel_carries_the_schemas() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"]["sources"]["schemas"] == "quantize_lib/schemas"
+
+
+def properties(schema: Any, place: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property that some mapping of the schema declares, conditions aside."""
+    for name, part in (schema.get("$defs") or {}).items():
+        yield from properties(part, f"{place}/$defs/{name}")
+    for key, words in schema.get("properties", {}).items():
+        yield f"{place}/{key}", words
+        yield from properties(words, f"{place}/{key}")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), list(properties(load_schema("quantize"))), ids=lambda value: str(value)[:60]
+)
+def test_every_key_has_a_title_and_a_description(place: str, words: dict[str, Any]) -> None:
+    target = definition(words["$ref"].removeprefix("#/$defs/")) if "$ref" in words else {}
+    assert {"title", "description"} <= {*words, *target}, place
+
+
+def test_the_pages_tables_are_the_schemas() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert fill(page, load_schema("quantize")) == page, "run python tools/schema_docs.py"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_valid(path: Path) -> None:
+    assert load_manifest(path).models
+
+
+@pytest.mark.parametrize("text", SNIPPETS, ids=lambda text: text[-40:])
+def test_every_manifest_on_the_page_is_valid(text: str, tmp_path: Path) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "calibration").mkdir()
+    for name in ("held-out.txt", "calibration/a.txt"):
+        (tmp_path / name).touch()
+    assert parse_manifest(text, path=tmp_path / "quantize.yml").models
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4
+    assert len(SNIPPETS) >= 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [load_schema("quantize"), *load_schema("quantize")["$defs"].values()],
+    ids=lambda words: str(words.get("title")),
+)
+def test_the_schemas_own_examples_and_defaults_are_valid(words: dict[str, Any]) -> None:
+    whole = load_schema("quantize")
+    for name, part in {"": words, **words.get("properties", {})}.items():
+        for value in [*part.get("examples", ()), *([part["default"]] if "default" in part else [])]:
+            schema = {"$defs": whole["$defs"], **part}
+            assert list(Draft202012Validator(schema).iter_errors(value)) == [], name

@@ -1,0 +1,214 @@
+"""Cells become jobs, and jobs a table, JSON and a matrix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from quantize_lib.errors import ExitCode, UsageError
+from quantize_lib.manifest import Manifest, parse_manifest
+from quantize_lib.manifest.schema import load_schema
+from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
+from quantize_lib.plan.estimate import JobEstimate
+from quantize_lib.plan.table import human_bytes
+from quantize_lib.types import Plan
+
+TEXT = """
+version: 1
+models:
+  - id: acme/a
+    quantize:
+      - {method: gptq, bits: [3, 4]}
+      - {method: awq, bits: 4, device: cuda}
+      - {method: bitsandbytes, bits: 8}
+  - id: acme/b
+    defaults: {device: cuda}
+    calibration: {texts: [t]}
+    quantize: [{method: gptq, bits: 4, group_size: -1}]
+evaluate: {perplexity: {texts: [x, y]}, max_perplexity_increase: 15%}
+publish: {namespace: acme}
+runners: {cuda: [self-hosted, a100]}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    return parse_manifest(TEXT, path=tmp_path / "quantize.yml")
+
+
+def shape(plan: Plan) -> dict[str, list[str]]:
+    return {job.id: [cell.id for cell in job.cells] for job in plan.jobs}
+
+
+def estimates(plan: Plan) -> dict[str, JobEstimate]:
+    return {
+        job.id: JobEstimate(
+            job=job.id,
+            download_bytes=269_060_552,
+            disk_bytes=1_000_000_000,
+            peak_memory_bytes=950,
+            cells={cell.id: 94_200_000 for cell in job.cells},
+            group_sizes={cell.id: 64 if "gptq" in cell.id else -1 for cell in job.cells},
+        )
+        for job in plan.jobs
+    }
+
+
+def test_cells_of_one_model_on_one_device_are_one_job(manifest: Manifest) -> None:
+    plan = make_plan(manifest)
+    assert shape(plan) == {
+        "a-auto": ["a-gptq-3bit", "a-gptq-4bit", "a-bnb-8bit"],
+        "a-cuda": ["a-awq-4bit"],
+        "b-cuda": ["b-gptq-4bit"],
+    }
+    assert [job.device for job in plan.jobs] == ["auto", "cuda", "cuda"]
+    assert [cell.id for _, cell in plan.cells()] == [cell for cells in shape(plan).values() for cell in cells]
+
+
+def test_the_command_lines_device_goes_first(manifest: Manifest) -> None:
+    assert shape(make_plan(manifest, device="cpu")) == {
+        "a-cpu": ["a-gptq-3bit", "a-gptq-4bit", "a-awq-4bit", "a-bnb-8bit"],
+        "b-cpu": ["b-gptq-4bit"],
+    }
+
+
+def test_only_keeps_the_named_cells_and_their_warnings(manifest: Manifest) -> None:
+    plan = make_plan(manifest, only=["b-gptq-4bit", "a-gptq-4bit"])
+    assert shape(plan) == {"a-auto": ["a-gptq-4bit"], "b-cuda": ["b-gptq-4bit"]}
+    assert plan.warnings == ()
+    assert [text[:12] for text in make_plan(manifest, only=["a-gptq-3bit"]).warnings] == ["a-gptq-3bit:"]
+
+
+def test_an_unknown_cell_is_told_with_those_that_there_are(manifest: Manifest) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan(manifest, only=["a-gptq-4bits", "zzz", "a-awq-4bit"])
+    assert caught.value.message == (
+        "--only: there is no cell `a-gptq-4bits`. Perhaps you meant `a-gptq-4bit`?\n"
+        "--only: there is no cell `zzz`."
+    )
+    assert caught.value.hint == (
+        "The cells are: a-gptq-3bit, a-gptq-4bit, a-awq-4bit, a-bnb-8bit, b-gptq-4bit."
+    )
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_the_json_is_as_its_schema_says_with_and_without_estimates(manifest: Manifest) -> None:
+    plan = make_plan(manifest)
+    validator = Draft202012Validator(load_schema("plan"))
+    for known in ({}, estimates(plan)):
+        data = json.loads(json.dumps(plan_json(plan, known)))
+        assert [error.message for error in validator.iter_errors(data)] == []
+
+
+def test_the_json_tells_everything_of_a_cell(manifest: Manifest) -> None:
+    plan = make_plan(manifest)
+    data = plan_json(plan, estimates(plan))
+    assert data["jobs"][0]["cells"][1] == {
+        "id": "a-gptq-4bit",
+        "method": "gptq",
+        "bits": 4,
+        "settings": {
+            "group_size": "auto",
+            "desc_act": False,
+            "sym": True,
+            "modules_to_not_convert": [],
+            "overrides": [],
+        },
+        "repository": "acme/a-gptq-4bit",
+        "estimate": {"checkpoint_bytes": 94_200_000, "group_size": 64},
+    }
+    assert data["jobs"][0]["cells"][2]["settings"] == {"modules_to_not_convert": []}
+    assert data["jobs"][0]["cells"][2]["estimate"] == {"checkpoint_bytes": 94_200_000}
+    assert data["jobs"][2]["calibration"] == {"texts": 1, "samples": 128, "sequence_length": 512, "seed": 0}
+    assert data["jobs"][0]["evaluate"]["max_perplexity_increase"] == 0.15
+
+
+def test_the_matrix_has_a_job_an_entry(manifest: Manifest) -> None:
+    matrix = plan_github(make_plan(manifest))
+    assert matrix["include"][:2] == [
+        {
+            "job": "a-auto",
+            "model": "a",
+            "device": "auto",
+            "image": "cpu",
+            "runs-on": ["ubuntu-latest"],
+            "cells": "a-gptq-3bit a-gptq-4bit a-bnb-8bit",
+        },
+        {
+            "job": "a-cuda",
+            "model": "a",
+            "device": "cuda",
+            "image": "cuda",
+            "runs-on": ["self-hosted", "a100"],
+            "cells": "a-awq-4bit",
+        },
+    ]
+    assert len(matrix["include"]) == 3
+
+
+@pytest.mark.parametrize(("models", "entries"), [(255, 256), (256, 129), (600, 201)])
+def test_more_than_256_jobs_are_grouped_and_none_is_lost(models: int, entries: int, tmp_path: Path) -> None:
+    lines = ["version: 1", "models:"]
+    lines += [f"  - {{id: acme/m{n}, quantize: [{{method: awq, bits: 4}}]}}" for n in range(models)]
+    lines += ["  - {id: acme/g, quantize: [{method: awq, bits: 4, device: cuda}]}"]
+    plan = make_plan(parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml"))
+    matrix = plan_github(plan)["include"]
+    assert len(matrix) == entries
+    assert " ".join(entry["cells"] for entry in matrix).split() == [cell.id for _, cell in plan.cells()]
+    assert len({entry["job"] for entry in matrix}) == entries
+    assert {entry["device"] for entry in matrix if entry["cells"] == "g-awq-4bit"} == {"cuda"}
+
+
+def test_a_group_is_named_after_its_first_job(tmp_path: Path) -> None:
+    lines = ["version: 1", "models:"]
+    lines += [f"  - {{id: acme/m{n}, quantize: [{{method: awq, bits: 4}}]}}" for n in range(600)]
+    plan = make_plan(parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml"))
+    first = plan_github(plan)["include"][0]
+    assert (first["job"], first["model"]) == ("m0-auto-and-2-more", "m0 m1 m2")
+
+
+def test_a_job_for_mps_has_no_runner(manifest: Manifest) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_github(make_plan(manifest, device="mps"))
+    assert str(caught.value) == (
+        "the job a-mps is for mps, and `runners` has labels for cpu and cuda only\n"
+        "  Run it on the machine itself, or give `--device cpu`."
+    )
+
+
+def test_the_table_shows_cells_jobs_and_estimates(manifest: Manifest, tmp_path: Path) -> None:
+    plan = make_plan(manifest)
+    assert plan_table(plan, estimates(plan)).replace(str(tmp_path), "HERE").splitlines() == [
+        "Cell         Job     Group size  Checkpoint  Repository",
+        "a-gptq-3bit  a-auto          64     94.2 MB  acme/a-gptq-3bit",
+        "a-gptq-4bit  a-auto          64     94.2 MB  acme/a-gptq-4bit",
+        "a-bnb-8bit   a-auto           -     94.2 MB  acme/a-bnb-8bit",
+        "a-awq-4bit   a-cuda         row     94.2 MB  acme/a-awq-4bit",
+        "b-gptq-4bit  b-cuda          64     94.2 MB  acme/b-gptq-4bit",
+        "",
+        "Job     Device  Cells  Download    Disk  Peak memory",
+        "a-auto  auto        3  269.1 MB  1.0 GB        950 B",
+        "a-cuda  cuda        1  269.1 MB  1.0 GB        950 B",
+        "b-cuda  cuda        1  269.1 MB  1.0 GB        950 B",
+        "",
+        "Published to HERE/published.",
+        "Warning: a-gptq-3bit: 3 bits are experimental for gptq: few kernels load them, and quality drops.",
+    ]
+
+
+def test_the_table_says_where_nothing_is_known(manifest: Manifest) -> None:
+    lines = plan_table(make_plan(manifest), {}).splitlines()
+    assert lines[1] == "a-gptq-3bit  a-auto        auto           ?  acme/a-gptq-3bit"
+    assert lines[8] == "a-auto  auto        3         ?     ?            ?"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"),
+     (14_200_000_000, "14.2 GB"), (2_500_000_000_000, "2.5 TB")],
+)  # fmt: skip
+def test_bytes_are_written_for_people(count: int, text: str) -> None:
+    assert human_bytes(count) == text
