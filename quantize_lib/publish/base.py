@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantize_lib.errors import PublishError
+from quantize_lib.manifest.names import repository_fault
 
 RECORD_FILE = "quantization_report.json"
 """The report inside a checkpoint: fingerprint, figures and the hash of every other file.
 
 As it names every other file's hash, its own hash identifies the whole repository.
 """
-
-_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
-_MAX_NAME = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +74,7 @@ def check_repository(repository: str) -> str:
     Raises:
         PublishError: where it is not `name` or `namespace/name` of allowed characters.
     """
-    parts = repository.split("/")
-    good = len(parts) <= 2 and all(
-        _PART.fullmatch(part) and len(part) <= _MAX_NAME and "--" not in part and ".." not in part
-        for part in parts
-    )
-    if not good or parts[-1].endswith(".git"):
-        raise PublishError(
-            f"{repository!r} is not a repository's name",
-            hint=(
-                "Allowed is `name` or `namespace/name`: letters, digits, `-`, `_` and `.`, at most 96 each, "
-                "no `--` or `..`, `-` and `.` not at an end, no `.git`."
-            ),
-        )
+    fault = repository_fault(repository)
+    if fault is not None:
+        raise PublishError(f"{repository!r} is not a repository's name: {fault}")
     return repository

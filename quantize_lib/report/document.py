@@ -1,0 +1,201 @@
+"""`report.json`: records as JSON and back.
+
+A cell's figures that others script against stand flat in its object; what belongs together beyond that is
+nested. JSON has neither NaN nor infinity, so a figure that is not finite is written as null.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from quantize_lib import __version__
+from quantize_lib.errors import UsageError
+from quantize_lib.files import read_json, write_json
+from quantize_lib.types import CellRecord, Measurements, PublishSpec, Reload, TextRecord
+
+REPORT_FILE = "report.json"
+_FIGURES = (
+    "size_before",
+    "size_after",
+    "seconds",
+    "peak_memory_bytes",
+    "perplexity_before",
+    "perplexity_after",
+    "kl_divergence",
+)
+_OF_THE_RUN = ("status", "error", "path", "commit")
+"""What a checkpoint cannot know of itself."""
+
+
+def write_report(
+    folder: Path,
+    records: Iterable[CellRecord],
+    *,
+    started: datetime,
+    finished: datetime,
+    command: str,
+    versions: Mapping[str, str] | None = None,
+    publish: PublishSpec | None = None,
+) -> Path:
+    """Write `report.json` into a run's output folder; a reader sees the old one or the new one.
+
+    Args:
+        started, finished: with a time zone.
+        command: the command line that makes the same again.
+        versions: of what ran on the host; this tool's own is always there.
+        publish: where checkpoints were or would be published, for `publish DIR`.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    target = None
+    if publish is not None:
+        target = {
+            "to": publish.to,
+            # Relative, so that an output folder can travel together with what is beside it.
+            "path": os.path.relpath(publish.path, folder.resolve()) if publish.to == "directory" else None,
+            "private": publish.private,
+        }
+    path = folder / REPORT_FILE
+    document = {
+        "version": 1,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "command": command,
+        "versions": {"model-quantizer": __version__, **(versions or {})},
+        "publish": target,
+        "cells": [record_to_json(record) for record in records],
+    }
+    write_json(path, document)
+    return path
+
+
+def read_report(folder: Path) -> tuple[CellRecord, ...]:
+    """The records of a run's output folder, in the manifest's order.
+
+    Raises:
+        UsageError: where there is no report, or it is not as `schemas/report.schema.json` says.
+    """
+    return tuple(record_from_json(cell) for cell in _document(folder)["cells"])
+
+
+def read_publish_spec(folder: Path) -> PublishSpec | None:
+    """Where the run published to; None where its report does not say. Names are in the records.
+
+    Raises:
+        UsageError: as `read_report`.
+    """
+    target = _document(folder)["publish"]
+    if target is None:
+        return None
+    if target["to"] == "hub":
+        return PublishSpec(to="hub", private=target["private"])
+    path = Path(os.path.normpath(folder.resolve() / target["path"]))
+    return PublishSpec(to="directory", path=path, private=target["private"])
+
+
+def record_to_json(record: CellRecord) -> dict[str, Any]:
+    """A cell of the report, as its schema says."""
+    measured = record.measurements
+    return {
+        "id": record.id,
+        "model": record.model,
+        "revision": record.revision,
+        "method": record.method,
+        "bits": record.bits,
+        "status": record.status,
+        "error": record.error,
+        "path": record.path,
+        "repository": record.repository,
+        "commit": record.commit,
+        **{name: None if measured is None else _plain(getattr(measured, name)) for name in _FIGURES},
+        "fingerprint": record.fingerprint,
+        "settings": _plain(record.settings),
+        "calibration": None if record.calibration is None else asdict(record.calibration),
+        "evaluation": None
+        if measured is None or measured.evaluation is None
+        else asdict(measured.evaluation),
+        "reload": None if measured is None or measured.reload is None else _plain(asdict(measured.reload)),
+        "versions": dict(record.versions),
+        "files": dict(record.files),
+        "notes": list(record.notes),
+        "limits": dict(record.limits),
+    }
+
+
+def checkpoint_record(record: CellRecord) -> dict[str, Any]:
+    """What travels inside a checkpoint: the cell of the report without what only the run knows."""
+    return {key: value for key, value in record_to_json(record).items() if key not in _OF_THE_RUN}
+
+
+def record_from_json(data: Mapping[str, Any]) -> CellRecord:
+    """The record of a cell of a report that follows the schema."""
+    measurements = None
+    if data["size_before"] is not None:
+        measurements = Measurements(
+            **{name: data[name] for name in _FIGURES},
+            evaluation=None if data["evaluation"] is None else TextRecord(**data["evaluation"]),
+            reload=None if data["reload"] is None else Reload(**data["reload"]),
+        )
+    return CellRecord(
+        id=data["id"],
+        model=data["model"],
+        revision=data["revision"],
+        method=data["method"],
+        bits=data["bits"],
+        settings=data["settings"],
+        status=data["status"],
+        error=data["error"],
+        path=data["path"],
+        repository=data["repository"],
+        commit=data["commit"],
+        fingerprint=data["fingerprint"],
+        calibration=None if data["calibration"] is None else TextRecord(**data["calibration"]),
+        measurements=measurements,
+        versions=data["versions"],
+        files=data["files"],
+        notes=tuple(data["notes"]),
+        limits=data["limits"],
+    )
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    from quantize_lib.manifest.schema import load_schema
+
+    path = folder / REPORT_FILE
+    try:
+        document = read_json(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}", hint="Give the output folder of a run."
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    problem = best_match(Draft202012Validator(load_schema("report")).iter_errors(document))
+    if problem is not None:
+        raise UsageError(
+            f"{path}: {problem.json_path}: {problem.message}",
+            hint="Its form is in schemas/report.schema.json.",
+        )
+    result: dict[str, Any] = document
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """The value as strict JSON can hold it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,104 @@
+"""The run's result as a table: plain text for the terminal, Markdown for a step summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from quantize_lib.card.escape import markdown, plain
+from quantize_lib.types import CellRecord
+
+_HEADS = ("cell", "status", "size", "perplexity", "KL", "time", "peak memory")
+_MAX_SUMMARY_BYTES = 2**20
+"""What GitHub takes of a step summary; it drops a larger one whole."""
+_MAX_ERROR = 2000
+_CUT = "\n\n… and more in `report.json`: a step summary holds at most 1 MiB.\n"
+
+
+def summary_table(records: Iterable[CellRecord]) -> str:
+    """An aligned table and, below it, the errors; free of control characters, whatever a name holds."""
+    records = tuple(records)
+    rows = [_HEADS, *(_row(record) for record in records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    lines = [_aligned(rows[0], widths), "  ".join("─" * width for width in widths)]
+    lines += [_aligned(row, widths) for row in rows[1:]]
+    lines += [f"{plain(record.id)}: {_short(record.error)}" for record in records if record.error is not None]
+    return "\n".join(lines)
+
+
+def summary_markdown(records: Iterable[CellRecord]) -> str:
+    """The same for `$GITHUB_STEP_SUMMARY`: escaped, at most 1 MiB of UTF-8."""
+    records = tuple(records)
+    lines = ["| " + " | ".join(_HEADS) + " |", "| --- | --- |" + " ---: |" * (len(_HEADS) - 2)]
+    lines += ["| " + " | ".join(map(markdown, _row(record))) + " |" for record in records]
+    errors = [record for record in records if record.error is not None]
+    if errors:
+        lines.append("")
+        lines += [f"- **{markdown(record.id)}**: {markdown(_short(record.error))}" for record in errors]
+    return _limited("\n".join(lines) + "\n")
+
+
+def _row(record: CellRecord) -> tuple[str, ...]:
+    measured = record.measurements
+    if measured is None:
+        return (plain(record.id), record.status, "", "", "", "", "")
+    return (
+        plain(record.id),
+        record.status,
+        f"{size(measured.size_before)} → {size(measured.size_after)}",
+        _pair(measured.perplexity_before, measured.perplexity_after),
+        "" if measured.kl_divergence is None else f"{measured.kl_divergence:.4f}",
+        duration(measured.seconds),
+        size(measured.peak_memory_bytes),
+    )
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of ten as the Hub shows them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB" if value < 999.5 else f"{value:.0f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _pair(before: float | None, after: float | None) -> str:
+    if before is None and after is None:
+        return ""
+    return f"{_number(before)} → {_number(after)}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if value < 1e5 else f"{value:.2e}"
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, figures to the right."""
+    cells = [
+        text.ljust(width) if column < 2 else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _short(error: str | None) -> str:
+    text = plain(error or "")
+    return text if len(text) <= _MAX_ERROR else text[: _MAX_ERROR - 1] + "…"
+
+
+def _limited(text: str) -> str:
+    data = text.encode()
+    if len(data) <= _MAX_SUMMARY_BYTES:
+        return text
+    room = _MAX_SUMMARY_BYTES - len(_CUT.encode())
+    # At a line's end, so that no escape or table row is cut in two.
+    return data[: data.rindex(b"\n", 0, room)].decode() + _CUT

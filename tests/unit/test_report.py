@@ -1,0 +1,251 @@
+"""`report.json`, the tables and the exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from quantize_lib.errors import ExitCode, UsageError
+from quantize_lib.manifest.schema import load_schema
+from quantize_lib.report import (
+    REPORT_FILE,
+    checkpoint_record,
+    exit_code,
+    read_publish_spec,
+    read_report,
+    summary_markdown,
+    summary_table,
+    write_report,
+)
+from quantize_lib.report.tables import duration, size
+from quantize_lib.types import CellRecord, CellStatus, PublishSpec
+from tests.records import MEASURED, RECORD, RELOAD
+
+TIMES: dict[str, Any] = {
+    "started": datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC),
+    "finished": datetime(2026, 11, 25, 1, 9, 3, tzinfo=UTC),
+}
+BARE = CellRecord(
+    id="x-bnb-4bit",
+    model="./x",
+    revision=None,
+    method="bitsandbytes",
+    bits=4,
+    settings={},
+    status="failed",
+    error="not started",
+)
+
+
+def _write(folder: Path, *records: CellRecord, **more: Any) -> dict[str, Any]:
+    path = write_report(folder, records, **TIMES, command="model-quantizer run quantize.yml", **more)
+    document: dict[str, Any] = json.loads(path.read_text(), parse_constant=pytest.fail)
+    Draft202012Validator.check_schema(load_schema("report"))
+    Draft202012Validator(load_schema("report")).validate(document)
+    return document
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    records = (RECORD, BARE, replace(RECORD, measurements=replace(MEASURED, evaluation=None, reload=None)))
+    _write(tmp_path, *records)
+    assert read_report(tmp_path) == records
+
+
+def test_figures_that_others_script_against_stand_flat(tmp_path: Path) -> None:
+    (cell,) = _write(tmp_path, RECORD)["cells"]
+    assert {
+        key: cell[key]
+        for key in (
+            "id",
+            "model",
+            "revision",
+            "method",
+            "bits",
+            "status",
+            "error",
+            "path",
+            "repository",
+            "commit",
+        )
+    } == {
+        "id": "SmolLM2-135M-Instruct-gptq-4bit",
+        "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "revision": "a" * 40,
+        "method": "gptq",
+        "bits": 4,
+        "status": "published",
+        "error": None,
+        "path": "SmolLM2-135M-Instruct-gptq-4bit",
+        "repository": "acme/SmolLM2-135M-Instruct-gptq-4bit",
+        "commit": "d" * 40,
+    }
+    assert (cell["size_before"], cell["size_after"]) == (269_060_552, 118_000_000)
+    assert (cell["seconds"], cell["peak_memory_bytes"]) == (75.2, 1_234_567_890)
+    assert (cell["perplexity_before"], cell["perplexity_after"], cell["kl_divergence"]) == (
+        32.37,
+        36.05,
+        0.1123,
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_is_null(value: float, tmp_path: Path) -> None:
+    measured = replace(MEASURED, perplexity_after=value, reload=replace(RELOAD, sample_perplexity=value))
+    (cell,) = _write(tmp_path, replace(RECORD, measurements=measured, settings={"damp": [value]}))["cells"]
+    assert cell["perplexity_after"] is cell["reload"]["sample_perplexity"] is None
+    assert cell["settings"] == {"damp": [None]}
+
+
+def test_a_run_says_when_it_was_and_how_to_repeat_it(tmp_path: Path) -> None:
+    document = _write(tmp_path)
+    assert document["started"] == "2026-11-25T01:02:03+00:00"
+    assert document["command"] == "model-quantizer run quantize.yml"
+    assert "model-quantizer" in document["versions"]
+    assert document["cells"] == []
+
+
+def test_where_it_was_published_to_comes_back_even_after_a_move(tmp_path: Path) -> None:
+    spec = PublishSpec(path=tmp_path / "a" / "published", private=False)
+    (tmp_path / "a" / "output").mkdir(parents=True)
+    _write(tmp_path / "a" / "output", publish=spec)
+    assert read_publish_spec(tmp_path / "a" / "output") == spec
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert read_publish_spec(tmp_path / "b" / "output") == replace(spec, path=tmp_path / "b" / "published")
+
+
+def test_publishing_to_the_hub_or_nowhere_comes_back(tmp_path: Path) -> None:
+    _write(tmp_path, publish=PublishSpec(to="hub", private=False))
+    assert read_publish_spec(tmp_path) == PublishSpec(to="hub", private=False)
+    _write(tmp_path)
+    assert read_publish_spec(tmp_path) is None
+
+
+def test_a_checkpoint_does_not_carry_what_only_the_run_knows() -> None:
+    data = checkpoint_record(RECORD)
+    assert not {"status", "error", "path", "commit"} & data.keys()
+    assert data["fingerprint"] == "e" * 64
+    assert data["files"] == {"config.json": "f" * 64}
+
+
+def test_no_report_bad_json_and_a_foreign_form_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"report\.json cannot be read: No such file or directory"):
+        read_report(tmp_path)
+    (tmp_path / REPORT_FILE).write_text("{")
+    with pytest.raises(UsageError, match=r"report\.json is not JSON"):
+        read_report(tmp_path)
+    (tmp_path / REPORT_FILE).write_text('{"version": 2}')
+    with pytest.raises(UsageError, match=r"report\.json: \$"):
+        read_report(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["..", ".", "../x", "a/b", "/etc"])
+def test_a_path_that_leaves_the_folder_is_refused(path: str, tmp_path: Path) -> None:
+    write_report(tmp_path, [replace(RECORD, path=path)], **TIMES, command="x")
+    with pytest.raises(UsageError, match=r"\$\.cells\[0\]\.path"):
+        read_report(tmp_path)
+
+
+def test_measurements_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    document = _write(tmp_path, RECORD)
+    document["cells"][0]["size_before"] = None
+    assert not Draft202012Validator(load_schema("report")).is_valid(document)
+    document = _write(tmp_path, RECORD)
+    document["cells"][0]["seconds"] = None
+    assert not Draft202012Validator(load_schema("report")).is_valid(document)
+
+
+def _with(status: CellStatus, error: str | None = None) -> CellRecord:
+    return replace(RECORD, status=status, error=error)
+
+
+@pytest.mark.parametrize(
+    ("records", "code"),
+    [
+        ((), ExitCode.OK),
+        ((_with("published"), _with("built"), _with("skipped")), ExitCode.OK),
+        ((_with("gated", "rose"),), ExitCode.GATE_MISSED),
+        ((_with("gated", "rose"), _with("built", "disk full")), ExitCode.PUBLISH_FAILED),
+        ((_with("gated", "rose"), _with("built", "disk full"), _with("failed", "x")), ExitCode.CELL_FAILED),
+    ],
+)
+def test_the_exit_code_is_the_gravest(records: tuple[CellRecord, ...], code: ExitCode) -> None:
+    assert exit_code(records) is code
+
+
+def test_publishing_that_failed_elsewhere_counts() -> None:
+    assert exit_code([_with("gated")], publish_failed=True) is ExitCode.PUBLISH_FAILED
+    assert exit_code([_with("failed")], publish_failed=True) is ExitCode.CELL_FAILED
+
+
+def test_the_table_is_aligned_and_says_errors_below() -> None:
+    assert summary_table([RECORD, BARE]).splitlines() == [
+        "cell                             status                size     perplexity      KL      "
+        "  time  peak memory",
+        "───────────────────────────────  ─────────  ───────────────  ─────────────  ──────  ────"
+        "──────  ───────────",
+        "SmolLM2-135M-Instruct-gptq-4bit  published  269 MB → 118 MB  32.37 → 36.05  0.1123  1 mi"
+        "n 15 s      1.23 GB",
+        "x-bnb-4bit                       failed",
+        "x-bnb-4bit: not started",
+    ]
+
+
+def test_the_step_summary_is_a_table_in_markdown() -> None:
+    assert summary_markdown([replace(RECORD, id="a", error=None), replace(BARE, id="b")]) == (
+        "| cell | status | size | perplexity | KL | time | peak memory |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| a | published | 269 MB → 118 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.23 GB |\n"
+        "| b | failed |  |  |  |  |  |\n"
+        "\n"
+        "- **b**: not started\n"
+    )
+
+
+HOSTILE = "a|b\n<script>alert(1)</script>\x1b[31m::error::`x` [y](z) {{ 7 }} \u202e"
+
+
+def test_foreign_text_is_shown_and_never_obeyed() -> None:
+    record = replace(RECORD, id=HOSTILE, error=HOSTILE)
+    table = summary_table([record])
+    assert "\x1b" not in table
+    assert "\u202e" not in table
+    assert len(table.splitlines()) == 4
+    markdown = summary_markdown([record])
+    assert len(markdown.splitlines()) == 5
+    for part in ("<script>", "\x1b", "::error", "`x`", "[y](z)", "{{"):
+        assert part not in markdown
+    assert all(line.count("|") == 8 for line in markdown.splitlines()[:3])
+
+
+def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
+    summary = summary_markdown([replace(BARE, error="é" * 1990)] * 600)
+    assert len(summary.encode()) <= 2**20
+    assert summary.endswith("a step summary holds at most 1 MiB.\n")
+
+
+def test_sizes_and_durations_are_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "269 MB",
+        "1.23 GB",
+        "140 GB",
+        "1500 GB",
+    ]
+    assert [duration(s) for s in (0.04, 9.94, 12.3, 59.6, 75.2, 3600, 86400)] == [
+        "0.0 s",
+        "9.9 s",
+        "12 s",
+        "1 min 00 s",
+        "1 min 15 s",
+        "1 h 00 min",
+        "24 h 00 min",
+    ]
