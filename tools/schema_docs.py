@@ -17,7 +17,12 @@ SCHEMA = ROOT / "schemas" / "quantize.schema.json"
 PAGE = ROOT / "docs" / "manifest.md"
 
 _PART = re.compile(r"(<!-- schema:(\w+) -->\n).*?(<!-- /schema -->)", re.DOTALL)
-_TYPES: dict[str, str] = {"integer": "whole number", "string": "text", "boolean": "true or false", "array": "list"}
+_TYPES: dict[str, str] = {
+    "integer": "whole number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "list",
+}
 _LINKED = {"defaults", "model", "entry", "text", "evaluate", "publish", "runners", "combination", "override"}
 
 

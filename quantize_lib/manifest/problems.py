@@ -14,6 +14,7 @@ Path = tuple[str | int, ...]
 """Where a value stands: `("models", 0, "quantize", 1, "bits")`."""
 
 _SHOWN = 60
+_LISTED = 24
 SHOWN_PATH = 4096
 _MEANT = {
     "bnb": "bitsandbytes",
@@ -82,8 +83,10 @@ def show_path(path: Path) -> str:
 
 
 def allowed(values: Iterable[Any]) -> str:
-    """`Allowed: 2, 3, 4, 8.`"""
-    return f"Allowed: {', '.join(_plain(value) for value in values)}."
+    """`Allowed: 2, 3, 4, 8.`, without the end of a long list."""
+    words = [_plain(value) for value in values]
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return f"Allowed: {', '.join(words[:_LISTED])}{more}."
 
 
 def meant(word: Any, known: Iterable[Any]) -> str:

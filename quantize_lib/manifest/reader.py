@@ -37,7 +37,6 @@ class Reader:
         self.name = name
         self.problems: list[Problem] = []
         self.anchors: dict[str, Node] = {}
-        self.values = 0
         self.stack: list[tuple[Node, str | None]] = []
         """Open collections, each with the key whose value comes next."""
         self.root: Node | None = None
@@ -120,9 +119,8 @@ class Reader:
             parent.children.append(node)
             self.grow(event, parent, node)
         elif isinstance(parent.children, dict) and key is not None:
-            if key not in parent.children:
-                parent.children[key] = node
-                self.grow(event, parent, node)
+            parent.children.setdefault(key, node)
+            self.grow(event, parent, node)
             self.stack[-1] = (parent, None)
         elif isinstance(parent.children, dict):
             self.stack[-1] = (parent, self.key(event, parent, node))

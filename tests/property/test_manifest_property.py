@@ -62,17 +62,19 @@ def answer(text: str | bytes) -> None:
         assert str(problem).isprintable()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_answered(text: str) -> None:
     answer(text)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_answered(data: bytes) -> None:
     answer(data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(SYNTAX, max_size=40))
 def test_any_mixture_of_yaml_is_answered(pieces: list[str]) -> None:
     answer("".join(pieces))
@@ -93,7 +95,7 @@ SHAPED = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(TOP), SHAPED))
 def test_any_data_is_answered(data: dict[str, Any]) -> None:
     answer(json.dumps({"version": 1, **data}, ensure_ascii=False).encode("utf-8", "replace"))
@@ -131,7 +133,7 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
     return {"version": 1, "defaults": {"calibration": calibration}, "models": models}
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(manifests(), st.booleans())
 def test_a_valid_manifest_means_the_same_however_it_is_written(data: dict[str, Any], flow: bool) -> None:
     written = yaml.safe_dump(data, allow_unicode=flow, default_flow_style=flow, sort_keys=flow)
@@ -142,7 +144,7 @@ def test_a_valid_manifest_means_the_same_however_it_is_written(data: dict[str, A
     assert all(model.calibration.texts == tuple(texts) for model in manifest.models)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(manifests())
 def test_ids_are_unique_and_no_cell_is_lost(data: dict[str, Any]) -> None:
     plan = make_plan(parse_manifest(json.dumps(data, ensure_ascii=False), path=NOWHERE))

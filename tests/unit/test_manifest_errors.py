@@ -451,3 +451,9 @@ def test_a_long_or_unprintable_value_stays_on_one_line(tmp_path: Path) -> None:
     assert line.startswith('quantize.yml:4:25: models[0].quantize[0].method: `"\\u001b[31mxxx')
     assert line.isprintable()
     assert len(line) < 200
+
+
+def test_a_long_list_of_names_is_cut(tmp_path: Path) -> None:
+    models = "".join(f"  - {{id: a/m{n}, quantize: [{{method: awq, bits: 4}}]}}\n" for n in range(30))
+    (line,) = faults(f"version: 1\nmodels:\n{models}exclude: [{{model: z}}]", tmp_path)
+    assert line.endswith("Allowed: " + ", ".join(f"m{n}" for n in range(24)) + " and 6 more.")
