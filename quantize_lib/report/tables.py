@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from quantize_lib.card.escape import markdown, plain
+from quantize_lib.card.figures import duration, size
 from quantize_lib.types import CellRecord
 
 _HEADS = ("cell", "status", "size", "perplexity", "KL", "time", "peak memory")
@@ -50,25 +51,6 @@ def _row(record: CellRecord) -> tuple[str, ...]:
         duration(measured.seconds),
         size(measured.peak_memory_bytes),
     )
-
-
-def size(count: int) -> str:
-    """Bytes for people, in powers of ten as the Hub shows them."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB" if value < 999.5 else f"{value:.0f} GB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _pair(before: float | None, after: float | None) -> str:

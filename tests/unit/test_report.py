@@ -24,7 +24,6 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
-from quantize_lib.report.tables import duration, size
 from quantize_lib.types import CellRecord, CellStatus, PublishSpec
 from tests.records import MEASURED, RECORD, RELOAD
 
@@ -228,24 +227,3 @@ def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
     summary = summary_markdown([replace(BARE, error="é" * 1990)] * 600)
     assert len(summary.encode()) <= 2**20
     assert summary.endswith("a step summary holds at most 1 MiB.\n")
-
-
-def test_sizes_and_durations_are_for_people() -> None:
-    assert [size(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)] == [
-        "0 B",
-        "999 B",
-        "1 kB",
-        "269 MB",
-        "1.23 GB",
-        "140 GB",
-        "1500 GB",
-    ]
-    assert [duration(s) for s in (0.04, 9.94, 12.3, 59.6, 75.2, 3600, 86400)] == [
-        "0.0 s",
-        "9.9 s",
-        "12 s",
-        "1 min 00 s",
-        "1 min 15 s",
-        "1 h 00 min",
-        "24 h 00 min",
-    ]

@@ -1,0 +1,70 @@
+"""The card's front matter, as the Hub reads it (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
+
+What the base model's card does not say is left out, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantize_lib.card.escape import plain
+from quantize_lib.manifest.names import repository_fault
+from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.types import METHOD_SLUG, CellRecord, ModelSource, ModelSpec
+
+
+def base_model_id(model: ModelSpec) -> str | None:
+    """The base model's id on the Hub; None for a local folder.
+
+    What a local folder's own card or config names is not taken: that is the model *it* was made from, and
+    these are not that model's quantized weights.
+    """
+    if model.local is not None or "/" not in model.id or repository_fault(model.id) is not None:
+        return None
+    return model.id
+
+
+def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[str, Any]:
+    """The front matter's keys and values: strings and lists of strings from wherever they come."""
+    card = source.card
+    calibration = record.calibration if is_calibrated(record.method) else None
+    values: dict[str, Any] = {
+        "base_model": base_model_id(model),
+        "base_model_relation": "quantized",
+        "library_name": "transformers",
+        "pipeline_tag": _text(card.get("pipeline_tag")) or _pipeline_tag(source.facts.config),
+        "license": _texts(card.get("license")) or _text(source.license),
+        "license_name": _text(card.get("license_name")),
+        "license_link": _text(card.get("license_link")),
+        "language": _languages(card.get("language")),
+        "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
+        "tags": [METHOD_SLUG[record.method], f"{record.bits}-bit", "quantized", "model-quantizer"],
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _pipeline_tag(config: Mapping[str, Any]) -> str | None:
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list):
+        return None
+    names = [name for name in architectures if isinstance(name, str)]
+    return "text-generation" if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names) else None
+
+
+def _text(value: object) -> str | None:
+    return plain(value) or None if isinstance(value, str) else None
+
+
+def _texts(value: object) -> str | list[str] | None:
+    """A string or a list of strings; anything else in a foreign card is left out."""
+    if isinstance(value, list):
+        return [plain(item) for item in value if isinstance(item, str) and plain(item)] or None
+    return _text(value)
+
+
+def _languages(value: object) -> str | list[str] | None:
+    """As `_texts`; YAML 1.1 reads Norwegian's code, `no`, as false."""
+    if isinstance(value, list):
+        return _texts(["no" if item is False else item for item in value])
+    return "no" if value is False else _text(value)

@@ -1,0 +1,157 @@
+"""Renders a cell's model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.card.escape import Safe, code, code_block, markdown
+from quantize_lib.card.figures import figures, is_proven
+from quantize_lib.card.metadata import base_model_id, metadata
+from quantize_lib.card.snippets import snippets
+from quantize_lib.manifest.schema import experimental_bits, is_calibrated
+from quantize_lib.types import Cell, CellRecord, Job, ModelSource
+
+_TEMPLATE = Path(__file__).with_name("card.md.j2")
+_PROMPT = "The capital of France is"
+_METHODS = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes"}
+_SETTINGS = {
+    "method": "method",
+    "bits": "bits",
+    "group_size": "group size",
+    "sym": "symmetric",
+    "desc_act": "descending activation order (desc_act)",
+    "quant_type": "4-bit type",
+    "double_quant": "double quantization",
+    "modules_to_not_convert": "kept in full precision",
+    "overrides": "overrides",
+}
+_METHOD_LIMITS = {
+    "gptq": "GPTQ's layers are loaded through GPTQModel, also by transformers.",
+    "awq": "AWQ's layers are loaded through GPTQModel, also by transformers.",
+    "bitsandbytes": "The layers need the bitsandbytes library wherever they are loaded.",
+}
+
+
+def render_card(record: CellRecord, *, source: ModelSource, cell: Cell, job: Job, command: str) -> str:
+    """The model card of a checkpoint: front matter and Markdown.
+
+    Args:
+        record: what was made and measured.
+        source: the base model; licence, language and pipeline come from its card, or are left out.
+        cell: for the settings as the manifest wrote them.
+        job: for the base model and the device.
+        command: the command line that makes the same again.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    data = metadata(record, source, job.model)
+    front_matter = ModelCardData(**data).to_yaml()
+    body = _template().render(_values(record, cell, job, command, data))
+    # Read back by the Hub's own client: what it would not understand must not be written.
+    return str(ModelCard(f"---\n{front_matter}\n---\n\n{body}"))
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined,
+        # Every value is foreign until it says otherwise.
+        finalize=lambda value: value if isinstance(value, Safe) else markdown(str(value)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _values(
+    record: CellRecord, cell: Cell, job: Job, command: str, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    measured = record.measurements
+    reload = None if measured is None else measured.reload
+    proven = measured is not None and is_proven(measured)
+    evaluation = measured.evaluation if measured is not None and proven else None
+    calibrated = is_calibrated(record.method)
+    return {
+        "record": record,
+        "title": (record.repository or record.id).rpartition("/")[2],
+        "base": _base(job),
+        "revision": None if record.revision is None else code(record.revision),
+        "method": _METHODS[record.method],
+        "figures": figures(record),
+        "evaluation": evaluation,
+        "unproven": measured is not None and measured.evaluation is not None and not proven,
+        "reload": reload,
+        "snippets": snippets(record, cell, prompt=_PROMPT if reload is None else reload.prompt),
+        "settings": _settings(record, cell),
+        "calibrated": calibrated,
+        "calibration": record.calibration if calibrated else None,
+        "versions": sorted(record.versions.items()),
+        "command": command,
+        "notes": record.notes,
+        "limits": _limits(record),
+        "license": _license(data),
+        "code": code,
+        "code_block": code_block,
+    }
+
+
+def _base(job: Job) -> Safe:
+    """The base model's name, linked where it is on the Hub."""
+    hub_id = base_model_id(job.model)
+    if hub_id is None:
+        return code(job.model.name)
+    return Safe(f"[{markdown(hub_id)}](https://huggingface.co/{hub_id})")
+
+
+def _settings(record: CellRecord, cell: Cell) -> list[tuple[str, str]]:
+    """The resolved settings in words, unknown ones by their own names."""
+    rows = []
+    for name, value in record.settings.items():
+        if value is None or value == []:
+            continue
+        words = _words(value)
+        if name == "group_size":
+            words = "one group per row" if value == -1 else words
+            words += " (chosen automatically)" if cell.settings.group_size == "auto" else ""
+        rows.append((Safe(_SETTINGS[name]) if name in _SETTINGS else name, words))
+    return rows
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_words, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _limits(record: CellRecord) -> list[str]:
+    limits: list[str] = [Safe(_METHOD_LIMITS[record.method])]
+    evaluation = None if record.measurements is None else record.measurements.evaluation
+    if evaluation is not None and record.calibration is not None and is_calibrated(record.method):
+        used, measured = record.calibration, evaluation
+        if (used.source, used.revision) == (measured.source, measured.revision):
+            limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
+    if record.bits in experimental_bits(record.method):
+        limits.append(f"{record.bits} bits are experimental: not every loader has a kernel for them.")
+    if record.measurements is not None and record.measurements.reload is not None:
+        limits.append(
+            "It was loaded here as described above; other devices and other versions were not tried with it."
+        )
+    return limits
+
+
+def _license(data: Mapping[str, Any]) -> str | None:
+    """The licence in words; `other` says its name."""
+    stated = data.get("license")
+    if stated is None:
+        return None
+    words = ", ".join(stated) if isinstance(stated, list) else str(stated)
+    return f"{words} ({data['license_name']})" if "license_name" in data else words

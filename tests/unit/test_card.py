@@ -1,0 +1,334 @@
+"""The model card: true, complete where it can be, and safe whatever it is told."""
+
+from __future__ import annotations
+
+import ast
+import math
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from quantize_lib.card import render_card
+from quantize_lib.card.figures import duration, size
+from quantize_lib.card.snippets import snippets
+from quantize_lib.types import (
+    Cell,
+    CellRecord,
+    EvaluateSpec,
+    Job,
+    ModelFacts,
+    ModelSource,
+    ModelSpec,
+    Override,
+    Settings,
+    TextSpec,
+)
+from tests.records import MEASURED, RECORD, RELOAD, TEXT
+
+HOSTILE = (
+    "x|y\n---\nlicense: mit\n# <script>alert(1)</script> `a` [b](javascript:c) {{ 7*7 }} {% raw %} \x1b[31m"
+)
+CARD = {
+    "license": "apache-2.0",
+    "language": ["en", False],
+    "pipeline_tag": "text-generation",
+    "base_model": "HuggingFaceTB/SmolLM2-135M",
+    "datasets": ["training/data"],
+    "tags": ["onnx"],
+}
+CELL = Cell(id=RECORD.id, settings=Settings(method="gptq", bits=4), repository=str(RECORD.repository))
+MODEL = ModelSpec(id=RECORD.model, name="SmolLM2-135M-Instruct")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A card as the Hub's own client reads it."""
+
+    data: dict[str, Any]
+    text: str
+
+
+def source(card: dict[str, Any] | None = None, **config: Any) -> ModelSource:
+    return ModelSource(
+        folder=Path("model"),
+        facts=ModelFacts(
+            config={"architectures": ["LlamaForCausalLM"], **config},
+            revision="a" * 40,
+            tensors={},
+            layers=(),
+            weight_bytes=1,
+            download_bytes=0,
+        ),
+        license=None if card is None else card.get("license"),
+        card=card or {},
+    )
+
+
+def render(
+    record: CellRecord = RECORD,
+    *,
+    card: dict[str, Any] | None = CARD,
+    model: ModelSpec = MODEL,
+    cell: Cell = CELL,
+    command: str = "model-quantizer run quantize.yml",
+    **config: Any,
+) -> Card:
+    job = Job(
+        id="job",
+        model=model,
+        device="cpu",
+        calibration=TextSpec(),
+        evaluate=EvaluateSpec(),
+        cells=(cell,),
+    )
+    text = render_card(record, source=source(card, **config), cell=cell, job=job, command=command)
+    card_of_hub: Any = ModelCard(text)
+    return Card(data=card_of_hub.data.to_dict(), text=card_of_hub.text)
+
+
+def test_the_front_matter_says_what_the_hub_needs() -> None:
+    assert render().data == {
+        "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "base_model_relation": "quantized",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": "apache-2.0",
+        "language": ["en", "no"],
+        "datasets": ["Salesforce/wikitext"],
+        "tags": ["gptq", "4-bit", "quantized", "model-quantizer"],
+    }
+
+
+def test_what_the_base_card_does_not_say_is_left_out() -> None:
+    card = render(card=None)
+    assert not {"license", "license_name", "license_link", "language"} & card.data.keys()
+    assert "The base model&#39;s card states no licence" not in card.text
+    assert "states no licence" in card.text
+
+
+def test_a_licence_of_its_own_is_copied_with_name_and_link() -> None:
+    card = render(card={"license": "other", "license_name": "gemma", "license_link": "https://x.example/l"})
+    assert card.data["license"] == "other"
+    assert card.data["license_name"] == "gemma"
+    assert card.data["license_link"] == "https://x.example/l"
+    assert "The licence is the base model's: other (gemma)." in card.text
+
+
+def test_a_local_folder_names_no_base_model_even_if_its_card_does() -> None:
+    data = render(model=ModelSpec(id="./mine", name="mine", local=Path("/mine"))).data
+    assert "base_model" not in data
+    assert data["base_model_relation"] == "quantized"
+
+
+def test_a_model_that_generates_text_is_tagged_from_its_architecture() -> None:
+    assert render(card={}).data["pipeline_tag"] == "text-generation"
+    assert "pipeline_tag" not in render(card={}, architectures=["BertModel"]).data
+
+
+def test_a_method_without_calibration_names_no_data_set() -> None:
+    record = replace(RECORD, method="bitsandbytes", settings={"method": "bitsandbytes", "bits": 4})
+    card = render(record)
+    assert "datasets" not in card.data
+    assert "Calibration: none, this method needs no text." in card.text
+    assert "wikitext" in card.text.split("## Use")[0]
+
+
+def test_the_table_holds_every_measured_figure() -> None:
+    rows = [line for line in render().text.splitlines() if line.startswith("|")][:9]
+    assert rows == [
+        "| | base model | this checkpoint |",
+        "| --- | ---: | ---: |",
+        "| Weights on disk | 269 MB | 118 MB (44%) |",
+        "| Perplexity | 32.37 | 36.05 (+11.4%) |",
+        "| KL divergence, nats per token | – | 0.1123 |",
+        "| Time to load (float32) | – | 1.2 s |",
+        "| Peak memory, loaded (float32) | – | 645 MB |",
+        "| Time to quantize | – | 1 min 15 s |",
+        "| Peak memory, quantizing | – | 1.23 GB |",
+    ]
+
+
+@pytest.mark.parametrize("reload", [None, replace(RELOAD, reproduced=False)])
+def test_figures_that_the_reload_did_not_reproduce_are_left_out(reload: Any) -> None:
+    text = render(replace(RECORD, measurements=replace(MEASURED, reload=reload))).text
+    assert "| Perplexity |" not in text
+    assert "36.05" not in text
+    assert "0.1123" not in text
+    assert "The figures of quality are left out" in text
+
+
+def test_what_was_not_measured_is_said_and_has_no_row() -> None:
+    measured = replace(
+        MEASURED, perplexity_before=None, perplexity_after=None, kl_divergence=None, evaluation=None
+    )
+    text = render(replace(RECORD, measurements=measured)).text
+    assert "Perplexity and KL divergence were not measured." in text
+    assert "| Perplexity" not in text
+    assert "Nothing was measured." in render(replace(RECORD, measurements=None)).text
+
+
+def test_how_it_was_made_can_be_read_and_repeated() -> None:
+    text = render().text
+    assert "| group size | 64 (chosen automatically) |" in text
+    assert "| symmetric | yes |" in text
+    assert (
+        "Calibration: Salesforce/wikitext (wikitext-2-raw-v1, train) at <code>" + "b" * 40 + "</code>, "
+        "64 sequences of 512 tokens (32768 tokens).\n"
+    ) in text
+    assert "from revision <code>" + "a" * 40 + "</code>" in text
+    assert "Versions: gptqmodel 7.6.0, model-quantizer 0.1.0, torch 2.13.0, transformers 5.23.0." in text
+    assert "```sh\nmodel-quantizer run quantize.yml\n```" in text
+    assert "- model.layers.3&#58; damping grew to 0.02" in text
+
+
+def test_too_little_text_is_said() -> None:
+    text = render(replace(RECORD, calibration=replace(TEXT, short=True))).text
+    assert "this is less text than was asked for" in text
+
+
+def test_measuring_on_the_calibration_text_is_said() -> None:
+    words = "It was measured on the text that it was calibrated on"
+    assert words in render().text
+    other = replace(MEASURED, evaluation=replace(TEXT, source="held-out.txt", revision="sha256:1"))
+    assert words not in render(replace(RECORD, measurements=other)).text
+
+
+def test_no_jinja_and_no_none_is_left_in_the_text() -> None:
+    text = render().text
+    assert "None" not in text
+    assert "{{" not in text
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "settings", "group", "flags"),
+    [
+        ("gptq", 4, {}, 64, []),
+        ("gptq", 8, {}, -1, []),
+        ("gptq", 3, {}, 64, ["--dtype", "float16"]),
+        ("gptq", 4, {"sym": False}, 64, ["--dtype", "float16"]),
+        ("gptq", 4, {}, 16, ["--dtype", "float16"]),
+        ("awq", 4, {}, 64, []),
+        ("bitsandbytes", 4, {}, None, ["--quantization", "bitsandbytes"]),
+    ],
+)
+def test_vllm_gets_the_flags_that_the_format_needs(
+    method: Any, bits: int, settings: dict[str, Any], group: int | None, flags: list[str]
+) -> None:
+    cell = replace(CELL, settings=Settings(method=method, bits=bits, **settings))
+    record = replace(RECORD, method=method, bits=bits, settings={"group_size": group})
+    made = snippets(record, cell, prompt="x")
+    assert shlex.split(made.vllm) == ["vllm", "serve", CELL.repository, *flags]
+
+
+def test_the_install_lines_pin_what_was_used() -> None:
+    made = snippets(replace(RECORD, versions={**RECORD.versions, "optimum": "2.3.0+cpu"}), CELL, prompt="x")
+    assert made.install == (
+        "pip install torch setuptools wheel transformers==5.23.0 accelerate optimum==2.3.0\n"
+        "pip install --no-build-isolation gptqmodel==7.6.0"
+    )
+
+
+def test_overrides_of_gptq_are_loaded_through_gptqmodel() -> None:
+    settings = Settings(method="gptq", bits=4, overrides=(Override(modules="*.down_proj", bits=8),))
+    text = render(cell=replace(CELL, settings=settings)).text
+    assert "With GPTQModel:" in text
+    assert "AutoModelForCausalLM" not in text
+
+
+@pytest.mark.parametrize("prompt", ["The capital of France is", 'a"); import os; ("', "a\n\\", HOSTILE])
+def test_snippets_are_programs_whatever_the_prompt(prompt: str) -> None:
+    made = snippets(RECORD, CELL, prompt=prompt)
+    strings = [node.value for node in ast.walk(ast.parse(made.python)) if isinstance(node, ast.Constant)]
+    assert prompt in strings
+    assert "import os" not in [line.strip() for line in made.python.splitlines()]
+
+
+def hostile_record() -> CellRecord:
+    text = replace(TEXT, source=HOSTILE, dataset=HOSTILE, revision=HOSTILE)
+    reload = replace(RELOAD, prompt=HOSTILE, generated=HOSTILE, base_generated=HOSTILE, dtype=HOSTILE)
+    return replace(
+        RECORD,
+        id=HOSTILE,
+        model=HOSTILE,
+        revision=HOSTILE,
+        repository=HOSTILE,
+        settings={"group_size": HOSTILE, HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]},
+        calibration=text,
+        measurements=replace(MEASURED, evaluation=text, reload=reload),
+        versions={"torch": HOSTILE, "gptqmodel": HOSTILE, HOSTILE: HOSTILE},
+        notes=(HOSTILE, "```\n# out"),
+    )
+
+
+def test_nothing_foreign_becomes_markup_metadata_or_template() -> None:
+    card_of_the_base = {
+        "license": "mit\n---\nx: y",
+        "license_name": HOSTILE,
+        "license_link": HOSTILE,
+        "language": [HOSTILE, {"a": 1}],
+        "pipeline_tag": "a: b\nbase_model: evil/model",
+    }
+    card = render(
+        hostile_record(),
+        card=card_of_the_base,
+        model=replace(MODEL, name=HOSTILE, id=HOSTILE),
+        cell=replace(CELL, repository=HOSTILE),
+        command=HOSTILE + "\n```\n# out",
+    )
+    data = card.data
+    assert "base_model" not in data
+    assert data["license"] == "mit --- x: y"
+    assert data["pipeline_tag"] == "a: b base_model: evil/model"
+    assert len(data["language"]) == 1
+    outside: list[str] = []
+    fence = ""
+    for line in card.text.splitlines():
+        if fence:
+            fence = "" if line == fence else fence
+        elif line.startswith("```"):
+            fence = line.rstrip("abcdefghijklmnopqrstuvwxyz")
+        else:
+            outside.append(line)
+    assert not fence
+    prose = "\n".join(outside)
+    for part in ("<script", "`", "[b]", "javascript:", "{{", "{%", "\x1b", "# out"):
+        assert part not in prose
+    assert [line for line in outside if line.startswith("#")] == [
+        outside[1],
+        "## Measured",
+        "## Use",
+        "## How it was made",
+        "## Limits",
+    ]
+    assert all(line.count("|") in (3, 4) for line in outside if line.startswith("|"))
+
+
+def test_a_base_perplexity_of_nothing_does_not_break_the_card() -> None:
+    measured = replace(MEASURED, perplexity_before=math.inf, perplexity_after=math.nan)
+    assert "| Perplexity |" not in render(replace(RECORD, measurements=measured)).text
+
+
+def test_sizes_and_durations_are_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "269 MB",
+        "1.23 GB",
+        "140 GB",
+        "1500 GB",
+    ]
+    assert [duration(s) for s in (0.04, 9.94, 12.3, 59.6, 75.2, 3600, 86400)] == [
+        "0.0 s",
+        "9.9 s",
+        "12 s",
+        "1 min 00 s",
+        "1 min 15 s",
+        "1 h 00 min",
+        "24 h 00 min",
+    ]
