@@ -172,6 +172,8 @@ class LayerInfo:
     """The module's full name, without `.weight`."""
     in_features: int
     out_features: int
+    not_for: tuple[MethodName, ...] = ()
+    """Methods that leave it in full precision, because transformers cannot load it in their format."""
 
 
 @dataclass(frozen=True, kw_only=True)

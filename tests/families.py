@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
 
 HIDDEN, MLP, LAYERS, HEADS, VOCABULARY = 128, 256, 2, 4, 512
 
-_GATED = {
+_GATED: dict[str, Any] = {
     "hidden_size": HIDDEN,
     "intermediate_size": MLP,
     "num_hidden_layers": LAYERS,

@@ -11,7 +11,7 @@ from quantize_lib.types import GroupSize, LayerInfo, Settings
 def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:
     """The layers that a cell quantizes, with their bits and group size.
 
-    Layers that match `modules_to_not_convert` are left out. Of several overrides that match, the first
+    Layers that match `modules_to_not_convert`, or that the method is not for, are left out. Of several overrides that match, the first
     counts, as in GPTQModel's and vLLM's `dynamic`. A `*` matches dots too.
 
     Returns:
@@ -19,6 +19,8 @@ def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerI
     """
     assigned: list[tuple[LayerInfo, int, GroupSize]] = []
     for layer in layers:
+        if settings.method in layer.not_for:
+            continue
         if any(fnmatchcase(layer.name, pattern) for pattern in settings.modules_to_not_convert):
             continue
         bits, group_size = settings.bits, settings.group_size

@@ -18,7 +18,7 @@ from quantize_lib.errors import CalibrationError, ExitCode, QuantizerError, Usag
 from quantize_lib.files import read_json, write_json
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.versions import versions
-from quantize_lib.types import DeviceName, ModelFacts, ModelSpec, Reporter, TextRecord
+from quantize_lib.types import DeviceName, ModelFacts, ModelSpec, Reporter, Settings, TextRecord
 
 if TYPE_CHECKING:
     import torch
@@ -222,6 +222,7 @@ class _Job:
     ) -> None:
         from quantize_lib.engine.block import CellContext
         from quantize_lib.source import side_files
+        from quantize_lib.source.families import get_family
         from quantize_lib.source.groups import resolve_group_size
 
         folder = self._job.output / work.id
@@ -235,6 +236,7 @@ class _Job:
             kept=tuple(layer.name for layer in facts.layers if layer.name not in work.layers),
             outside=model.outside_linears(),
             dtype=model.disk_dtype,
+            conv1d=get_family(facts.config).conv1d,
         )
         writer.finish()
         assemble(
@@ -248,7 +250,7 @@ class _Job:
         entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None
         entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
         entry["size_after"] = weight_bytes(folder)
-        entry["notes"] = cell.notes
+        entry["notes"] = [*cell.notes, *_left_out(facts, work.settings)]
         entry["errors"] = cell.errors
         if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
             entry["perplexity_before"] = _perplexity(outcome.base_nll)
@@ -313,6 +315,18 @@ class _Job:
         for file in (sample_file, logits_file):
             if file is not None:
                 os.unlink(file)
+
+
+def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:
+    """A word on the layers that the method's format cannot hold for this family."""
+    names = dict.fromkeys(
+        ".".join(part for part in layer.name.split(".") if not part.isdecimal())
+        for layer in facts.layers
+        if settings.method in layer.not_for
+    )
+    if not names:
+        return []
+    return [f"{', '.join(names)} stay in full precision: transformers cannot load them in this format"]
 
 
 def _perplexity(nll: Tensor) -> float | None:

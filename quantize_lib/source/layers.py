@@ -33,6 +33,7 @@ def find_layers(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) ->
                 name=f"{family.blocks}.{block}.{relative}",
                 in_features=size[inputs],
                 out_features=size[outputs],
+                not_for=family.not_for.get(relative, ()),
             )
             shape = (layer.out_features, layer.in_features)
             _check(tensors, family, layer.name, shape[::-1] if family.conv1d else shape)
