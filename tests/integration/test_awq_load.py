@@ -28,7 +28,6 @@ _BLOCKS = {
     "phi3": "model.layers",
     "gpt_neox": "gpt_neox.layers",
     "opt": "model.decoder.layers",
-    "gpt2": "transformer.h",
 }
 _KERNEL_TOLERANCE = 0.04
 """GPTQModel's kernels for the CPU compute in 16 bits: relative to the logits' largest value."""
@@ -126,7 +125,6 @@ def _checkpoint(
         kept=(),
         outside=tuple(name for name in _linears(model) if not name.startswith(blocks + ".")),
         dtype=torch.float32,
-        conv1d=family == "gpt2",
     )
     config = json.loads((base / "config.json").read_text())
     config["quantization_config"] = Awq().quantization_config(context)
@@ -152,7 +150,7 @@ def test_plain_transformers_loads_every_family_and_says_what_was_meant(family: s
         for name, weight in output.weights.items():
             parts = {key: output.tensors[f"{name}.{key}"] for key in ("qweight", "qzeros", "scales")}
             codes, zeros = unpack_gemm(parts["qweight"]).float(), unpack_gemm(parts["qzeros"]).float()
-            steps = codes.unflatten(1, (-1, 32)) - zeros[..., None]
+            steps = codes.reshape(len(codes), -1, 32) - zeros[..., None]
             assert torch.equal((steps * parts["scales"].T.float()[..., None]).flatten(1), weight), name
 
 
@@ -195,7 +193,7 @@ def test_packing_equals_gptqmodels_byte_for_byte() -> None:
     zeros = torch.randint(0, 16, (48, 4), generator=generator)
     scales = (torch.rand(48, 4, generator=generator) + 0.01).half()
     linear = nn.Linear(128, 48, bias=False)
-    steps = codes.unflatten(1, (4, 32)) - zeros[..., None]
+    steps = codes.reshape(48, 4, 32) - zeros[..., None]
     linear.weight.data = (steps * scales[..., None].float()).flatten(1)
     theirs = AwqTorchLinear(
         bits=4,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -93,7 +95,7 @@ def test_scales_of_grouped_query_attention_are_undone_in_the_values() -> None:
     """Two query heads of size 8 read one value head: channels 0..7 and 8..15 share the source's rows."""
     values = torch.randn(512, 16, generator=torch.Generator().manual_seed(2))
     values[:, 3] *= 40
-    x = values.unflatten(1, (2, 1, 8)).expand(-1, 2, 2, 8).flatten(1)
+    x = values.reshape(-1, 2, 1, 8).expand(-1, 2, 2, 8).flatten(1)
     source = _linear("v_proj", 16, _statistics(_inputs(32)), bias=True)
     target = _linear("o_proj", 16, _statistics(x))
     fold = Fold(source="v_proj", kind="linear", targets=("o_proj",), repeat=2, head_dim=8)
@@ -102,7 +104,7 @@ def test_scales_of_grouped_query_attention_are_undone_in_the_values() -> None:
     divisor = source.bias / output.params["v_proj.bias"].float()
     assert divisor[3] == divisor.max() > 1.5
     assert torch.equal(output.params["v_proj.bias"], output.tensors["v_proj.bias"])
-    scale = divisor.unflatten(0, (2, 1, 8)).expand(2, 2, 8).flatten()
+    scale = divisor.reshape(2, 1, 8).expand(2, 2, 8).flatten()
     assert float((output.weights["o_proj"] / scale - target.weight).square().mean()) < 0.05
     assert float((output.weights["v_proj"] * divisor[:, None] - source.weight).square().mean()) < 0.05
 
@@ -204,6 +206,31 @@ def test_the_config_says_gemm_with_zero_points_and_what_was_kept() -> None:
         "modules_to_not_convert": ["model.layers.0.x", "lm_head"],
     }
     assert Awq().quantization_config(_context())["modules_to_not_convert"] is None
+
+
+def test_a_conv1d_layer_is_packed_as_gptq_with_zero_points_that_format_can_hold() -> None:
+    linear = replace(_linear("fc", 64, _statistics(_inputs(32))), conv1d=True)
+    linear.weight[:, :16] = linear.weight[:, :16].abs()
+    output = Awq().quantize(_block(linear), _SETTINGS)
+    assert {name: tuple(value.shape) for name, value in output.tensors.items()} == {
+        "fc.qweight": (4, 64),
+        "fc.qzeros": (2, 8),
+        "fc.scales": (2, 64),
+        "fc.g_idx": (32,),
+    }
+    shifts = torch.arange(0, 32, 4)
+    codes = (output.tensors["fc.qweight"][:, None] >> shifts[:, None] & 15).flatten(0, 1).T
+    zeros = (output.tensors["fc.qzeros"][..., None] >> shifts & 15).flatten(1).T + 1
+    scales = output.tensors["fc.scales"].T.float().repeat_interleave(16, dim=1)
+    assert int(zeros.min()) == 1
+    assert int(zeros.max()) <= 15
+    assert torch.equal((codes - zeros.repeat_interleave(16, dim=1)) * scales, output.weights["fc"])
+
+
+def test_a_conv1d_model_says_gptq_without_symmetry() -> None:
+    config = Awq().quantization_config(replace(_context(), conv1d=True))
+    assert (config["quant_method"], config["bits"], config["group_size"]) == ("gptq", 4, 64)
+    assert (config["sym"], config["desc_act"]) == (False, False)
 
 
 def test_group_size_16_names_the_kernel_that_takes_it() -> None:

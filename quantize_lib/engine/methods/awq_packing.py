@@ -35,7 +35,7 @@ def unpack_gemm(words: Tensor) -> Tensor:
 
 def _words(values: Tensor) -> Tensor:
     """Integers 0..15 (out, n) → int32 (n, out / 8)."""
-    eights = values.T.to(torch.int32).unflatten(1, (-1, 8))
+    eights = values.T.to(torch.int32).reshape(values.shape[1], -1, 8)
     words = torch.zeros_like(eights[..., 0])
     for nibble, position in enumerate(_ORDER):
         words |= eights[..., position] << (4 * nibble)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 _LEVELS = 15
 """The largest 4-bit code."""
-_SHRINKS = tuple(1.0 - 0.05 * step for step in range(11))
+_SHRINKS = tuple(1.0 - 0.03 * step for step in range(16))
 """Fractions of a group's range that the search tries, the whole range first."""
 _REFITS = 2
 """Rounds of fitting the scale to the codes and the codes to the scale."""
@@ -54,7 +54,7 @@ def round_layer(weight: Tensor, hessian: Tensor, group_size: int, *, lowest_zero
         group_size: divides in.
         lowest_zero: 1 where a container cannot hold a zero point of 0.
     """
-    grouped = weight.unflatten(1, (-1, group_size))
+    grouped = weight.reshape(len(weight), -1, group_size)
     metric = group_metric(hessian, group_size)
     rows = max(1, _CHUNK // weight.shape[1])
     parts = [_search(chunk.transpose(0, 1), metric, lowest_zero) for chunk in grouped.split(rows)]
@@ -76,7 +76,8 @@ def round_layer(weight: Tensor, hessian: Tensor, group_size: int, *, lowest_zero
 
 def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
     """What plain rounding of the whole range of each group means: float32 (out, in)."""
-    return _meaning(*_assemble([_plain(weight.unflatten(1, (-1, group_size)).transpose(0, 1), 0)]))
+    grouped = weight.reshape(len(weight), -1, group_size)
+    return _meaning(*_assemble([_plain(grouped.transpose(0, 1), 0)]))
 
 
 def row_errors(difference: Tensor, hessian: Tensor) -> Tensor:
@@ -96,7 +97,8 @@ def group_metric(hessian: Tensor, group_size: int) -> Tensor:
     """(groups, size, size) blocks of H, or its diagonal (groups, 1, size) for large groups."""
     if group_size > _MATRIX_GROUP:
         return hessian.diagonal().reshape(-1, 1, group_size)
-    square = hessian.unflatten(0, (-1, group_size)).unflatten(2, (-1, group_size))
+    groups = len(hessian) // group_size
+    square = hessian.reshape(groups, group_size, groups, group_size)
     return square.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
 
 

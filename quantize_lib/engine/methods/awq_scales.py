@@ -16,8 +16,8 @@ from quantize_lib.engine.block import Fold, LinearInput
 from quantize_lib.engine.folds import source_scale, target_scale
 from quantize_lib.engine.methods.awq_rounding import round_to_nearest, row_errors
 
-_GRID = 20
-"""Values of alpha in [0, 1), as in AutoAWQ."""
+_GRID = 10
+"""Values of alpha in [0, 1). AutoAWQ's 20 gave no lower perplexity on a 135M model."""
 _ROWS = 128
 """Rows of each layer that the search looks at; the scale is shared by all of them."""
 _SMALLEST = 1e-4
@@ -125,7 +125,7 @@ def _share_of_range(weights: Sequence[Tensor], group_size: int) -> Tensor:
     total = torch.zeros(weights[0].shape[1], device=weights[0].device)
     for weight in weights:
         size = group_size if group_size > 0 else weight.shape[1]
-        groups = weight.abs().unflatten(1, (-1, size))
+        groups = weight.abs().reshape(len(weight), -1, size)
         largest = groups.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
         total += (groups / largest).flatten(1).sum(0)
     return total / sum(len(weight) for weight in weights)
