@@ -1,0 +1,115 @@
+"""What holds of results whatever models, manifests and numbers say."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from quantize_lib.card.escape import code_block, markdown
+from quantize_lib.errors import PublishError
+from quantize_lib.gate import check_gate
+from quantize_lib.manifest.schema import load_schema
+from quantize_lib.publish.base import check_repository
+from quantize_lib.report import record_from_json, record_to_json, summary_markdown, summary_table
+from quantize_lib.types import EvaluateSpec
+from tests.records import MEASURED, RECORD, RELOAD
+
+TEXT = st.text(max_size=60)
+NASTY = st.text(alphabet="`|<>[]{}%#*_-\\\n\r\t\x1b\u2028&;:'\"ab .", max_size=60)
+NUMBER = st.floats(allow_nan=True, allow_infinity=True)
+OPTIONAL = st.none() | NUMBER
+CELL = Draft202012Validator({**load_schema("report"), **load_schema("report")["$defs"]["cell"]})
+
+
+@given(text=TEXT | NASTY)
+def test_escaped_text_is_one_printable_line_without_markup(text: str) -> None:
+    escaped = markdown(text)
+    assert escaped.isprintable()
+    rest = "".join(part.partition(";")[2] if i else part for i, part in enumerate(escaped.split("&#")))
+    assert not set("\\`*_{}[]<>&#|~$!:@\"'") & set(rest)
+
+
+@given(text=TEXT | NASTY)
+def test_a_code_block_ends_only_where_it_should(text: str) -> None:
+    first, *middle, last = str(code_block(text, "sh")).split("\n")
+    assert first == f"{last}sh"
+    assert all(not line.lstrip().startswith(last) for line in middle)
+
+
+@given(text=TEXT | NASTY)
+def test_a_table_has_as_many_lines_and_columns_as_it_should(text: str) -> None:
+    records = [replace(RECORD, id=text, error=text), RECORD]
+    assert len(summary_table(records).split("\n")) == 5
+    assert "\x1b" not in summary_table(records)
+    lines = summary_markdown(records).rstrip("\n").split("\n")
+    assert len(lines) == 6
+    assert {line.count("|") for line in lines[:4]} == {8}
+
+
+@given(before=OPTIONAL, after=OPTIONAL, kl=OPTIONAL, error=st.none() | TEXT, notes=st.lists(TEXT, max_size=3))
+def test_a_record_is_valid_strict_json_and_comes_back(
+    before: float | None, after: float | None, kl: float | None, error: str | None, notes: list[str]
+) -> None:
+    measured = replace(
+        MEASURED,
+        perplexity_before=before,
+        perplexity_after=after,
+        kl_divergence=kl,
+        reload=replace(RELOAD, sample_perplexity=after),
+    )
+    record = replace(RECORD, error=error, notes=tuple(notes), measurements=measured)
+    data: dict[str, Any] = json.loads(json.dumps(record_to_json(record), allow_nan=False))
+    CELL.validate(data)
+    back = record_from_json(data)
+
+    def finite(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+    assert back == replace(
+        record,
+        measurements=replace(
+            measured,
+            perplexity_before=finite(before),
+            perplexity_after=finite(after),
+            kl_divergence=finite(kl),
+            reload=replace(RELOAD, sample_perplexity=finite(after)),
+        ),
+    )
+
+
+@given(before=OPTIONAL, after=OPTIONAL, kl=OPTIONAL, limit=st.floats(0, 10), kl_limit=st.floats(0, 10))
+def test_the_gate_is_met_only_by_finite_figures_within_the_limits(
+    before: float | None, after: float | None, kl: float | None, limit: float, kl_limit: float
+) -> None:
+    measured = replace(MEASURED, perplexity_before=before, perplexity_after=after, kl_divergence=kl)
+    spec = EvaluateSpec(max_perplexity_increase=limit, max_kl_divergence=kl_limit)
+    if check_gate(measured, spec) == ():
+        assert before is not None
+        assert after is not None
+        assert kl is not None
+        assert math.isfinite(before)
+        assert math.isfinite(after)
+        assert before > 0
+        assert after / before - 1 <= limit
+        assert kl <= kl_limit
+
+
+@given(name=st.text(alphabet="ab1._-/\\ \n", max_size=12) | TEXT)
+def test_a_repository_never_leaves_its_folder(name: str) -> None:
+    try:
+        check_repository(name)
+    except PublishError:
+        return
+    root = Path("/published")
+    target = Path(*(root / name).parts)
+    assert root in target.parents
+    assert ".." not in target.parts
+    assert len(target.parts) in (3, 4)
+    assert not any(part.startswith(".") for part in target.relative_to(root).parts)
