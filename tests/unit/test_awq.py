@@ -156,6 +156,7 @@ def test_families_with_scaled_activations_carry_scales_of_one(kept: bool) -> Non
     [
         (_linear("fc", 64, _statistics(_inputs(32)), bits=8), "fc asks for 8 bits; AWQ has 4"),
         (_linear("fc", 64, None), "fc has no statistics"),
+        (_linear("fc", 64, _statistics(_inputs(32) / 0)), "the statistics of fc are not finite"),
         (_linear("fc", 12, _statistics(_inputs(32))), "fc has 12 outputs"),
         (_linear("fc", 64, _statistics(_inputs(24)), width=24), "fc has 24 inputs, no multiple of 16"),
         (
@@ -163,17 +164,20 @@ def test_families_with_scaled_activations_carry_scales_of_one(kept: bool) -> Non
             "asks for group size 32 in an AWQ cell of 16",
         ),
     ],
-    ids=["bits", "statistics", "outputs", "inputs", "group size"],
+    ids=["bits", "no statistics", "statistics", "outputs", "inputs", "group size"],
 )
 def test_what_does_not_fit_the_format_is_refused_by_name(linear: LinearInput, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         Awq().quantize(_block(linear), _SETTINGS)
 
 
-def test_weights_too_large_for_float16_scales_are_refused_by_name() -> None:
+@pytest.mark.parametrize("value", [1e7, float("inf"), float("nan")])
+def test_weights_that_float16_scales_cannot_reach_are_refused_by_name(value: float) -> None:
     linear = _linear("fc", 64, _statistics(_inputs(32)))
-    linear.weight[3, 4] = 1e7
-    with pytest.raises(EngineError, match="fc has weights too large for float16 scales"):
+    linear.weight[3, 4] = value
+    with pytest.raises(
+        EngineError, match="fc has weights that are not finite or too large for float16 scales"
+    ):
         Awq().quantize(_block(linear), _SETTINGS)
 
 

@@ -13,7 +13,6 @@ from quantize_lib.engine.methods.awq_rounding import (
     round_layer,
     round_to_nearest,
     row_errors,
-    storable,
 )
 from quantize_lib.engine.methods.awq_scales import fold_norm
 
@@ -62,13 +61,9 @@ def test_groups_of_one_sign_and_of_zeros_are_representable() -> None:
 
 
 def test_scales_are_exact_in_float16_and_bfloat16() -> None:
-    values = torch.logspace(-7, 4.8, 5000)
-    stored = storable(values)
-    assert torch.equal(stored.to(torch.float16).float(), stored)
-    assert torch.equal(stored.to(torch.bfloat16).float(), stored)
-    usual = values > 1e-4
-    assert bool(((stored - values).abs() <= values * 2**-8)[usual].all())
-    assert float(stored.min()) > 0
+    scales = round_layer(_random(32, 128) * 1e-3, _hessian(128), 16).scales
+    assert scales.dtype == torch.float16
+    assert torch.equal(scales.to(torch.bfloat16).float(), scales.float())
 
 
 def test_the_metric_of_a_group_is_its_block_of_the_second_moment() -> None:

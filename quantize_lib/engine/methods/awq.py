@@ -24,6 +24,7 @@ from quantize_lib.types import Settings
 _BITS = 4
 _PACKED_OUTPUTS = 8
 """Outputs that share one 32-bit word in the GEMM format."""
+_KEEP = "Keep the layer in full precision (modules_to_not_convert)."
 _SLOW_GROUP = 16
 """GPTQModel picks a CPU kernel for this group size that then refuses it; its plain torch kernel does not."""
 
@@ -129,12 +130,12 @@ class _Work:
         if scale is not None:
             hessian = hessian / scale / scale[:, None]
         size = linear.group_size if linear.group_size > 0 else weight.shape[1]
-        rounded = round_layer(weight, hessian, size, lowest_zero=1 if linear.conv1d else 0)
-        if not bool(torch.isfinite(rounded.scales).all()):
+        # Also true for NaN, which no comparison lets through.
+        if not float(weight.abs().max()) <= torch.finfo(torch.float16).max:
             raise EngineError(
-                f"{linear.name} has weights too large for float16 scales",
-                hint="Keep the layer in full precision (modules_to_not_convert).",
+                f"{linear.name} has weights that are not finite or too large for float16 scales", hint=_KEEP
             )
+        rounded = round_layer(weight, hessian, size, lowest_zero=1 if linear.conv1d else 0)
         power = float(row_errors(weight, hessian).sum())
         return rounded, rounded.error / power if power > 0 else 0.0
 
@@ -146,14 +147,16 @@ class _Work:
 def _statistics(linear: LinearInput) -> Statistics:
     if linear.statistics is None:
         raise EngineError(f"{linear.name} has no statistics, which AWQ needs")
+    if not bool(torch.isfinite(linear.statistics.hessian.diagonal()).all()):
+        raise EngineError(f"the statistics of {linear.name} are not finite", hint=_KEEP)
     return linear.statistics
 
 
 def _check(linear: LinearInput, settings: Settings) -> None:
     out_features, in_features = linear.weight.shape
-    keep = "Keep the layer in full precision (modules_to_not_convert)."
+    _statistics(linear)
     if linear.bits != _BITS:
-        raise EngineError(f"{linear.name} asks for {linear.bits} bits; AWQ has {_BITS}", hint=keep)
+        raise EngineError(f"{linear.name} asks for {linear.bits} bits; AWQ has {_BITS}", hint=_KEEP)
     if settings.group_size not in ("auto", linear.group_size):
         raise EngineError(
             f"{linear.name} asks for group size {linear.group_size} in an AWQ cell of {settings.group_size}",
@@ -164,7 +167,7 @@ def _check(linear: LinearInput, settings: Settings) -> None:
     if out_features % _PACKED_OUTPUTS and not linear.conv1d:
         raise EngineError(
             f"{linear.name} has {out_features} outputs; AWQ's format packs {_PACKED_OUTPUTS} to a word",
-            hint=keep,
+            hint=_KEEP,
         )
 
 

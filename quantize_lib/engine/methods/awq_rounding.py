@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quantize_lib.engine.methods.scales import storable
+
 _LEVELS = 15
 """The largest 4-bit code."""
 _SHRINKS = tuple(1.0 - 0.03 * step for step in range(16))
 """Fractions of a group's range that the search tries, the whole range first."""
 _REFITS = 2
 """Rounds of fitting the scale to the codes and the codes to the scale."""
-_SMALLEST_SCALE = 2.0**-24
-"""The smallest positive float16."""
 _MATRIX_GROUP = 128
 """Groups up to this size are judged with their block of H, larger ones (a whole row) with its diagonal."""
 _CHUNK = 1 << 18
@@ -83,14 +83,6 @@ def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
 def row_errors(difference: Tensor, hessian: Tensor) -> Tensor:
     """Output error of each row: (out,), from ΔW (out, in) and H (in, in)."""
     return ((difference @ hessian) * difference).sum(1)
-
-
-def storable(scales: Tensor) -> Tensor:
-    """The nearest scales that float16 and bfloat16 both hold exactly, in float32.
-
-    The format stores float16; GPTQModel's kernel for the CPU reads them as bfloat16.
-    """
-    return scales.to(torch.bfloat16).to(torch.float16).float().clamp_(min=_SMALLEST_SCALE)
 
 
 def group_metric(hessian: Tensor, group_size: int) -> Tensor:
