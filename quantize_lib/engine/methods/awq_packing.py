@@ -12,8 +12,9 @@ _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 def pack_gemm(codes: Tensor, zeros: Tensor, scales: Tensor) -> dict[str, Tensor]:
     """AWQ's GEMM layout, made from the codes themselves.
 
-    GPTQModel's packing function for this layout takes the float weight, derives the codes again and goes
-    column by column; the result is the same, byte for byte (a test compares them).
+    Not through `gptqmodel.utils.packing.hf_pack_layer`, whose bytes are the same (a test compares them): it
+    takes the float weight, derives the codes a second time and goes column by column, 85 ms for a 1536 × 576
+    layer against 2 ms here; importing it costs 4 s and patches transformers in the process that streams.
 
     Args:
         codes: integers 0..15 (out, in); out is a multiple of 8.
