@@ -296,6 +296,12 @@ def test_the_config_says_what_loaders_need_and_no_more() -> None:
     assert config["meta"]["quantizer"][0].startswith("model-quantizer:")
 
 
+def test_the_config_names_the_kernel_where_the_automatic_one_ignores_zero_points() -> None:
+    context = replace(_context(replace(_SETTINGS, sym=False)), group_size=-1)
+    assert Gptq().quantization_config(context)["backend"] == "gptq_torch"
+    assert "backend" not in Gptq().quantization_config(replace(context, group_size=32))
+
+
 def test_the_config_lists_what_is_quantized_where_something_is_kept() -> None:
     config = Gptq().quantization_config(_context(kept=("model.layers.0.mlp.up_proj",)))
     assert config["modules_in_block_to_quantize"] == [

@@ -44,6 +44,9 @@ def gptq_config(context: CellContext, *, damping: float) -> dict[str, Any]:
         "block_name_to_quantize": context.blocks,
         "meta": {"quantizer": quantizer},
     }
+    if settings.bits == 4 and context.group_size == -1 and not settings.sym:
+        # GPTQModel 7.6.0 picks TorchFusedLinear for this on a CPU, which ignores the zero points.
+        config["backend"] = "gptq_torch"
     if context.kept:
         # Full names: optimum compares by ending, and a layer kept in one block may be quantized in another.
         config["modules_in_block_to_quantize"] = [list(context.quantized)]

@@ -1,11 +1,12 @@
 """GPTQ's storage: codes of 2, 3, 4 or 8 bits in int32 words, zero points stored minus one ("v1").
 
-Why not `gptqmodel.utils.packing.hf_pack_layer`, which writes the same bytes (an integration test compares
-them for every bit width, `sym` and `desc_act`): it takes dequantized weights and rounds a second time, while
-the codes are already here; importing it costs 4.3 s on two cores, patches transformers and safetensors'
-`save_file` and sets environment variables in the process that streams the model; its fast path compiles a
-C++ extension at first use (23 s, and a compiler in the image), its plain path takes 20 to 30 ms for a
-1536 × 576 layer against 1 to 3 ms here. Reading a checkpoint still goes through GPTQModel.
+Why not `gptqmodel.utils.packing.hf_pack_layer` (7.6.0): it takes dequantized weights and rounds a second
+time, while the codes are already here; it writes zero points as they are (v2) although its module then says
+v1, so that a loader would add one too many; importing it costs 4.3 s on two cores, patches transformers and
+safetensors' `save_file` and sets environment variables in the process that streams the model; its fast path
+compiles a C++ extension at first use (23 s, and a compiler in the image), its plain path takes 20 to 30 ms
+for a 1536 × 576 layer (3 to 9 ms here on one). An integration test compares the bytes with its own, its v1 conversion applied, for
+every bit width, `sym` and `desc_act`. Reading a checkpoint goes through GPTQModel.
 """
 
 from __future__ import annotations
