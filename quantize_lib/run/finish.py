@@ -10,11 +10,11 @@ from typing import Any
 
 from quantize_lib.card import render_card
 from quantize_lib.errors import PublishError, QuantizerError
-from quantize_lib.files import write_json, write_text
+from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import RECORD_FILE, Publisher
-from quantize_lib.publish.verify import hash_checkpoint
+from quantize_lib.publish.verify import check_files
 from quantize_lib.report import record_to_json
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.state import replace_folder
@@ -57,7 +57,7 @@ class Finisher:
             return replace(record, status="failed", error=said["error"], versions=result["versions"])
         made = folder / cell.id
         try:
-            hash_checkpoint(made)
+            check_files(made)
         except QuantizerError as error:
             return replace(record, status="failed", error=str(error), versions=result["versions"])
         record = replace(
@@ -72,7 +72,7 @@ class Finisher:
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
-        record = replace(record, files=hash_checkpoint(made))
+        record = replace(record, files={name: sha256_file(made / name) for name in check_files(made)})
         write_json(made / RECORD_FILE, record_to_json(record))
         replace_folder(made, self.output / cell.id, self.state)
         held = self.hold(record, prepared)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import ExitCode, QuantizerError, UsageError
@@ -22,8 +22,11 @@ from quantize_lib.run.unchanged import built_before, earlier_records, published_
 from quantize_lib.source import fetch
 from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
 
-Executor = Callable[[Path, Path, Reporter], None]
-"""Runs a job file (first argument), writes the log (second), and returns when the job is done."""
+
+class Executor(Protocol):
+    """Runs one job and returns when it is done; the result lies beside the job file."""
+
+    def __call__(self, job_file: Path, *, log: Path, reporter: Reporter) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,7 @@ class _Run:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
             folder.mkdir()
             job_file = self._write_job(prepared, source, folder)
-            self._options.execute(job_file, self._options.output / "log.txt", self._reporter)
+            self._options.execute(job_file, log=self._options.output / "log.txt", reporter=self._reporter)
             result = read_result(folder / RESULT_FILE)
             for cell in todo:
                 record = self._finisher.finish(cell, prepared, source, folder, result)
