@@ -320,5 +320,5 @@ class Reporter(Protocol):
         """A bar with rate and time left; `unit` as in `block` or `B` for bytes."""
 
 
-class Interrupted(BaseException):  # noqa: N818
+class Interrupted(BaseException):
     """SIGTERM; like KeyboardInterrupt not an Exception, so that nothing on the way swallows it."""

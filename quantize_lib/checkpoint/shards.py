@@ -68,7 +68,8 @@ class _Shard:
     def _append(self, name: str, tensor: Tensor) -> None:
         start = self._file.tell() - 8 - self._room
         flat = tensor.reshape(-1)
-        self._file.write(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")
+        if flat.numel():
+            self._file.write(flat.view(torch.uint8).numpy().data)
         self._entries[name] = {
             "dtype": _DTYPES[tensor.dtype],
             "shape": list(tensor.shape),

@@ -122,7 +122,7 @@ def _single_model() -> argparse.ArgumentParser:
         "--group-size",
         type=_group_size,
         default="auto",
-        help="a number, -1 for one group per row, or auto: the largest of 128, 64, 32, 16 that fits; default: auto",
+        help="a number, -1 for one group per row, or auto (default): the largest of 128, 64, 32, 16 to fit",
     )
     parser.add_argument(
         "--desc-act", action="store_true", help="columns in descending order of activation (GPTQ)"

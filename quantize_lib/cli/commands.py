@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.cli.arguments import short_version
-from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageError
+from quantize_lib.errors import ExitCode, QuantizerError, UsageError
 from quantize_lib.types import Job, Plan, Reporter
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def dispatch(options: argparse.Namespace) -> int:
 
 def show_error(error: QuantizerError) -> None:
     """Show an error on standard error, in a workflow also as annotations."""
-    _reporter(sys.stderr).error(str(error))
+    _reporter().error(str(error))
 
 
-def _reporter(stream: object = None) -> Reporter:
+def _reporter() -> Reporter:
     from quantize_lib.cli.console import make_reporter
 
-    # What the programs read (plan --format json) goes to standard output alone; people's lines beside it.
-    return make_reporter(sys.stderr if stream is None else sys.stderr, os.environ)
+    # What programs read (plan --format json) goes to standard output alone; people's lines go beside it.
+    return make_reporter(sys.stderr, os.environ)
 
 
 def _version() -> int:
@@ -70,9 +70,8 @@ def _validate(options: argparse.Namespace) -> int:
     for warning in plan.warnings:
         reporter.warning(warning)
     cells = sum(1 for _ in plan.cells())
-    print(
-        f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {len(plan.jobs)} {_plural(len(plan.jobs), 'job')}"
-    )
+    jobs = len(plan.jobs)
+    print(f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}")
     return ExitCode.OK
 
 
@@ -114,8 +113,8 @@ def _estimates(jobs: tuple[Job, ...], reporter: Reporter) -> dict[str, JobEstima
             errors.append(error)
         else:
             estimates[job.id] = estimate_job(job, facts, sizes)
-    for error in errors[:-1]:
-        reporter.error(str(error))
+    for earlier in errors[:-1]:
+        reporter.error(str(earlier))
     if errors:
         raise errors[-1]
     return estimates
@@ -245,6 +244,3 @@ def _job(options: argparse.Namespace) -> int:
 
 def _plural(count: int, word: str) -> str:
     return word if count == 1 else word + "s"
-
-
-__all__ = ["PublishError", "dispatch", "show_error"]

@@ -40,7 +40,7 @@ def as_quantized(block: nn.Module, linears: Mapping[str, nn.Module], output: Blo
             if leaf in owner._parameters:
                 put(owner, leaf, value)
             elif not bool(torch.all(value == 1)):
-                # Loaders add scales to activation functions; without a place to apply them only ones mean nothing.
+                # Loaders add scales to activation functions; without a place here, they must be ones.
                 raise EngineError(f"{name} has no place in the full-precision block")
         for name, stand_in in output.modules.items():
             _set_submodule(block, name, stand_in)

@@ -202,7 +202,7 @@ class StreamedModel:
         return first[0], cast(list[BlockCall], calls)
 
     def head(self, ids: Tensor, hidden: Tensor) -> Tensor:
-        """Logits (batch, sequence, vocabulary) in float32 from the last block's output. Only inside `outer`."""
+        """float32 logits (batch, sequence, vocabulary) from the last block's output. Only inside `outer`."""
         last = self._stand_ins[-1]
         last.replacement = hidden
         try:
@@ -228,7 +228,7 @@ class StreamedModel:
             full, _ = rename_source_key(source, renamings, [], base_prefix, state)
             if full in state:
                 found[full] = source
-                # Prefixes are written as the model has them; a renamed tensor keeps the name that loaders know.
+                # Prefixes are written as the model has them; a renamed tensor keeps the name on disk.
                 self._output_names[full] = source if plain == full else full
         missing = [name for name in self._state_names if name not in found and name not in self.tied]
         if missing:

@@ -86,8 +86,8 @@ class PassOutcome:
 class _Text:
     """Token ids with the hidden states that have come through the blocks so far."""
 
-    def __init__(self, ids: Tensor, device: torch.device) -> None:
-        size = max(1, _TOKENS_PER_BATCH.get(device.type, 2048) // ids.shape[1])
+    def __init__(self, ids: Tensor, size: int) -> None:
+        """Batches of `size` sequences."""
         self.batches = list(ids.split(size))
         self.hidden: list[Tensor] = []
         self._calls: dict[int, list[BlockCall]] = {}
@@ -99,14 +99,14 @@ class _Text:
             # Masks and positions are alike for batches of one size.
             self._calls.setdefault(ids.shape[0], calls)
 
-    def forward(self, block: nn.Module, index: int, number: int, hidden: Tensor) -> Tensor:
-        """Batch `number` through block `index`."""
+    def forward(self, block: nn.Module, index: int, hidden: Tensor) -> Tensor:
+        """A batch through block `index`."""
         return self._calls[hidden.shape[0]][index](block, hidden)
 
     def advance(self, block: nn.Module, index: int, hidden: list[Tensor]) -> None:
         """All batches through the block, each replacing its input."""
         for number, states in enumerate(hidden):
-            hidden[number] = self.forward(block, index, number, states)
+            hidden[number] = self.forward(block, index, states)
 
 
 class SharedPass:
@@ -138,9 +138,12 @@ class SharedPass:
         calibrated = any(cell.method.needs_statistics for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
-        device = model.device
-        self._calibration = _Text(calibration, device) if calibrated and calibration is not None else None
-        self._evaluation = _Text(evaluation, device) if evaluation is not None else None
+        self._calibration: _Text | None = None
+        if calibrated and calibration is not None:
+            tokens = _TOKENS_PER_BATCH.get(model.device.type, 2048)
+            self._calibration = _Text(calibration, max(1, tokens // calibration.shape[1]))
+        # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
+        self._evaluation = None if evaluation is None else _Text(evaluation, 1)
         self._carried: dict[str, list[Tensor]] = {}
         self._folds: dict[object, tuple[Fold, ...]] = {}
 
@@ -217,7 +220,7 @@ class SharedPass:
         sample = text.hidden[0]
         with collector.collecting():
             for number, states in enumerate(text.hidden):
-                output = text.forward(block, index, number, states)
+                output = text.forward(block, index, states)
                 if not bool(torch.isfinite(output).all()):
                     raise EngineError(
                         f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
@@ -234,7 +237,7 @@ class SharedPass:
                     block,
                     linears,
                     collector.groups(),
-                    lambda module: text.forward(module, index, 0, sample),
+                    lambda module: text.forward(module, index, sample),
                     head_dim=_head_dim(self._model),
                 )
             folds = self._folds[key]
@@ -312,21 +315,21 @@ class SharedPass:
         kept: list[Tensor] = []
         nll: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
         kl: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
-        sequences = sum(ids.shape[0] for ids in text.batches)
-        with self._model.outer(), self._reporter.progress("Measuring", sequences, "sequence") as progress:
+        with (
+            self._model.outer(),
+            self._reporter.progress("Measuring", len(text.batches), "sequence") as progress,
+        ):
             for number, batch in enumerate(text.batches):
-                for row in range(batch.shape[0]):
-                    # One sequence at a time: logits over a large vocabulary are the largest tensors of all.
-                    ids = batch[row : row + 1].to(self._model.device)
-                    base = self._model.head(ids, text.hidden[number][row : row + 1])
-                    base_nll.append(token_nll(base, ids).cpu())
-                    if len(kept) < self._sample:
-                        kept.append(base.cpu())
-                    for cell_id in nll:
-                        logits = self._model.head(ids, self._carried[cell_id][number][row : row + 1])
-                        nll[cell_id].append(token_nll(logits, ids).cpu())
-                        kl[cell_id].append(token_kl(base, logits).cpu())
-                    progress.advance()
+                ids = batch.to(self._model.device)
+                base = self._model.head(ids, text.hidden[number])
+                base_nll.append(token_nll(base, ids).cpu())
+                if len(kept) < self._sample:
+                    kept.append(base.cpu())
+                for cell_id in nll:
+                    logits = self._model.head(ids, self._carried[cell_id][number])
+                    nll[cell_id].append(token_nll(logits, ids).cpu())
+                    kl[cell_id].append(token_kl(base, logits).cpu())
+                progress.advance()
         for cell_id in nll:
             self._outcomes[cell_id].nll = torch.cat(nll[cell_id])
             self._outcomes[cell_id].kl = torch.cat(kl[cell_id])

@@ -81,7 +81,7 @@ class StatisticsCollector:
         return group_by(self._leader, self._linears)
 
     def _hook(self, name: str) -> Any:
-        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+        def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
             x: Tensor = args[0]
             leader = self._leader.get(name)
             if leader is None:

@@ -39,23 +39,12 @@ def main(arguments: list[str]) -> int:
 def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     """Load, generate, and measure on the sample where there is one."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder, device = spec["folder"], spec["device"]
     trust = spec["trust_remote_code"]
-    started = time.monotonic()
-    # The pair that output_loading_info gives is not in transformers' annotations.
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=spec["dtype"],
-        device_map=device,
-        trust_remote_code=trust,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    load_seconds = time.monotonic() - started
-    model, info = loaded
-    _check_keys(info)
+    load = _load_gptqmodel if _has_overrides(Path(folder)) else _load_transformers
+    model, load_seconds = load(spec)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     inputs = tokenizer(spec["prompt"], return_tensors="pt").to(device)
     prompt_tokens = inputs["input_ids"].shape[1]
@@ -81,6 +70,44 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
         if spec["sample"] is not None:
             result.update(_measure(model, Path(spec["sample"]), spec["base_logits"], device))
     return result
+
+
+def _has_overrides(folder: Path) -> bool:
+    """Whether a GPTQ checkpoint mixes bits or group sizes: transformers' loader knows but one of each."""
+    quantization = read_json(folder / "config.json").get("quantization_config") or {}
+    return any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {})
+
+
+def _load_transformers(spec: dict[str, Any]) -> tuple[Any, float]:
+    """The model and the seconds that it took, imports aside."""
+    from transformers import AutoModelForCausalLM
+
+    started = time.monotonic()
+    # The pair that output_loading_info gives is not in transformers' annotations.
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        spec["folder"],
+        dtype=spec["dtype"],
+        device_map=spec["device"],
+        trust_remote_code=spec["trust_remote_code"],
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, info = loaded
+    seconds = time.monotonic() - started
+    _check_keys(info)
+    return model, seconds
+
+
+def _load_gptqmodel(spec: dict[str, Any]) -> tuple[Any, float]:
+    """As `_load_transformers`."""
+    from gptqmodel import GPTQModel
+
+    started = time.monotonic()
+    # Its own choice of dtype: not every one of its kernels takes float32.
+    loaded = GPTQModel.load(
+        spec["folder"], device=spec["device"], trust_remote_code=spec["trust_remote_code"]
+    )
+    return loaded.model, time.monotonic() - started
 
 
 def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> dict[str, Any]:

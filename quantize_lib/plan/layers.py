@@ -11,8 +11,8 @@ from quantize_lib.types import GroupSize, LayerInfo, Settings
 def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:
     """The layers that a cell quantizes, with their bits and group size.
 
-    Layers that match `modules_to_not_convert`, or that the method is not for, are left out. Of several overrides that match, the first
-    counts, as in GPTQModel's and vLLM's `dynamic`. A `*` matches dots too.
+    Layers that match `modules_to_not_convert`, or that the method is not for, are left out. Of several
+    overrides that match, the first counts, as in GPTQModel's and vLLM's `dynamic`. A `*` matches dots too.
 
     Returns:
         (layer, bits, group size as the settings say it) in the order of `layers`.

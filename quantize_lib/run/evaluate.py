@@ -23,8 +23,8 @@ def evaluate_folder(
         samples, sequence_length: how much of it.
 
     Returns:
-        load_seconds, peak_memory_bytes (of the loading process), size (bytes of the weights), prompt, generated,
-        dtype, and perplexity with tokens where there is text.
+        load_seconds, peak_memory_bytes (of the loading process), size (bytes of the weights), prompt,
+        generated, dtype, and perplexity with tokens where there is text.
 
     Raises:
         UsageError: where there is no such folder or file.

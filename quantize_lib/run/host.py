@@ -60,7 +60,7 @@ def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
     `report.json` is written in any case once the output folder is ours, also after an error or a signal.
 
     Raises:
-        UsageError: where the manifest or the command line asks for what cannot be, before anything is computed.
+        UsageError: where manifest or command line ask for what cannot be, before anything is computed.
     """
     with working_in(options.output) as state:
         run = _Run(plan, options, reporter, state)

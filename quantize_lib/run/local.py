@@ -88,7 +88,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
 
 def _reason(code: int, log: Path) -> str:
     if code < 0:
-        name = signal.Signals(-code).name if -code in iter(signal.Signals) else str(-code)
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"the quantizing process was ended by {name}"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return "the quantizing process failed: " + (lines[-1] if lines else f"exit code {code}")

@@ -6,7 +6,6 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import gc
-import os
 import resource
 import sys
 from dataclasses import asdict
@@ -314,7 +313,7 @@ class _Job:
                 progress.advance()
         for file in (sample_file, logits_file):
             if file is not None:
-                os.unlink(file)
+                file.unlink()
 
 
 def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:

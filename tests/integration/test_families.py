@@ -1,9 +1,9 @@
 """Every family × method: what plain transformers loads computes what was intended.
 
-The intended model is the base with the dequantized weights put in. The default kernels of a CPU round on the way
-(group scales to bfloat16), so each checkpoint is loaded twice by plain transformers: with the default kernel, and
-with the library's own exact one, where the tolerance is such that a single wrong 4-bit code would break it. The
-test shows that too: it flips one and looks.
+The intended model is the base with the dequantized weights put in. The default kernels of a CPU round on
+the way (group scales to bfloat16), so each checkpoint is loaded twice by plain transformers: with the default
+kernel, and with the library's own exact one, where the tolerance is such that a single wrong 4-bit code would
+break it. The test shows that too: it flips one and looks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import pytest
 import torch
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
+from transformers.utils.quantization_config import AwqBackend
 
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
@@ -54,11 +55,11 @@ class Silent:
         raise AssertionError(message)
 
     @contextmanager
-    def group(self, title: str) -> Iterator[None]:
+    def group(self, _title: str) -> Iterator[None]:
         yield
 
     @contextmanager
-    def progress(self, title: str, total: int, unit: str) -> Iterator[Progress]:
+    def progress(self, _title: str, _total: int, _unit: str) -> Iterator[Progress]:
         yield self
 
     def advance(self, amount: int = 1) -> None: ...
@@ -174,7 +175,7 @@ def load_exact(folder: Path, method: MethodName) -> nn.Module:
                 module.train()
         return cast(nn.Module, model)
     gptq = read_json(folder / "config.json")["quantization_config"]["quant_method"] == "gptq"
-    kernel = GPTQConfig(bits=4, backend="gptq_torch") if gptq else AwqConfig(backend="torch_awq")
+    kernel = GPTQConfig(bits=4, backend="gptq_torch") if gptq else AwqConfig(backend=AwqBackend.TORCH_AWQ)
     return cast(
         nn.Module,
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, quantization_config=kernel),
@@ -207,7 +208,7 @@ def test_llm_int8_weights_load_in_transformers_as_they_were_intended(model_type:
     for index, output in recording.outputs.items():
         block = loaded.get_submodule(f"{blocks}.{index}")
         for name, weight in output.weights.items():
-            module = block.get_submodule(name)
+            module: Any = block.get_submodule(name)
             assert module.weight.dtype == torch.int8
             found = module.weight.data.float() * module.weight.SCB.float()[:, None] / 127
             assert torch.allclose(found, weight, rtol=0, atol=1e-6)

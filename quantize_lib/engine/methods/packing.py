@@ -5,8 +5,8 @@ time, while the codes are already here; it writes zero points as they are (v2) a
 v1, so that a loader would add one too many; importing it costs 4.3 s on two cores, patches transformers and
 safetensors' `save_file` and sets environment variables in the process that streams the model; its fast path
 compiles a C++ extension at first use (23 s, and a compiler in the image), its plain path takes 20 to 30 ms
-for a 1536 × 576 layer (3 to 9 ms here on one). An integration test compares the bytes with its own, its v1 conversion applied, for
-every bit width, `sym` and `desc_act`. Reading a checkpoint goes through GPTQModel.
+for a 1536 × 576 layer (3 to 9 ms here, on one core). An integration test compares the bytes with its own,
+its v1 conversion applied, for every bit width, `sym` and `desc_act`. Reading goes through GPTQModel.
 """
 
 from __future__ import annotations
