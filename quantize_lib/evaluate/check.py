@@ -47,18 +47,22 @@ class Tolerance:
 
 
 FLOAT32 = Tolerance(nll=2e-3, kl_absolute=1e-3, kl_relative=0.02)
-"""float32 kernels: the order of sums differs, and GPTQModel's int4 kernel keeps group scales in 16 bits."""
+"""float32 throughout, where only the order of sums differs. Measured on a 135M model: 1e-4 nats."""
 HALF = Tolerance(nll=1e-2, kl_absolute=5e-3, kl_relative=0.05)
-"""float16 and bfloat16: the pass computes in float32, the reload rounds every activation to 8 or 11 bits."""
+"""Rounding to 16 bits on the way: of every activation where a checkpoint is loaded in float16 or bfloat16, of
+group scales and zeros (to bfloat16) in the 4-bit kernels that GPTQModel takes on a CPU in float32 too.
+Measured: 4e-5 (GPTQ), 2e-3 (GPTQ with zero points), 9e-4 (AWQ), 7e-4 nats (NF4)."""
 INT8_ACTIVATIONS = Tolerance(nll=2e-2, kl_absolute=1e-2, kl_relative=0.2)
-"""LLM.int8 rounds activations to 8 bits too: an input's last bit can move a code by a whole step."""
+"""LLM.int8 rounds activations to 8 bits too: an input's last bit can move a code by a whole step.
+Measured: 8e-3 nats."""
 
 
 def tolerance(dtype: str, quantization: Mapping[str, Any]) -> Tolerance:
     """The tolerance for a checkpoint that was loaded in `dtype`, by its `quantization_config`."""
     if quantization.get("load_in_8bit"):
         return INT8_ACTIVATIONS
-    return FLOAT32 if dtype == "float32" else HALF
+    rounds_scales = quantization.get("quant_method") in ("gptq", "awq") and quantization.get("bits") == 4
+    return FLOAT32 if dtype == "float32" and not rounds_scales else HALF
 
 
 def is_reproduced(nll: float, kl: float | None, expected: PassFigures, allowed: Tolerance) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,9 @@ from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
 from quantize_lib.evaluate.environment import clean_environment
 from quantize_lib.metrics import nll_and_kl
-from quantize_lib.types import Reload
+from quantize_lib.types import Override, Reload, Settings
+from tests.families import VOCABULARY, save_family
+from tests.integration.test_families import GROUP_SIZE, quantize
 
 WORDS = [
     "<s>",
@@ -40,6 +43,16 @@ WORDS = [
 ]
 Sample = tuple[Path, Path]
 PROMPT = "The capital of France is"
+EIGHT_BIT_DOWN = Override(modules="*.down_proj", bits=8)
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A tokenizer of whole words."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +73,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     config.dtype = torch.bfloat16
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
 
 
@@ -144,6 +153,28 @@ def test_a_bitsandbytes_checkpoint_is_reproduced(
     assert reload.reproduced
     assert reload.sample_kl_divergence is not None
     assert reload.sample_kl_divergence > 0
+
+
+def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> None:
+    base = save_family("llama", tmp_path / "base")
+    save_tokenizer(base)
+    settings = Settings(method="gptq", bits=4, group_size=GROUP_SIZE, overrides=(EIGHT_BIT_DOWN,))
+    made, _ = quantize(base, tmp_path / "mixed", settings)
+    save_tokenizer(tmp_path / "mixed")
+    ids = torch.randint(3, VOCABULARY, (2, 32), generator=torch.Generator().manual_seed(3))
+    intended: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.inference_mode():
+        base_logits = intended(ids).logits
+        for index, output in made.outputs.items():
+            for name, weight in output.weights.items():
+                intended.get_submodule(f"model.layers.{index}.{name}").weight.copy_(weight)
+        nll, kl = nll_and_kl(intended(ids).logits, base_logits, ids)
+    assert kl is not None
+    save_file({"ids": ids}, tmp_path / "ids.safetensors")
+    save_file({"logits": base_logits.contiguous()}, tmp_path / "logits.safetensors")
+    sample = tmp_path / "ids.safetensors", tmp_path / "logits.safetensors"
+    expected = PassFigures(nll=float(nll.mean()), kl=float(kl.mean()))
+    assert _check(tmp_path / "mixed", sample, expected, tmp_path).reproduced
 
 
 def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(

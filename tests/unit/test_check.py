@@ -20,7 +20,11 @@ EXPECTED = PassFigures(nll=3.5, kl=0.1)
 
 
 def test_the_tolerance_follows_what_was_loaded() -> None:
-    assert tolerance("float32", {"quant_method": "gptq", "bits": 4}) is FLOAT32
+    assert tolerance("float32", {}) is FLOAT32
+    assert tolerance("float32", {"quant_method": "gptq", "bits": 8}) is FLOAT32
+    assert tolerance("float32", {"quant_method": "gptq", "bits": 4}) is HALF
+    assert tolerance("float32", {"quant_method": "awq", "bits": 4}) is HALF
+    assert tolerance("float16", {"quant_method": "gptq", "bits": 8}) is HALF
     assert tolerance("bfloat16", {"quant_method": "bitsandbytes", "load_in_4bit": True}) is HALF
     assert tolerance("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": True}) is INT8_ACTIVATIONS
 
