@@ -39,10 +39,16 @@ def assemble(
             # The content, not the mode or a link: a Hub cache holds links into its blob store.
             shutil.copyfile(file, target)
     except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint cannot be written to {folder}: {error.strerror or error}",
-            hint="Free some space or choose another folder with --output, then run the same command again.",
-        ) from error
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(folder: Path, error: Exception) -> CheckpointError:
+    """The error for a folder that takes no more: its disk is full, or a limit is reached."""
+    reason = (error.strerror or error) if isinstance(error, OSError) else error
+    return CheckpointError(
+        f"{folder} cannot be written: {reason}",
+        hint="Free some space or choose another folder with --output, then run the same command again.",
+    )
 
 
 def weight_bytes(folder: Path) -> int:

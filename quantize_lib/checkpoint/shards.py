@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -17,6 +18,7 @@ from typing import BinaryIO, Self
 import torch
 from torch import Tensor
 
+from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError
 
 _DTYPES = {
@@ -97,7 +99,9 @@ class _Shard:
         return list(self._entries)
 
     def abandon(self) -> None:
-        self._file.close()
+        # What was still buffered may not fit either; the descriptor is closed all the same.
+        with suppress(OSError):
+            self._file.close()
 
 
 class ShardWriter:
@@ -128,6 +132,16 @@ class ShardWriter:
             self._current.abandon()
             self._current = None
 
+    def discard(self) -> None:
+        """Remove what was written: its room may be what other cells need."""
+        if self._current is not None:
+            self._current.abandon()
+            self._current.path.unlink()
+            self._current = None
+        for path, _ in self._shards:
+            path.unlink()
+        self._shards.clear()
+
     def write(self, tensors: Mapping[str, Tensor]) -> None:
         """Append tensors by full name.
 
@@ -141,10 +155,10 @@ class ShardWriter:
                 self._names.add(name)
                 self._place(name, tensor.detach().cpu().contiguous())
         except OSError as error:
-            raise _disk_error(self._folder, error) from error
+            raise cannot_write(self._folder, error) from error
 
     def finish(self) -> None:
-        """Complete the last shard, give the shards their final names and write the index where there are several.
+        """Complete the last shard, give the shards their final names, write the index of several.
 
         Raises:
             CheckpointError: where the disk is full.
@@ -167,7 +181,7 @@ class ShardWriter:
                 text = json.dumps(index, indent=2) + "\n"
                 (self._folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
         except OSError as error:
-            raise _disk_error(self._folder, error) from error
+            raise cannot_write(self._folder, error) from error
 
     def _place(self, name: str, tensor: Tensor) -> None:
         shard = self._current
@@ -187,10 +201,3 @@ class ShardWriter:
             names = self._current.close()
             self._shards.append((self._current.path, names))
             self._current = None
-
-
-def _disk_error(folder: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint cannot be written to {folder}: {error.strerror or error}",
-        hint="Free some space or choose another folder with --output, then run the same command again.",
-    )

@@ -121,14 +121,17 @@ def _single_model() -> argparse.ArgumentParser:
     parser.add_argument(
         "--group-size",
         type=_group_size,
-        default="auto",
         help="a number, -1 for one group per row, or auto (default): the largest of 128, 64, 32, 16 to fit",
     )
+    # None where not given: a setting that the method does not take is an error only where it is given.
     parser.add_argument(
-        "--desc-act", action="store_true", help="columns in descending order of activation (GPTQ)"
+        "--desc-act",
+        action="store_true",
+        default=None,
+        help="columns in descending order of activation (GPTQ)",
     )
     parser.add_argument(
-        "--sym", action=argparse.BooleanOptionalAction, default=True, help="symmetric (GPTQ); default: --sym"
+        "--sym", action=argparse.BooleanOptionalAction, help="symmetric (GPTQ); default: --sym"
     )
     parser.set_defaults(command=None, version=False)
     return parser

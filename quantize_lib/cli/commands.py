@@ -7,13 +7,14 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.cli.arguments import short_version
 from quantize_lib.errors import ExitCode, QuantizerError, UsageError
-from quantize_lib.types import Job, Plan, Reporter
+from quantize_lib.types import CellRecord, Job, Plan, Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.plan.estimate import JobEstimate
@@ -108,7 +109,7 @@ def _estimates(jobs: tuple[Job, ...], reporter: Reporter) -> dict[str, JobEstima
     errors: list[QuantizerError] = []
     for job in jobs:
         try:
-            facts, sizes = look(job, reporter)
+            facts, sizes = look(job)
         except QuantizerError as error:
             errors.append(error)
         else:
@@ -132,23 +133,31 @@ def _run(options: argparse.Namespace) -> int:
         )
     publisher = get_publisher(plan.publish) if options.publish else None
     command = ["model-quantizer", "run", options.manifest.name]
-    return _execute(plan, options.output, publisher, shlex.join(command))
+    return _execute(plan, options.output, options.output / "log.txt", publisher, shlex.join(command))
 
 
-def _execute(plan: Plan, output: Path, publisher: Publisher | None, command: str) -> int:
-    from quantize_lib.cli.console import append_summary
-    from quantize_lib.report import summary_markdown, summary_table
+def _execute(plan: Plan, output: Path, log: Path, publisher: Publisher | None, command: str) -> int:
     from quantize_lib.run.host import RunOptions, run_plan
     from quantize_lib.run.local import run_local
 
     _refuse_foreign_code(plan)
     run_options = RunOptions(
-        output=output.absolute(), publisher=publisher, execute=run_local, command=command
+        output=output.absolute(),
+        publisher=publisher,
+        execute=run_local,
+        command=command,
+        log=log.absolute(),
+        show=_show,
     )
-    result = run_plan(plan, run_options, _reporter())
-    print(summary_table(result.records))
-    append_summary(summary_markdown(result.records), os.environ)
-    return result.code
+    return run_plan(plan, run_options, _reporter()).code
+
+
+def _show(records: Sequence[CellRecord]) -> None:
+    from quantize_lib.cli.console import append_summary
+    from quantize_lib.report import summary_markdown, summary_table
+
+    print(summary_table(records))
+    append_summary(summary_markdown(records), os.environ)
 
 
 def _refuse_foreign_code(plan: Plan) -> None:
@@ -162,8 +171,6 @@ def _refuse_foreign_code(plan: Plan) -> None:
 
 
 def _single_model(options: argparse.Namespace) -> int:
-    import shutil
-
     from quantize_lib.plan import single_model_plan
     from quantize_lib.run.state import replace_folder
 
@@ -182,12 +189,33 @@ def _single_model(options: argparse.Namespace) -> int:
     target = plan.publish.path / cell.repository
     _check_target(target)
     work = target.parent / f".{target.name}.run"
-    code = _execute(plan, work, None, shlex.join(["model-quantizer", *sys.argv[1:]]))
-    if code == ExitCode.OK:
-        replace_folder(work / cell.id, target, work)
-        shutil.rmtree(work)
-        _reporter().info(f"The checkpoint is in {target}")
+    # Hidden: `> NAME.log` may be where the user sends our own output.
+    log = target.parent / f".{target.name}.log"
+    reporter = _reporter()
+    try:
+        code = _execute(plan, work, log, None, shlex.join(["model-quantizer", *sys.argv[1:]]))
+        if code == ExitCode.OK:
+            replace_folder(work / cell.id, target, work)
+            log.unlink(missing_ok=True)
+            reporter.info(f"The checkpoint is in {target}")
+        elif log.exists():
+            reporter.info(f"What the libraries printed is in {log}")
+    finally:
+        # A finished checkpoint is kept: the same command goes on from there.
+        if not (work / cell.id).exists():
+            _remove(work)
     return code
+
+
+def _remove(work: Path) -> None:
+    """Remove a run's folder, unless it is another run that works in it."""
+    import shutil
+
+    from quantize_lib.run.state import working_in
+
+    if work.exists():
+        with suppress(UsageError), working_in(work):
+            shutil.rmtree(work)
 
 
 def _check_target(target: Path) -> None:

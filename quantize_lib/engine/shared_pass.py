@@ -30,6 +30,9 @@ class TensorSink(Protocol):
     def write(self, tensors: Mapping[str, Tensor]) -> None:
         """Append tensors by full name."""
 
+    def discard(self) -> None:
+        """Remove what was written: the cell failed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellWork:
@@ -165,9 +168,11 @@ class SharedPass:
             with self._reporter.progress("Quantizing", len(self._model), "block") as progress:
                 for index in range(len(self._model)):
                     self._block(index)
+                    if not self._alive():
+                        break
                     progress.advance()
             self._write_outside()
-            base_nll, base_logits = self._measure()
+            base_nll, base_logits = self._measure() if self._alive() else (None, None)
         own = sum(outcome.seconds for outcome in self._outcomes.values())
         return PassOutcome(
             cells=self._outcomes,
@@ -192,9 +197,7 @@ class SharedPass:
                 output = self._quantize(cell, index, block, linears, statistics, folds)
                 self._write_block(cell, index, output)
             except QuantizerError as error:
-                outcome.error = error
-                self._carried.pop(cell.id, None)
-                self._reporter.error(f"{cell.id}: {error}")
+                self._fail(cell, error)
             else:
                 outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
                 outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
@@ -206,8 +209,12 @@ class SharedPass:
             outcome.seconds += time.monotonic() - started
         if self._evaluation is not None:
             self._evaluation.advance(block, index, self._evaluation.hidden)
-        if not self._alive():
-            raise EngineError("every cell of the job failed")
+
+    def _fail(self, cell: CellWork, error: QuantizerError) -> None:
+        self._outcomes[cell.id].error = error
+        cell.sink.discard()
+        self._carried.pop(cell.id, None)
+        self._reporter.error(f"{cell.id}: {error}")
 
     def _calibrate(
         self, block: nn.Module, index: int, linears: Mapping[str, nn.Module]
@@ -304,7 +311,10 @@ class SharedPass:
     def _write_outside(self) -> None:
         for name, tensor in self._model.read(self._model.outside_tensors()):
             for cell in self._alive():
-                cell.sink.write({self._model.output_name(name): tensor})
+                try:
+                    cell.sink.write({self._model.output_name(name): tensor})
+                except QuantizerError as error:
+                    self._fail(cell, error)
 
     def _measure(self) -> tuple[Tensor | None, Tensor | None]:
         """Perplexity's ingredients and KL divergence of every cell from the carried hidden states."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from quantize_lib.calibration.texts import Texts
+from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
@@ -38,12 +40,17 @@ class RunOptions:
         publisher: None where nothing is published.
         execute: runs a job.
         command: the command line that makes the same again, for report and cards.
+        log: gets what the libraries of the quantizing process print.
+        show: is called with the records in the plan's order once the report is written, also after an error
+            or a signal.
     """
 
     output: Path
     publisher: Publisher | None
     execute: Executor
     command: str
+    log: Path
+    show: Callable[[Sequence[CellRecord]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +112,19 @@ class _Run:
             raise
         finally:
             records = tuple(self._record(job, cell, reason) for job, cell in self._plan.cells())
-            write_report(
-                self._options.output,
-                records,
-                started=self._started,
-                finished=datetime.now(UTC),
-                command=self._options.command,
-                publish=self._plan.publish,
-            )
+            try:
+                write_report(
+                    self._options.output,
+                    records,
+                    started=self._started,
+                    finished=datetime.now(UTC),
+                    command=self._options.command,
+                    publish=self._plan.publish,
+                )
+            except OSError as error:
+                raise cannot_write(self._options.output, error) from error
+            finally:
+                self._options.show(records)
         code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
         return RunResult(records=records, code=code)
 
@@ -155,7 +167,7 @@ class _Run:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
             folder.mkdir()
             job_file = self._write_job(prepared, source, folder)
-            self._options.execute(job_file, log=self._options.output / "log.txt", reporter=self._reporter)
+            self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
             result = read_result(folder / RESULT_FILE)
             for cell in todo:
                 record = self._finisher.finish(cell, prepared, source, folder, result)
@@ -164,8 +176,11 @@ class _Run:
                 self._records[cell.id] = record
         except UsageError:
             raise
-        except QuantizerError as error:
-            self._fail(prepared.job, tuple(cell for cell in todo if cell.id not in self._records), error)
+        except (QuantizerError, OSError) as error:
+            rest = tuple(cell for cell in todo if cell.id not in self._records)
+            # What is read has errors of its own; an OSError here is the output folder's.
+            failure = cannot_write(self._options.output, error) if isinstance(error, OSError) else error
+            self._fail(prepared.job, rest, failure)
         finally:
             discard(folder)
 

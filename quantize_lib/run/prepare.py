@@ -10,7 +10,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.manifest.schema import is_calibrated
 from quantize_lib.plan import fingerprint
 from quantize_lib.plan.estimate import JobEstimate, estimate_job
-from quantize_lib.source import inspect, resolve_group_size
+from quantize_lib.source import inspect, read_facts, resolve_group_size
 from quantize_lib.types import Cell, Job, ModelFacts, Reporter
 
 
@@ -42,14 +42,22 @@ class Prepared:
         return replace(self, job=replace(self.job, cells=cells))
 
 
-def look(job: Job, reporter: Reporter) -> tuple[ModelFacts, dict[str, int]]:
+def look(job: Job) -> tuple[ModelFacts, dict[str, int]]:
     """The base model's facts and the group size of every cell, from config and headers alone.
+
+    A local folder is not hashed, so its `revision` is empty: that takes longer than everything else here.
 
     Raises:
         SourceError: where the base model cannot be used.
         UsageError: where a cell's settings do not fit it, naming the cell.
     """
-    facts = inspect(job.model, token=None, reporter=reporter)
+    model = job.model
+    local = model.local
+    facts = inspect(model, token=None) if local is None else read_facts(model, local, revision="")
+    return facts, _group_sizes(job, facts)
+
+
+def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
     sizes: dict[str, int] = {}
     problems: list[UsageError] = []
     for cell in job.cells:
@@ -59,7 +67,7 @@ def look(job: Job, reporter: Reporter) -> tuple[ModelFacts, dict[str, int]]:
             problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
-    return facts, sizes
+    return sizes
 
 
 def prepare(job: Job, reporter: Reporter) -> Prepared:
@@ -69,7 +77,8 @@ def prepare(job: Job, reporter: Reporter) -> Prepared:
         SourceError, UsageError: as `look`.
         CalibrationError: where the texts cannot be read.
     """
-    facts, sizes = look(job, reporter)
+    facts = inspect(job.model, token=None, reporter=reporter)
+    sizes = _group_sizes(job, facts)
     calibrated = any(is_calibrated(cell.settings.method) for cell in job.cells)
     calibration = collect_texts(job.calibration, token=None) if calibrated else None
     held_out = job.evaluate.perplexity

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gc
 import resource
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.checkpoint.assemble import assemble, weight_bytes
-from quantize_lib.errors import CalibrationError, ExitCode, QuantizerError, UsageError
+from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
+from quantize_lib.errors import CalibrationError, CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import read_json, write_json
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.versions import versions
@@ -52,14 +53,25 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
     try:
         _Job(job, reporter, result).run()
     except QuantizerError as error:
-        for entry in result["cells"].values():
-            entry.setdefault("error", str(error))
+        _fail_rest(job, result, error)
         raise
+    except OSError as error:
+        # Everything foreign is read with errors of its own; what is left is a disk that takes no more.
+        failure = cannot_write(job.output, error)
+        _fail_rest(job, result, failure)
+        raise failure from error
     finally:
         result["peak_memory_bytes"] = max(result["peak_memory_bytes"], peak_memory())
         write_json(job.output / RESULT_FILE, result)
     failed = any("error" in entry for entry in result["cells"].values())
     return ExitCode.CELL_FAILED if failed else ExitCode.OK
+
+
+def _fail_rest(job: JobFile, result: dict[str, Any], error: QuantizerError) -> None:
+    """Every cell that has no error yet failed with this one; what was written of them goes."""
+    for cell_id, entry in result["cells"].items():
+        entry.setdefault("error", str(error))
+        shutil.rmtree(job.output / cell_id, ignore_errors=True)
 
 
 def peak_memory() -> int:
@@ -184,10 +196,16 @@ class _Job:
         ).run()
         for work in works:
             cell = outcome.cells[work.id]
-            if cell.error is None:
-                self._finish(work, cell, model, writers[work.id], facts, len(works), outcome)
-            else:
-                self._result["cells"][work.id]["error"] = str(cell.error)
+            error = cell.error
+            if error is None:
+                try:
+                    self._finish(work, cell, model, writers[work.id], facts, len(works), outcome)
+                except CheckpointError as failure:
+                    error = failure
+                    self._reporter.error(f"{work.id}: {failure}")
+            if error is not None:
+                self._result["cells"][work.id]["error"] = str(error)
+                shutil.rmtree(self._job.output / work.id)
         return outcome
 
     def _work(self, cell: JobCell, facts: ModelFacts, writers: dict[str, ShardWriter]) -> CellWork:
@@ -258,11 +276,15 @@ class _Job:
 
     def _check(self, outcome: PassOutcome, evaluation: Tensor | None) -> None:
         """Reload every finished checkpoint in a fresh process, as a user would."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
 
         job = self._job
+        cells = [cell for cell in job.cells if "error" not in self._result["cells"][cell.id]]
+        if not cells:
+            return
         work = job.output / ".reload"
         work.mkdir()
         sample_file: Path | None = None
@@ -271,8 +293,11 @@ class _Job:
         if evaluation is not None and outcome.base_logits is not None:
             count = outcome.base_logits.shape[0]
             sample_file, logits_file = work / "sample.safetensors", work / "base-logits.safetensors"
-            save_file({"ids": evaluation[:count].contiguous()}, sample_file)
-            save_file({"logits": outcome.base_logits}, logits_file)
+            try:
+                save_file({"ids": evaluation[:count].contiguous()}, sample_file)
+                save_file({"logits": outcome.base_logits}, logits_file)
+            except SafetensorError as error:
+                raise cannot_write(work, error) from error
         figures = {
             cell_id: PassFigures(
                 nll=float(cell.nll[:count].double().mean()), kl=float(cell.kl[:count].double().mean())
@@ -280,7 +305,6 @@ class _Job:
             for cell_id, cell in outcome.cells.items()
             if cell.nll is not None and cell.kl is not None
         }
-        cells = [cell for cell in job.cells if "error" not in self._result["cells"][cell.id]]
         del outcome
         gc.collect()
         with self._reporter.progress("Reloading", len(cells), "checkpoint") as progress:

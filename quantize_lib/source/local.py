@@ -32,13 +32,6 @@ def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = No
     Raises:
         SourceError: where the folder or its files cannot be used.
     """
-    if not folder.exists():
-        raise SourceError(
-            f"{model.id}: there is no such folder ({folder})",
-            hint="Paths in a manifest are relative to the manifest.",
-        )
-    if not folder.is_dir():
-        raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
     facts = read_facts(model, folder, revision="")
     shards = sorted({info.file for info in facts.tensors.values()})
     return replace(facts, revision=_content_hash(model, folder, shards, reporter))
@@ -50,6 +43,13 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     Raises:
         SourceError: where the folder or its files cannot be used.
     """
+    if not folder.exists():
+        raise SourceError(
+            f"{model.id}: there is no such folder ({folder})",
+            hint="Paths in a manifest are relative to the manifest.",
+        )
+    if not folder.is_dir():
+        raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
     if not (folder / CONFIG).is_file():
         raise SourceError(
             f"{model.id}: {folder} has no {CONFIG}",
