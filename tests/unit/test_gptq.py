@@ -169,6 +169,16 @@ def test_layers_of_other_bits_and_group_size_may_share_a_block() -> None:
     assert output.errors["b"] < output.errors["a"] / 50
 
 
+def test_the_number_of_threads_is_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        _quantize(_linear("a", _statistics(_inputs())))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_nothing_that_was_given_is_changed() -> None:
     linear = _linear("a", _statistics(_inputs()))
     assert linear.statistics is not None

@@ -22,6 +22,7 @@ from quantize_lib.engine.methods.gptq_rounding import Grid, refit_scales, round_
 from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
 from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
 from quantize_lib.engine.methods.scales import search_scales
+from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
 from quantize_lib.types import Settings
 
@@ -50,7 +51,8 @@ class Gptq(Method):
         for linears in _sharing(block):
             factor = _factor(linears)
             notes += _notes(block.index, linears, factor)
-            rounded = _round(linears, factor, settings)
+            with one_thread(elements=_largest(linears)):
+                rounded = _round(linears, factor, settings)
             start = 0
             for linear in linears:
                 stop = start + len(linear.weight)
@@ -151,9 +153,16 @@ def _statistics(linear: LinearInput) -> Statistics:
 
 def _factor(linears: Sequence[LinearInput]) -> Factor:
     try:
-        return factorize(_statistics(linears[0]))
+        with one_thread(elements=linears[0].weight.shape[1] ** 2):
+            return factorize(_statistics(linears[0]))
     except EngineError as error:
         raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
+
+
+def _largest(linears: Sequence[LinearInput]) -> int:
+    """Elements of the largest matrix that rounding works on: the stacked weight or the Hessian."""
+    inputs = linears[0].weight.shape[1]
+    return max(inputs**2, sum(linear.weight.numel() for linear in linears))
 
 
 def _notes(index: int, linears: Sequence[LinearInput], factor: Factor) -> list[str]:
@@ -171,7 +180,8 @@ def _power(linear: LinearInput) -> float:
     statistics = _statistics(linear)
 
     def compute() -> float:
-        return float(((linear.weight @ statistics.hessian) * linear.weight).sum())
+        with one_thread(elements=_largest([linear])):
+            return float(((linear.weight @ statistics.hessian) * linear.weight).sum())
 
     return statistics.derived(("gptq.power", linear.name), compute)
 

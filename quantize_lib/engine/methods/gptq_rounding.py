@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quantize_lib.engine.methods.hessian import Factor
 from quantize_lib.engine.methods.scales import storable
+from quantize_lib.engine.methods.threads import one_thread
 
 BLOCK = 128
 """Input channels between two updates of all the rest (GPTQ, section 3.3, step 2)."""
@@ -64,15 +65,16 @@ def round_columns(weight: Tensor, factor: Factor, grid: Grid) -> Tensor:
         stop = min(start + BLOCK, len(weight))
         # Column i of U, as a contiguous row: how much of the earlier rows' errors row i has to take.
         shares = upper[start:stop, start:stop].T.contiguous()
-        for row in range(start, stop):
-            done, group = row - start, groups[row]
-            target = weight[row]
-            if done:
-                target = torch.addmv(target, errors[:done].T, shares[done, :done], alpha=-1)
-            code = torch.mul(target, inverse[group], out=codes[row]).round_()
-            torch.clamp(code, min=low[group], max=high[group], out=code)
-            error = torch.addcmul(target, code, grid.scales[group], value=-1, out=errors[done])
-            error.div_(pivots[row])
+        with one_thread():
+            for row in range(start, stop):
+                done, group = row - start, groups[row]
+                target = weight[row]
+                if done:
+                    target = torch.addmv(target, errors[:done].T, shares[done, :done], alpha=-1)
+                code = torch.mul(target, inverse[group], out=codes[row]).round_()
+                torch.clamp(code, min=low[group], max=high[group], out=code)
+                error = torch.addcmul(target, code, grid.scales[group], value=-1, out=errors[done])
+                error.div_(pivots[row])
         if stop < len(weight):
             weight[stop:].addmm_(upper[start:stop, stop:].T, errors[: stop - start], alpha=-1)
     return codes
@@ -94,15 +96,16 @@ def sweep(codes: Tensor, gradient: Tensor, factor: Factor, grid: Grid) -> None:
     for start in range(0, len(codes), BLOCK):
         stop = min(start + BLOCK, len(codes))
         inner = hessian[start:stop, start:stop].contiguous()
-        for row in range(start, stop):
-            done, group = row - start, groups[row]
-            slope = gradient[row]
-            if done:
-                slope = torch.addmv(slope, moves[:done].T, inner[done, :done])
-            code = torch.addcmul(codes[row], slope, inverse[group], value=-1 / curvature[row]).round_()
-            torch.clamp(code, min=low[group], max=high[group], out=code)
-            torch.sub(code, codes[row], out=moves[done]).mul_(grid.scales[group])
-            codes[row] = code
+        with one_thread():
+            for row in range(start, stop):
+                done, group = row - start, groups[row]
+                slope = gradient[row]
+                if done:
+                    slope = torch.addmv(slope, moves[:done].T, inner[done, :done])
+                code = torch.addcmul(codes[row], slope, inverse[group], value=-1 / curvature[row]).round_()
+                torch.clamp(code, min=low[group], max=high[group], out=code)
+                torch.sub(code, codes[row], out=moves[done]).mul_(grid.scales[group])
+                codes[row] = code
         gradient.addmm_(hessian[:, start:stop], moves[: stop - start])
 
 

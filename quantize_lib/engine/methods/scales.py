@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from quantize_lib.engine.methods.threads import one_thread
+
 SHRINK = tuple(0.50 + 0.05 * step for step in range(11))
 """Candidates: the scale that just covers the group's range, times each of these."""
 
@@ -50,14 +52,15 @@ def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -
     scales = torch.empty(rows, groups, dtype=torch.float32, device=weight.device)
     zeros = torch.empty_like(scales)
     step = max(1, _CHUNK // (groups * size))
-    for start in range(0, rows, step):
-        search = _Search(weight[start : start + step], importance, maxq=2**bits - 1)
-        if sym:
-            search.symmetric()
-        else:
-            search.asymmetric()
-        scales[start : start + step] = search.scale
-        zeros[start : start + step] = search.zero
+    with one_thread():
+        for start in range(0, rows, step):
+            search = _Search(weight[start : start + step], importance, maxq=2**bits - 1)
+            if sym:
+                search.symmetric()
+            else:
+                search.asymmetric()
+            scales[start : start + step] = search.scale
+            zeros[start : start + step] = search.zero
     return scales, zeros
 
 
