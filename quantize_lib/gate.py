@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from quantize_lib.types import EvaluateSpec, Measurements
 
@@ -30,6 +31,14 @@ def limits(spec: EvaluateSpec) -> dict[str, float]:
         "max_kl_divergence": spec.max_kl_divergence,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def spec_of(kept: Mapping[str, float]) -> EvaluateSpec:
+    """The gate again from what `limits` kept of it."""
+    return EvaluateSpec(
+        max_perplexity_increase=kept.get("max_perplexity_increase"),
+        max_kl_divergence=kept.get("max_kl_divergence"),
+    )
 
 
 def _unproven(measurements: Measurements) -> list[str]:

@@ -29,14 +29,14 @@ def real_model() -> Path:
 
 @pytest.fixture(scope="session")
 def calibration_text() -> Path:
-    """300 real news stories, one a line, UTF-8."""
-    return demo_data("calibration.txt")
+    """300 real news stories, JSON lines."""
+    return demo_data("calibration.jsonl")
 
 
 @pytest.fixture(scope="session")
 def held_out_text() -> Path:
-    """50 other news stories, one a line, UTF-8."""
-    return demo_data("held-out.txt")
+    """50 other news stories, JSON lines."""
+    return demo_data("held-out.jsonl")
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ one on the Hub. The texts are news stories from the test data of gensim, 300 to 
 others to evaluate with. Everything is pinned; what is there already is not fetched again.
 
     work/model/           safetensors, config, tokenizer, model card
-    work/calibration.txt  one story a line, UTF-8
-    work/held-out.txt     one story a line, UTF-8
+    work/calibration.jsonl  300 news stories, one a line
+    work/held-out.jsonl     50 others
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 TEXT_PACKAGE = "gensim==4.4.0"
 TEXTS = {
-    "calibration.txt": (
+    "calibration.jsonl": (
         "gensim/test/test_data/lee_background.cor",
         "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb",
     ),
-    "held-out.txt": (
+    "held-out.jsonl": (
         "gensim/test/test_data/lee.cor",
         "a878f9a58f6743c32985c56c2f2f75988386216b38a4023a01fd3bcf7884d93e",
     ),
@@ -175,7 +175,9 @@ def fetch() -> None:
             member, digest = TEXTS[name]
             # The files are Latin-1; everything of ours is UTF-8.
             text = package_member(TEXT_PACKAGE, member, digest, folder).decode("latin-1")
-            (folder / name).write_text(text, encoding="utf-8")
+            # A story a line, each a document of its own.
+            lines = [json.dumps({"text": story}, ensure_ascii=False) for story in text.splitlines() if story]
+            (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
             (folder / name).replace(WORK / name)
         if not MODEL.is_dir():
             partial = folder / "model"

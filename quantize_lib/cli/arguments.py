@@ -29,7 +29,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if first is None or first in COMMANDS:
         return _commands().parse_args(arguments)
     parser = _single_model()
-    close = difflib.get_close_matches(first, COMMANDS, n=1)
+    # `./plan` and `org/plan` are models, whether they exist or not.
+    close = [] if "/" in first else difflib.get_close_matches(first, COMMANDS, n=1)
     if close and not Path(first).exists():
         parser.error(f"{first!r} is neither a command nor a model folder. Perhaps you meant `{close[0]}`?")
     return parser.parse_args(arguments)

@@ -6,13 +6,13 @@ checkpoint itself stands in the result as `error`; everything else that goes wro
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.files import read_json, write_json
+from quantize_lib.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,14 +166,7 @@ def _peak_memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated())
-    # ru_maxrss of a new process starts at its parent's peak (Linux carries it over exec); VmHWM does not.
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_resident_bytes()
 
 
 if __name__ == "__main__":

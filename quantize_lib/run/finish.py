@@ -11,14 +11,23 @@ from typing import Any
 from quantize_lib.card import render_card
 from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
-from quantize_lib.gate import check_gate
+from quantize_lib.gate import check_gate, limits
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import RECORD_FILE, Publisher
 from quantize_lib.publish.verify import check_files
-from quantize_lib.report import record_to_json
+from quantize_lib.report import checkpoint_record
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.state import replace_folder
-from quantize_lib.types import Cell, CellRecord, Measurements, ModelSource, Reload, Reporter, TextRecord
+from quantize_lib.types import (
+    Cell,
+    CellRecord,
+    EvaluateSpec,
+    Measurements,
+    ModelSource,
+    Reload,
+    Reporter,
+    TextRecord,
+)
 
 CARD_FILE = "README.md"
 
@@ -73,14 +82,17 @@ class Finisher:
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
         record = replace(record, files={name: sha256_file(made / name) for name in check_files(made)})
-        write_json(made / RECORD_FILE, record_to_json(record))
+        write_json(made / RECORD_FILE, checkpoint_record(record))
+        # The record cannot hold its own hash; the run's report does.
+        record = replace(record, files={**record.files, RECORD_FILE: sha256_file(made / RECORD_FILE)})
         replace_folder(made, self.output / cell.id, self.state)
-        held = self.hold(record, prepared)
+        held = self.hold(record, prepared.job.evaluate)
         return self.publish(held) if held.status == "built" else held
 
-    def hold(self, record: CellRecord, prepared: Prepared) -> CellRecord:
+    def hold(self, record: CellRecord, gate: EvaluateSpec) -> CellRecord:
         """Hold a checkpoint against its gate: `built` where it meets it, else `gated`."""
-        missed = () if record.measurements is None else check_gate(record.measurements, prepared.job.evaluate)
+        record = replace(record, limits=limits(gate))
+        missed = () if record.measurements is None else check_gate(record.measurements, gate)
         if missed:
             self.reporter.warning(f"{record.id} is not published: " + "; ".join(missed))
             return replace(record, status="gated", error="; ".join(missed))
@@ -129,6 +141,7 @@ def blank_record(cell: Cell, prepared: Prepared) -> CellRecord:
         status="failed",
         repository=cell.repository,
         fingerprint=prepared.fingerprints[cell.id],
+        limits=limits(prepared.job.evaluate),
     )
 
 

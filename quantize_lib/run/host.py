@@ -201,7 +201,7 @@ class _Run:
 
     def _settle(self, built: CellRecord, prepared: Prepared) -> CellRecord:
         """Gate, publish or skip a checkpoint that an earlier run built."""
-        held = self._finisher.hold(built, prepared)
+        held = self._finisher.hold(built, prepared.job.evaluate)
         publisher = self._options.publisher
         if held.status == "gated":
             return held

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.gate import check_gate, spec_of
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report, write_report
 from quantize_lib.run.finish import publish_checkpoint
@@ -32,6 +33,13 @@ def republish(output: Path, reporter: Reporter) -> tuple[CellRecord, ...]:
         for number, record in enumerate(records):
             if record.path is None or record.status not in ("built", "published", "skipped"):
                 reporter.info(f"{record.id} is {record.status}: not published")
+                continue
+            missed = (
+                check_gate(record.measurements, EvaluateSpec(**record.limits)) if record.measurements else ()
+            )
+            if missed:
+                records[number] = replace(record, status="gated", error="; ".join(missed))
+                reporter.warning(f"{record.id} is not published: {records[number].error}")
                 continue
             try:
                 records[number] = publish_checkpoint(publisher, output, record)

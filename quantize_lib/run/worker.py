@@ -6,9 +6,7 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import gc
-import resource
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CalibrationError, CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import read_json, write_json
+from quantize_lib.memory import peak_resident_bytes
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.versions import versions
 from quantize_lib.types import DeviceName, ModelFacts, ModelSpec, Reporter, Settings, TextRecord
@@ -61,7 +60,7 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         _fail_rest(job, result, failure)
         raise failure from error
     finally:
-        result["peak_memory_bytes"] = max(result["peak_memory_bytes"], peak_memory())
+        result["peak_memory_bytes"] = max(result["peak_memory_bytes"], _peak_memory(result["device"]))
         write_json(job.output / RESULT_FILE, result)
     failed = any("error" in entry for entry in result["cells"].values())
     return ExitCode.CELL_FAILED if failed else ExitCode.OK
@@ -72,12 +71,6 @@ def _fail_rest(job: JobFile, result: dict[str, Any], error: QuantizerError) -> N
     for cell_id, entry in result["cells"].items():
         entry.setdefault("error", str(error))
         shutil.rmtree(job.output / cell_id, ignore_errors=True)
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def choose_device(name: DeviceName) -> torch.device:
@@ -338,6 +331,15 @@ class _Job:
         for file in (sample_file, logits_file):
             if file is not None:
                 file.unlink()
+
+
+def _peak_memory(device: str) -> int:
+    """Of the device on CUDA, else of this process, in bytes."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    return peak_resident_bytes()
 
 
 def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:

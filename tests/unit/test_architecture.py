@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "quantize_lib"
 
-BASE = ("errors", "types", "files", "metrics")
+BASE = ("errors", "types", "files", "memory", "metrics")
 """Imported by everyone, importing only each other."""
 ORDER = (
     "manifest",

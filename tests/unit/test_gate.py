@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.gate import check_gate, limits
+from quantize_lib.gate import check_gate, limits, spec_of
 from quantize_lib.types import EvaluateSpec, Measurements, Reload
 
 RELOAD = Reload(
@@ -102,4 +102,4 @@ def test_limits_can_be_kept_and_make_the_same_gate_again() -> None:
     assert limits(LIMITS) == {"max_perplexity_increase": 0.15, "max_kl_divergence": 0.2}
     assert limits(EvaluateSpec(max_kl_divergence=0.0)) == {"max_kl_divergence": 0.0}
     bad = replace(MEASURED, perplexity_after=39.85)
-    assert check_gate(bad, EvaluateSpec(**limits(LIMITS))) == check_gate(bad, LIMITS)
+    assert check_gate(bad, spec_of(limits(LIMITS))) == check_gate(bad, LIMITS)

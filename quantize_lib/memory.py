@@ -1,0 +1,19 @@
+"""How much memory this process has needed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+
+def peak_resident_bytes() -> int:
+    """Peak resident memory of this process."""
+    # ru_maxrss of a new process starts at its parent's peak (Linux carries it over exec); VmHWM does not.
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
