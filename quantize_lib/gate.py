@@ -25,7 +25,7 @@ def check_gate(measurements: Measurements, spec: EvaluateSpec) -> tuple[str, ...
 
 
 def limits(spec: EvaluateSpec) -> dict[str, float]:
-    """The limits that are set, by their names in the manifest; `EvaluateSpec(**limits)` is the same gate."""
+    """The limits that are set, by their names in the manifest; `spec_of` makes the same gate of them."""
     values = {
         "max_perplexity_increase": spec.max_perplexity_increase,
         "max_kl_divergence": spec.max_kl_divergence,

@@ -34,9 +34,8 @@ def republish(output: Path, reporter: Reporter) -> tuple[CellRecord, ...]:
             if record.path is None or record.status not in ("built", "published", "skipped"):
                 reporter.info(f"{record.id} is {record.status}: not published")
                 continue
-            missed = (
-                check_gate(record.measurements, EvaluateSpec(**record.limits)) if record.measurements else ()
-            )
+            gate = spec_of(record.limits)
+            missed = check_gate(record.measurements, gate) if record.measurements is not None else ()
             if missed:
                 records[number] = replace(record, status="gated", error="; ".join(missed))
                 reporter.warning(f"{record.id} is not published: {records[number].error}")
