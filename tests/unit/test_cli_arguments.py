@@ -1,0 +1,108 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.cli.arguments import parse_arguments
+
+GUIDE = [
+    ["MODEL_NAME", "--bits", "8", "--method", "gptq", "--output-dir", "MODEL_NAME-gptq-8bit"],
+    ["MODEL_NAME", "--bits", "4", "--method", "gptq", "--output-dir", "MODEL_NAME-gptq-4bit"],
+    ["MODEL_NAME", "--bits", "8", "--method", "bitsandbytes", "--output-dir", "MODEL_NAME-bnb-8bit"],
+    ["MODEL_NAME", "--bits", "4", "--method", "bitsandbytes", "--output-dir", "MODEL_NAME-bnb-4bit"],
+    ["MODEL_NAME", "--bits", "4", "--method", "awq", "--output-dir", "MODEL_NAME-awq-4bit"],
+    ["MODEL_NAME", "--device", "cpu"],
+    ["MODEL_NAME", "--device", "cuda"],
+    ["MODEL_NAME", "--device", "mps"],
+    ["MODEL_NAME", "--device", "auto"],
+    ["MODEL_NAME", "--calibration-dataset", "This is a sample text,This is another sample"],
+    ["MODEL_NAME", "--calibration-dataset", "c4"],
+    ["MODEL_NAME", "--group-size", "64"],
+    ["MODEL_NAME", "--desc-act"],
+    ["MODEL_NAME", "--no-sym"],
+]
+"""Every command of the guide that users come from, word by word."""
+
+DEFAULTS = {
+    "command": None,
+    "version": False,
+    "model": "MODEL_NAME",
+    "method": "gptq",
+    "bits": 8,
+    "output_dir": None,
+    "device": "auto",
+    "calibration_dataset": None,
+    "group_size": None,
+    "desc_act": None,
+    "sym": None,
+}
+VALUES = {"bits": int, "group_size": int, "output_dir": Path}
+
+
+def expected(words: list[str]) -> dict[str, object]:
+    """What a command of the guide means: the defaults, and what it says."""
+    meaning: dict[str, object] = dict(DEFAULTS)
+    rest = iter(words[1:])
+    for word in rest:
+        key = word.removeprefix("--").replace("-", "_")
+        if key == "desc_act":
+            meaning[key] = True
+        elif key == "no_sym":
+            meaning["sym"] = False
+        else:
+            meaning[key] = VALUES.get(key, str)(next(rest))
+    return meaning
+
+
+@pytest.mark.parametrize("words", GUIDE, ids=" ".join)
+def test_every_command_of_the_guide_means_what_it_says(words: list[str]) -> None:
+    assert vars(parse_arguments(words)) == expected(words)
+
+
+def test_a_folder_named_as_a_command_is_written_with_its_path() -> None:
+    assert parse_arguments(["./plan"]).model == "./plan"
+    assert parse_arguments(["plan", "quantize.yml"]).command == "plan"
+
+
+def test_options_may_stand_before_the_model() -> None:
+    assert parse_arguments(["--method", "awq", "org/model", "--bits", "4"]).model == "org/model"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pubish", "x"], "'pubish' is neither a command nor a model folder. Perhaps you meant `publish`?"),
+        (["rum", "quantize.yml"], "'rum' is neither a command nor a model folder. Perhaps you meant `run`?"),
+        (["org/model", "--bits", "four"], "argument --bits: 'four' is not a positive whole number"),
+        (["org/model", "--bits", "0"], "argument --bits: '0' is not a positive whole number"),
+        (["org/model", "--group-size", "-2"], "argument --group-size: '-2' is not a positive whole number"),
+        (["org/model", "--group-size", "x"], "argument --group-size: 'x' is not a positive whole number"),
+        (["org/model", "--bit", "4"], "unrecognized arguments: --bit 4"),
+        (["org/model", "--method", "ggml"], "argument --method: invalid choice: 'ggml'"),
+        (["run", "q.yml", "--executor", "podman"], "argument --executor: invalid choice: 'podman'"),
+        (["run"], "the following arguments are required: MANIFEST"),
+        (["publish"], "the following arguments are required: DIR"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_words_are_told_and_end_with_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_arguments(words)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_group_per_row_can_be_asked_for() -> None:
+    assert parse_arguments(["org/model", "--group-size", "-1"]).group_size == -1
+    assert parse_arguments(["org/model", "--group-size", "auto"]).group_size == "auto"
+
+
+def test_run_repeats_only_and_knows_both_ways_of_publishing() -> None:
+    options = parse_arguments(["run", "q.yml", "--only", "a", "--only", "b", "--no-publish"])
+    assert (options.only, options.publish, options.output) == (["a", "b"], False, Path("output"))
+    assert parse_arguments(["run", "q.yml"]).publish is True
