@@ -16,8 +16,8 @@ def one_thread(*, elements: int = 0) -> Iterator[None]:
     """Run operations on this thread alone, unless the matrices they work on are large.
 
     Spread over cores, each small operation would wait for the slowest: a column takes microseconds, a core
-    that something else keeps busy answers after milliseconds. Where others worked on both cores of a machine, a
-    block of a 135M model took 3 to 40 s so, and 0.9 s on one thread (measured).
+    that something else keeps busy answers after milliseconds. Where others worked on both cores of a machine,
+    a block of a 135M model took 3 to 40 s so, and 0.9 s on one thread (measured).
 
     Args:
         elements: of the largest matrix; 0 where the operations are small whatever the layer's size.
