@@ -16,13 +16,13 @@ from tests.families import VOCABULARY, save_family
 
 ROOT = Path(__file__).resolve().parent.parent
 SEQUENCE = 64
-FIVE = [
+FIVE: list[dict[str, Any]] = [
     {"method": "gptq", "bits": [4, 8]},
     {"method": "awq", "bits": 4},
     {"method": "bitsandbytes", "bits": [4, 8]},
 ]
 """The five cells of the demo."""
-FASTEST = [{"method": "bitsandbytes", "bits": 8}]
+FASTEST: list[dict[str, Any]] = [{"method": "bitsandbytes", "bits": 8}]
 """One cell that needs no calibration."""
 
 

@@ -323,8 +323,10 @@ class _Job:
                         trust_remote_code=job.model.trust_remote_code,
                     )
                 except QuantizerError as error:
-                    entry["error"] = str(error)
-                    self._reporter.error(f"{cell.id}: {error}")
+                    # The log that its hint names is among the temporary files; ours is kept.
+                    entry["error"] = error.message
+                    sys.stderr.write(_text_of(work / f"{cell.id}.log"))
+                    shutil.rmtree(job.output / cell.id)
                 else:
                     entry["reload"] = asdict(reload)
                 progress.advance()
@@ -340,6 +342,10 @@ def _peak_memory(device: str) -> int:
 
         return int(torch.cuda.max_memory_allocated())
     return peak_resident_bytes()
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
 
 def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:

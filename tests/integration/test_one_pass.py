@@ -1,0 +1,225 @@
+"""One pass is one pass: five cells cost the calibration text one forward through each block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from quantize_lib.engine.methods.registry import get_method
+from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.shared_pass import CellWork, SharedPass
+from quantize_lib.engine.statistics import StatisticsCollector
+from quantize_lib.source.groups import resolved_layers
+from quantize_lib.types import MethodName, ModelFacts, Settings
+from tests.families import LAYERS, VOCABULARY, save_family
+from tests.integration.test_families import Recording, Silent, model_facts
+
+FIVE: list[tuple[MethodName, int]] = [
+    ("gptq", 4),
+    ("gptq", 8),
+    ("awq", 4),
+    ("bitsandbytes", 4),
+    ("bitsandbytes", 8),
+]
+SAMPLES, LENGTH = 24, 128
+BATCHES = 2
+"""24 sequences of 128 tokens; 2,048 tokens go through a block at once on a CPU."""
+
+
+class Memory:
+    """A sink that keeps the names of what it was given."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def write(self, tensors: Mapping[str, Tensor]) -> None:
+        self.names.update(tensors)
+
+    def discard(self) -> None:
+        raise AssertionError("no cell fails here")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama. Read only."""
+    return save_family("llama", tmp_path_factory.mktemp("one-pass") / "base")
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The block and the batch size of every forward of a decoder layer."""
+    seen: list[tuple[int, int]] = []
+    original = LlamaDecoderLayer.forward
+
+    def counted(self: LlamaDecoderLayer, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append((self.self_attn.layer_idx, hidden_states.shape[0]))
+        return original(self, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
+    return seen
+
+
+def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
+    facts = model_facts(base)
+    return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
+
+
+def works(facts: ModelFacts, cells: list[tuple[MethodName, int]]) -> tuple[list[CellWork], list[Recording]]:
+    """The cells' work, with methods that remember what they were given."""
+    made: list[CellWork] = []
+    methods: list[Recording] = []
+    for method, bits in cells:
+        settings = Settings(method=method, bits=bits)
+        layers = {layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)}
+        methods.append(Recording(get_method(method)))
+        made.append(
+            CellWork(
+                id=f"{method}-{bits}", settings=settings, method=methods[-1], layers=layers, sink=Memory()
+            )
+        )
+    return made, methods
+
+
+def text(samples: int = SAMPLES) -> Tensor:
+    return torch.randint(3, VOCABULARY, (samples, LENGTH), generator=torch.Generator().manual_seed(5))
+
+
+def test_five_cells_take_one_forward_for_each_block_and_batch(
+    base: Path, forwards: list[tuple[int, int]]
+) -> None:
+    model, facts = streamed(base)
+    cells, _ = works(facts, FIVE)
+    outcome = SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
+    assert all(cell.error is None for cell in outcome.cells.values())
+    once = [size for block, size in forwards if block == 1]
+    assert once == [16, 8]
+    assert len(once) == BATCHES
+    # In the first block AWQ's folds are proven, once for all blocks that are built alike.
+    assert [size for block, size in forwards if block == 0][:BATCHES] == [16, 8]
+
+
+def test_without_folds_to_prove_four_cells_take_blocks_times_batches(
+    base: Path, forwards: list[tuple[int, int]]
+) -> None:
+    model, facts = streamed(base)
+    cells, _ = works(facts, [cell for cell in FIVE if cell[0] != "awq"])
+    SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
+    assert len(forwards) == LAYERS * BATCHES
+    assert sum(size for _, size in forwards) == LAYERS * SAMPLES
+
+
+def test_held_out_text_goes_once_through_the_base_and_once_through_each_cell(
+    base: Path, forwards: list[tuple[int, int]]
+) -> None:
+    model, facts = streamed(base)
+    cells, _ = works(facts, [("bitsandbytes", 4), ("bitsandbytes", 8)])
+    SharedPass(model, cells, calibration=None, evaluation=text(3), sample=0, reporter=Silent()).run()
+    assert [size for _, size in forwards] == [1] * (3 * LAYERS * (1 + len(cells)))
+
+
+def test_statistics_are_those_of_the_inputs_and_shared_where_the_input_is(base: Path) -> None:
+    """Against X collected by transformers' own model, block after block."""
+    model, _ = streamed(base)
+    ids = text(4)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    inputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            inputs[name] = args[0].reshape(-1, args[0].shape[-1]).double()
+
+        return hook
+
+    block_name = "model.layers.0."
+    names = [n for n, m in plain.named_modules() if n.startswith(block_name) and isinstance(m, nn.Linear)]
+    for name in names:
+        plain.get_submodule(name).register_forward_pre_hook(keep(name))
+    with torch.inference_mode():
+        plain(input_ids=ids)
+        with model.outer():
+            hidden, calls = model.embed(ids)
+        block = model.load_block(0)
+        relative = [name.removeprefix(block_name) for name in names]
+        linears = {name: block.get_submodule(name) for name in relative}
+        collector = StatisticsCollector(linears)
+        with collector.collecting():
+            for part in hidden.split(2):
+                calls[0](block, part)
+                collector.end_of_batch()
+        statistics = collector.finish()
+
+    assert len(statistics) == 7
+    assert len({id(one) for one in statistics.values()}) == 4
+    q, k, v = (statistics[f"self_attn.{name}_proj"] for name in "qkv")
+    assert q is k is v
+    assert statistics["mlp.gate_proj"] is statistics["mlp.up_proj"]
+    for name in names:
+        x, one = inputs[name], statistics[name.removeprefix(block_name)]
+        assert one.tokens == 4 * LENGTH
+        torch.testing.assert_close(one.hessian.double(), x.T @ x / x.shape[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.mean_abs.double(), x.abs().mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_every_cell_gets_the_same_statistics_objects(base: Path) -> None:
+    model, facts = streamed(base)
+    seen: dict[str, list[int]] = {}
+
+    class Looking(Recording):
+        def quantize(self, block: Any, settings: Settings) -> Any:
+            for name, linear in block.linears.items():
+                if linear.statistics is not None:
+                    seen.setdefault(f"{block.index}.{name}", []).append(id(linear.statistics))
+            return super().quantize(block, settings)
+
+    cells, _ = works(facts, [("gptq", 4), ("gptq", 8)])
+    cells = [
+        CellWork(
+            id=c.id, settings=c.settings, method=Looking(get_method("gptq")), layers=c.layers, sink=Memory()
+        )
+        for c in cells
+    ]
+    SharedPass(model, cells, calibration=text(2), evaluation=None, sample=0, reporter=Silent()).run()
+    assert len(seen) == 7 * LAYERS
+    assert all(len(ids) == 2 and len(set(ids)) == 1 for ids in seen.values())
+
+
+def test_a_block_is_read_when_its_turn_comes_and_no_sooner(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, facts = streamed(base)
+    read: list[str] = []
+    original = StreamedModel.read
+
+    def noted(self: StreamedModel, names: Any) -> Any:
+        wanted = list(names)
+        read.extend(wanted)
+        return original(self, wanted)
+
+    reads_at: dict[int, set[str]] = {}
+
+    class Looking(Recording):
+        def quantize(self, block: Any, settings: Settings) -> Any:
+            reads_at[block.index] = {name.split(".")[2] for name in read if name.startswith("model.layers.")}
+            return super().quantize(block, settings)
+
+    monkeypatch.setattr(StreamedModel, "read", noted)
+    (work,), _ = works(facts, [("bitsandbytes", 8)])
+    cell = CellWork(
+        id=work.id,
+        settings=work.settings,
+        method=Looking(get_method("bitsandbytes")),
+        layers=work.layers,
+        sink=Memory(),
+    )
+    SharedPass(model, [cell], calibration=None, evaluation=None, sample=0, reporter=Silent()).run()
+    assert reads_at == {index: {str(i) for i in range(index + 1)} for index in range(LAYERS)}
+    inside = dict(model._model.named_parameters())
+    assert all(parameter.is_meta for parameter in inside.values())
+    assert all(parameter.is_meta for block in model._originals for parameter in block.parameters())
