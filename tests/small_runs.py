@@ -1,4 +1,4 @@
-"""What the tests of the whole command share: a tiny model with a real tokenizer, a manifest, and the command."""
+"""What the tests of the whole command share: a tiny model with a real tokenizer, a manifest, the command."""
 
 from __future__ import annotations
 

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
-from quantize_lib.errors import CalibrationError, CheckpointError, ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import (
+    CalibrationError,
+    CheckpointError,
+    EvaluationError,
+    ExitCode,
+    QuantizerError,
+    UsageError,
+)
 from quantize_lib.files import read_json, write_json
 from quantize_lib.memory import peak_resident_bytes
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
@@ -125,10 +133,11 @@ class _Job:
         from quantize_lib.calibration.tokens import tokenize
 
         try:
+            _check_tokenizer(self._job.model.path / "tokenizer.json")
             tokenizer = AutoTokenizer.from_pretrained(
                 self._job.model.path, trust_remote_code=self._job.model.trust_remote_code
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CalibrationError(
                 f"the tokenizer of {self._job.model.name} cannot be loaded: {error}"
             ) from error
@@ -301,13 +310,16 @@ class _Job:
         del outcome
         gc.collect()
         with self._reporter.progress("Reloading", len(cells), "checkpoint") as progress:
-            base_generated = generate_base(
-                job.model.path,
-                prompt=job.prompt,
-                work=work,
-                device=self._result["device"],
-                trust_remote_code=job.model.trust_remote_code,
-            )
+            try:
+                base_generated = generate_base(
+                    job.model.path,
+                    prompt=job.prompt,
+                    work=work,
+                    device=self._result["device"],
+                    trust_remote_code=job.model.trust_remote_code,
+                )
+            except EvaluationError as error:
+                raise _with_log(error, work / f"{job.model.path.name}.log") from error
             for cell in cells:
                 entry = self._result["cells"][cell.id]
                 try:
@@ -322,10 +334,8 @@ class _Job:
                         device=self._result["device"],
                         trust_remote_code=job.model.trust_remote_code,
                     )
-                except QuantizerError as error:
-                    # The log that its hint names is among the temporary files; ours is kept.
-                    entry["error"] = error.message
-                    sys.stderr.write(_text_of(work / f"{cell.id}.log"))
+                except EvaluationError as error:
+                    entry["error"] = str(_with_log(error, work / f"{cell.id}.log"))
                     shutil.rmtree(job.output / cell.id)
                 else:
                     entry["reload"] = asdict(reload)
@@ -344,8 +354,24 @@ def _peak_memory(device: str) -> int:
     return peak_resident_bytes()
 
 
-def _text_of(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+def _with_log(error: EvaluationError, log: Path) -> EvaluationError:
+    """The error, its log among the temporary files copied to our own standard error, which is kept."""
+    if log.exists():
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
+    return EvaluationError(error.message, hint="Everything it printed is in the log of the run.")
+
+
+def _check_tokenizer(file: Path) -> None:
+    """The tokenizers library raises the bare `Exception` for a damaged file; this says it better.
+
+    Raises:
+        ValueError: where it is no tokenizer.
+    """
+    if not file.exists():
+        return
+    data = read_json(file)
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
+        raise ValueError(f"{file.name} holds no tokenizer")
 
 
 def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:
