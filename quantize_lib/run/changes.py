@@ -19,7 +19,9 @@ def changed_only(plan: Plan, publisher: Publisher, reporter: Reporter) -> Plan:
     jobs = []
     for job in plan.jobs:
         prepared = prepare(job, reporter)
-        cells = tuple(cell for cell in job.cells if published_before(cell, prepared, publisher) is None)
+        cells = tuple(
+            cell for cell in job.cells if published_before(cell, prepared, publisher, reporter) is None
+        )
         for cell in job.cells:
             reporter.info(f"{cell.id}: {'to be built' if cell in cells else 'published unchanged'}")
         if cells:

@@ -20,7 +20,7 @@ from quantize_lib.run.finish import Finisher, discard
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, JobText, read_result, write_job
 from quantize_lib.run.prepare import Prepared, prepare
 from quantize_lib.run.state import working_in
-from quantize_lib.run.unchanged import built_before, earlier_records, published_before
+from quantize_lib.run.unchanged import built_before, current_state, published_before
 from quantize_lib.source import fetch
 from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
 
@@ -81,7 +81,6 @@ class _Run:
         self._reporter = reporter
         self._state = state
         self._records: dict[str, CellRecord] = {}
-        self._earlier = earlier_records(options.output)
         self._started = datetime.now(UTC)
         self._finisher = Finisher(
             output=options.output,
@@ -186,9 +185,9 @@ class _Run:
 
     def _is_done(self, cell: Cell, prepared: Prepared) -> bool:
         """Whether a cell is unchanged since an earlier run; then its record is settled here."""
-        before = built_before(cell, prepared, self._earlier.get(cell.id), self._options.output)
+        before = built_before(cell, prepared, self._options.output)
         settled = (
-            published_before(cell, prepared, self._options.publisher)
+            published_before(cell, prepared, self._options.publisher, self._reporter)
             if before is None
             else self._settle(before, prepared)
         )
@@ -205,11 +204,12 @@ class _Run:
         publisher = self._options.publisher
         if held.status == "gated":
             return held
-        if publisher is not None:
-            current = publisher.current(built.repository or "")
-            if current is None or current.fingerprint != built.fingerprint:
-                return self._finisher.publish(held)
-        return replace(built, status="skipped", error=None)
+        if publisher is None:
+            return replace(held, status="skipped")
+        current = current_state(publisher, built.repository or "", self._reporter)
+        if current is None or current.fingerprint != built.fingerprint:
+            return self._finisher.publish(held)
+        return replace(held, status="skipped", commit=current.commit)
 
     def _write_job(self, prepared: Prepared, source: ModelSource, folder: Path) -> Path:
         job = prepared.job
