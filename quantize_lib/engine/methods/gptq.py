@@ -18,7 +18,7 @@ from torch import Tensor
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.methods.gptq_config import gptq_config
-from quantize_lib.engine.methods.gptq_rounding import Grid, refit_scales, round_columns, sweep
+from quantize_lib.engine.methods.gptq_rounding import Grid, round_columns
 from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
 from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
 from quantize_lib.engine.methods.scales import search_scales
@@ -205,24 +205,16 @@ def _round(linears: Sequence[LinearInput], factor: Factor, settings: Settings) -
     grid = Grid(
         scales=scales.T.contiguous(), zeros=zeros.T.contiguous(), group_of=g_idx[factor.order], maxq=maxq
     )
-    original = weight.T[factor.order]
-    codes = round_columns(original.clone(), factor, grid)
-    gradient = factor.hessian @ (grid.dequantize(codes) - original)
-    sweep(codes, gradient, factor, grid)
-    error = ((grid.dequantize(codes) - original) * gradient).sum(0)
-    fitted, change = refit_scales(codes, gradient, factor, grid)
-    grid = replace(grid, scales=fitted)
-    dequantized = grid.dequantize(codes)
-    # What damping added to the diagonal is no error of the layer.
-    added = factor.hessian.diagonal() - _statistics(first).hessian.diagonal()[factor.order]
-    error = error + change - (added.unsqueeze(1) * (dequantized - original).square()).sum(0)
-    codes += grid.zeros[grid.group_of]
+    codes = round_columns(weight.T[factor.order], factor, grid)
     back = torch.argsort(factor.order)
+    dequantized = grid.dequantize(codes)[back].T.contiguous()
+    difference = dequantized - weight
+    codes += grid.zeros[grid.group_of]
     return _Rounded(
         codes=codes[back].T.to(torch.uint8),
         zeros=grid.zeros.T,
         scales=grid.scales.T,
-        weight=dequantized[back].T.contiguous(),
-        error=error.clamp(min=0),
+        weight=dequantized,
+        error=((difference @ _statistics(first).hessian) * difference).sum(1),
         g_idx=g_idx,
     )

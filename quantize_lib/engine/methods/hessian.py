@@ -18,21 +18,18 @@ _DAMPING_LIMIT = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """A Hessian prepared for rounding; all but `order` and `importance` in processing order.
+    """A Hessian prepared for rounding.
 
     Attributes:
         order: int64 (in,), input channels by descending Hessian diagonal ("act order").
-        hessian: float32 (in, in), damped and permuted.
-        upper: float32 (in, in), upper triangular U with UᵀU = hessian⁻¹.
-        importance: float32 (in,), in the layer's own order: 1/U²ⱼⱼ, the part of input j's second moment
-            that the inputs rounded after it cannot make up for. GPTQ's loss is the sum of the squared
-            rounding errors weighted with exactly this (GPTQ, equation 2 and algorithm 1).
+        upper: float32 (in, in), in that order, upper triangular U with UᵀU the inverse of the damped Hessian.
+        importance: float32 (in,), in the layer's own order: the damped diagonal, how much an input matters to
+            the choice of scales.
         damping: the fraction of the mean diagonal that was added.
         dead: how many channels calibration never reached.
     """
 
     order: Tensor
-    hessian: Tensor
     upper: Tensor
     importance: Tensor
     damping: float
@@ -77,15 +74,15 @@ def _factorize(hessian: Tensor) -> Factor:
                 hint="Calibrate with more text, or keep this layer in full precision.",
             )
         damping *= 10
+    importance = torch.empty_like(diagonal)
+    importance[order] = permuted.diagonal()
+    del permuted
     reversed_lower = lower.flip(0, 1)
     del lower
     identity = torch.eye(len(order), dtype=hessian.dtype, device=hessian.device)
     upper = torch.linalg.solve_triangular(reversed_lower, identity, upper=True)
-    importance = torch.empty_like(diagonal)
-    importance[order] = upper.diagonal().square().reciprocal()
     return Factor(
         order=order,
-        hessian=permuted,
         upper=upper,
         importance=importance,
         damping=damping,
