@@ -1,7 +1,8 @@
-"""Make `.venv` from the lock files; only what changed is done again. Standard library only.
+"""Make an environment from the lock files; only what changed is done again. Standard library only.
 
-    python3 tools/bootstrap.py            what `make demo` needs
+    python3 tools/bootstrap.py            .venv with what `make demo` needs
     python3 tools/bootstrap.py --dev      also the test tools
+    python3 tools/bootstrap.py --profile core --venv DIR      for users: the light core, or `cpu`, or `cuda`
 
 Every package is checked against the hash in its lock file. Build tools come first and source packages are
 built with them, so that no build fetches anything that is not pinned.
@@ -22,10 +23,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-STAMP = VENV / "bootstrap-stamp"
+STAMP = "bootstrap-stamp"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 3
 SUPPORTED = ((3, 11), (3, 12))
+PROFILES = {
+    "core": ["build.txt", "core.txt"],
+    "cpu": ["build.txt", "cpu.txt", "gptqmodel.txt"],
+    "cuda": ["build.txt", "cuda.txt", "gptqmodel.txt"],
+    "demo": ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt"],
+    "dev": ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt", "dev.txt"],
+}
+"""Lock files, in the order in which they are installed."""
 
 
 class BootstrapError(Exception):
@@ -65,9 +74,9 @@ def pytorch_index_answers() -> bool:
         return False
 
 
-def pip(*arguments: str) -> None:
+def pip(venv: Path, *arguments: str) -> None:
     """Run pip inside the environment."""
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", *arguments]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         raise BootstrapError(
             f"this failed: pip {' '.join(arguments)}\n"
@@ -76,58 +85,69 @@ def pip(*arguments: str) -> None:
         )
 
 
-def install(name: str, *options: str) -> None:
+def install(venv: Path, name: str, *options: str) -> None:
     """Install one lock file."""
     print(f"bootstrap: requirements/{name}", flush=True)
-    pip("install", "-qq", "--require-hashes", *options, "-r", f"requirements/{name}")
+    pip(venv, "install", "-qq", "--require-hashes", *options, "-r", f"requirements/{name}")
 
 
-def bootstrap(*, dev: bool) -> None:
-    """Make the environment, or leave it alone where it is what the lock files say."""
-    check_machine()
-    names = ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt", *(["dev.txt"] if dev else [])]
-    wanted = stamp(names)
-    # An environment that has the test tools too serves `make demo` as it is.
-    with_dev = stamp([*names, "dev.txt"]) if not dev else wanted
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") in (wanted, with_dev):
-        return
-    STAMP.unlink(missing_ok=True)
-    if not (VENV / "bin" / "python").exists():
-        print(f"bootstrap: making {VENV.name} with Python {platform.python_version()}", flush=True)
-        shutil.rmtree(VENV, ignore_errors=True)
-        if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode != 0:
-            shutil.rmtree(VENV, ignore_errors=True)
-            raise BootstrapError("python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv")
-    index: list[str] = []
-    if pytorch_index_answers():
-        index = ["--extra-index-url", PYTORCH_CPU_INDEX]
-    else:
+def options_for(name: str) -> list[str]:
+    """pip's options for one lock file."""
+    if name == "build.txt":
+        return []
+    if name == "gptqmodel.txt":
+        return ["--no-build-isolation", "--no-deps"]
+    if name == "cpu.txt":
+        if pytorch_index_answers():
+            return ["--no-build-isolation", "--extra-index-url", PYTORCH_CPU_INDEX]
         print(
             "bootstrap: PyTorch's index does not answer, so the CPU build of torch must be where pip looks\n"
             "  anyway; should pip say below that torch has another hash, it found only the CUDA build",
             flush=True,
         )
-    install("build.txt")
-    install("cpu.txt", "--no-build-isolation", *index)
-    install("gptqmodel.txt", "--no-build-isolation", "--no-deps")
-    install("demo.txt", "--no-build-isolation")
-    if dev:
-        install("dev.txt", "--no-build-isolation")
-    pip("install", "-qq", "--no-build-isolation", "--no-deps", "--editable", ".")
-    STAMP.write_text(wanted, encoding="utf-8")
+    return ["--no-build-isolation"]
+
+
+def bootstrap(venv: Path, profile: str) -> None:
+    """Make the environment, or leave it alone where it is what the lock files say."""
+    check_machine()
+    wanted = stamp(PROFILES[profile])
+    # An environment that has the test tools too serves `make demo` as it is.
+    enough = (wanted, stamp(PROFILES["dev"])) if profile == "demo" else (wanted,)
+    made = venv / STAMP
+    if made.is_file() and made.read_text(encoding="utf-8") in enough:
+        return
+    made.unlink(missing_ok=True)
+    if not (venv / "bin" / "python").exists():
+        print(f"bootstrap: making {venv.name} with Python {platform.python_version()}", flush=True)
+        shutil.rmtree(venv, ignore_errors=True)
+        if subprocess.run([sys.executable, "-I", "-m", "venv", str(venv)]).returncode != 0:
+            shutil.rmtree(venv, ignore_errors=True)
+            raise BootstrapError("python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv")
+    for name in PROFILES[profile]:
+        install(venv, name, *options_for(name))
+    # Who develops wants the sources; who only uses the tool gets a copy.
+    editable = ["--editable"] if profile in ("demo", "dev") else []
+    pip(venv, "install", "-qq", "--no-build-isolation", "--no-deps", *editable, ".")
+    made.write_text(wanted, encoding="utf-8")
     print("bootstrap: done", flush=True)
 
 
 def main() -> int:
     """Parse the command line; exit 1 with a reason where the environment cannot be made."""
-    parser = argparse.ArgumentParser(description="Make .venv from the lock files.")
-    parser.add_argument("--dev", action="store_true", help="also install the test tools")
+    parser = argparse.ArgumentParser(description="Make an environment from the lock files.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--profile", choices=PROFILES, default="demo", help="what to install; default: demo")
+    what.add_argument(
+        "--dev", action="store_const", const="dev", dest="profile", help="also install the test tools"
+    )
+    parser.add_argument("--venv", type=Path, default=VENV, metavar="DIR", help="default: .venv")
     arguments = parser.parse_args()
     # A caller's own environment must not leak into the new one.
-    for name in ("PYTHONPATH", "PYTHONHOME"):
+    for name in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"):
         os.environ.pop(name, None)
     try:
-        bootstrap(dev=arguments.dev)
+        bootstrap(arguments.venv.absolute(), arguments.profile)
     except BootstrapError as error:
         print(f"bootstrap: {error}", file=sys.stderr)
         return 1
