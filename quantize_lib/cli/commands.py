@@ -198,8 +198,10 @@ def _single_model(options: argparse.Namespace) -> int:
             replace_folder(work / cell.id, target, work)
             log.unlink(missing_ok=True)
             reporter.info(f"The checkpoint is in {target}")
-        elif log.exists():
+        elif log.exists() and log.stat().st_size:
             reporter.info(f"What the libraries printed is in {log}")
+        else:
+            log.unlink(missing_ok=True)
     finally:
         # A finished checkpoint is kept: the same command goes on from there.
         if not (work / cell.id).exists():
