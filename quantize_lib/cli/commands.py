@@ -88,7 +88,9 @@ def _plan(options: argparse.Namespace) -> int:
         from quantize_lib.publish.registry import get_publisher
         from quantize_lib.run.changes import changed_only
 
-        plan = changed_only(plan, get_publisher(plan.publish), reporter)
+        # The Hub's side is not in this version.
+        publisher = get_publisher(plan.publish) if plan.publish.to == "directory" else None
+        plan = changed_only(plan, publisher, reporter)
     if options.format == "github":
         print(json.dumps(plan_github(plan), ensure_ascii=False))
         return ExitCode.OK
@@ -154,9 +156,12 @@ def _execute(plan: Plan, output: Path, log: Path, publisher: Publisher | None, c
 
 def _show(records: Sequence[CellRecord]) -> None:
     from quantize_lib.cli.console import append_summary
+    from quantize_lib.cli.console.github import neutralise
     from quantize_lib.report import summary_markdown, summary_table
 
-    print(summary_table(records))
+    table = summary_table(records)
+    # Errors quote foreign names, and a workflow obeys commands on any stream.
+    print(neutralise(table) if os.environ.get("GITHUB_ACTIONS") == "true" else table)
     append_summary(summary_markdown(records), os.environ)
 
 
@@ -236,11 +241,11 @@ def _check_target(target: Path) -> None:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from quantize_lib.report import exit_code, summary_table
+    from quantize_lib.report import exit_code
     from quantize_lib.run.republish import republish
 
     records = republish(options.directory, _reporter())
-    print(summary_table(records))
+    _show(records)
     return exit_code(records)
 
 

@@ -59,6 +59,8 @@ _FIXED = {
     # `hf auth login` keeps its token in a file below HOME; the child is to find none there either.
     "HF_TOKEN_PATH": os.devnull,
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    # `-m` would import modules that happen to lie in the current folder, such as a user's torch.py.
+    "PYTHONSAFEPATH": "1",
     "PYTHONUNBUFFERED": "1",
     # Tracebacks without lines of carets: the end of the log is quoted in errors.
     "PYTHONNODEBUGRANGES": "1",

@@ -105,6 +105,7 @@ def _job(job: Job, estimate: JobEstimate | None) -> dict[str, Any]:
             "download_bytes": estimate.download_bytes,
             "disk_bytes": estimate.disk_bytes,
             "peak_memory_bytes": estimate.peak_memory_bytes,
+            "parameters": estimate.parameters,
         },
         "cells": [_cell(cell, estimate) for cell in job.cells],
     }

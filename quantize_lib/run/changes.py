@@ -10,12 +10,18 @@ from quantize_lib.run.unchanged import published_before
 from quantize_lib.types import Plan, Reporter
 
 
-def changed_only(plan: Plan, publisher: Publisher, reporter: Reporter) -> Plan:
+def changed_only(plan: Plan, publisher: Publisher | None, reporter: Reporter) -> Plan:
     """The plan's cells whose published fingerprint is missing or another one.
+
+    Args:
+        publisher: knows what is published; without one every cell is to be built.
 
     Raises:
         QuantizerError: where a base model or its texts cannot be looked at.
     """
+    if publisher is None:
+        reporter.info("what is published cannot be compared: every cell is to be built")
+        return plan
     jobs = []
     for job in plan.jobs:
         prepared = prepare(job, reporter)
