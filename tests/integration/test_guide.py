@@ -83,8 +83,8 @@ def test_bitsandbytes_replaces_its_own_earlier_checkpoint_and_a_folder_may_be_na
     [
         (
             "--method bitsandbytes --bits 3",
-            "--bits: 3 is not allowed for bitsandbytes (it has NF4 and FP4 in 4 bits and LLM.int8 in 8 bits). "
-            "Allowed: 4, 8.",
+            "--bits: 3 is not allowed for bitsandbytes (it has NF4 and FP4 in 4 bits and LLM.int8 in 8 "
+            "bits). Allowed: 4, 8.",
         ),
         (
             "--method awq --bits 8",
