@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,31 @@ def read_json(path: Path) -> Any:
         ValueError: where it is not JSON.
     """
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder whatever foreign code made of it: any depth, any mode; links are not followed.
+
+    Nothing may be at work in it any more. `shutil.rmtree` ends at a thousand levels, at paths that are longer
+    than the system takes, and at folders without permissions.
+
+    Raises:
+        OSError: where something belongs to another user.
+    """
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        current.chmod(0o700)
+        with os.scandir(current) as found:
+            entries = list(found)
+        for entry in entries:
+            path = Path(entry.path)
+            if not entry.is_dir(follow_symlinks=False):
+                path.unlink()
+                continue
+            # Only what may be written can be moved; and moved up, so that no path gets long.
+            path.chmod(0o700)
+            pending.append(path if current == folder else path.rename(folder / uuid.uuid4().hex))
+        if current != folder:
+            current.rmdir()
+    folder.rmdir()

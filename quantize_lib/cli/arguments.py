@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import string
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quantize_lib import __version__
@@ -78,6 +79,19 @@ def _commands() -> argparse.ArgumentParser:
         "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
     )
     run.add_argument("--executor", choices=("local", "docker"), default="local", help="default: local")
+    run.add_argument("--image", help="for --executor docker; default: this release's own")
+    run.add_argument(
+        "--memory",
+        type=_size,
+        metavar="SIZE",
+        help="a container's limit, as in 8g; default: most of the machine's",
+    )
+    run.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="a container's limit, as in 90m; default: 24h",
+    )
     run.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
     run.add_argument(
         "--publish",
@@ -166,6 +180,31 @@ def _group_size(text: str) -> int | str:
     if text in ("auto", "-1"):
         return text if text == "auto" else -1
     return _positive(text)
+
+
+def _size(text: str) -> int:
+    return _number_with(
+        text,
+        {
+            "": 1,
+            "k": 2**10,
+            "m": 2**20,
+            "g": 2**30,
+        },
+        "a size, as in 8g or 512m",
+    )
+
+
+def _duration(text: str) -> int:
+    return _number_with(text, {"": 1, "s": 1, "m": 60, "h": 3600}, "a time, as in 90s, 30m or 6h")
+
+
+def _number_with(text: str, units: Mapping[str, int], what: str) -> int:
+    number = text.rstrip(string.ascii_letters)
+    unit = text[len(number) :].lower()
+    if unit not in units or not number.isascii() or not number.isdigit() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return int(number) * units[unit]
 
 
 def short_version() -> str:

@@ -19,6 +19,9 @@ from quantize_lib.types import CellRecord, Job, Plan, Reporter
 if TYPE_CHECKING:
     from quantize_lib.plan.estimate import JobEstimate
     from quantize_lib.publish.base import Publisher
+    from quantize_lib.run.host import Executor
+
+_TIMEOUT_SECONDS = 24 * 3600
 
 
 def dispatch(options: argparse.Namespace) -> int:
@@ -129,24 +132,46 @@ def _run(options: argparse.Namespace) -> int:
     from quantize_lib.publish.registry import get_publisher
 
     plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
-    if options.executor == "docker":
-        raise UsageError(
-            "--executor docker: not in this version", hint="Use --executor local, or run the image itself."
-        )
+    execute = _executor(options, plan)
     publisher = get_publisher(plan.publish) if options.publish else None
     command = ["model-quantizer", "run", options.manifest.name]
-    return _execute(plan, options.output, options.output / "log.txt", publisher, shlex.join(command))
+    log = options.output / "log.txt"
+    return _execute(plan, options.output, log, publisher, shlex.join(command), execute)
 
 
-def _execute(plan: Plan, output: Path, log: Path, publisher: Publisher | None, command: str) -> int:
-    from quantize_lib.run.host import RunOptions, run_plan
+def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
+    if options.executor == "local":
+        for name in ("image", "memory", "timeout"):
+            if getattr(options, name) is not None:
+                raise UsageError(f"--{name} belongs to --executor docker")
+        return _local_executor(plan)
+    from quantize_lib.run.docker import DockerExecutor, DockerOptions
+
+    return DockerExecutor.open(
+        DockerOptions(
+            image=options.image, memory=options.memory, timeout=options.timeout or _TIMEOUT_SECONDS
+        ),
+        {job.device for job in plan.jobs},
+        _reporter(),
+    )
+
+
+def _local_executor(plan: Plan) -> Executor:
     from quantize_lib.run.local import run_local
 
     _refuse_foreign_code(plan)
+    return run_local
+
+
+def _execute(
+    plan: Plan, output: Path, log: Path, publisher: Publisher | None, command: str, execute: Executor
+) -> int:
+    from quantize_lib.run.host import RunOptions, run_plan
+
     run_options = RunOptions(
         output=output.absolute(),
         publisher=publisher,
-        execute=run_local,
+        execute=execute,
         command=command,
         log=log.absolute(),
         show=_show,
@@ -171,7 +196,7 @@ def _refuse_foreign_code(plan: Plan) -> None:
             if getattr(job.model, key):
                 raise UsageError(
                     f"{job.model.id}: {key} runs code of the model's author, which needs --executor docker",
-                    hint=f"Remove {key}, or run where the docker executor is available.",
+                    hint=f"Remove {key}, or add --executor docker.",
                 )
 
 
@@ -198,7 +223,8 @@ def _single_model(options: argparse.Namespace) -> int:
     log = target.parent / f".{target.name}.log"
     reporter = _reporter()
     try:
-        code = _execute(plan, work, log, None, shlex.join(["model-quantizer", *sys.argv[1:]]))
+        command = shlex.join(["model-quantizer", *sys.argv[1:]])
+        code = _execute(plan, work, log, None, command, _local_executor(plan))
         if code == ExitCode.OK:
             replace_folder(work / cell.id, target, work)
             log.unlink(missing_ok=True)

@@ -22,6 +22,9 @@ _NAMES = frozenset(
         "TMP",
         "TMPDIR",
         "TZ",
+        # Whose caches they are, in a container whose user has no passwd entry.
+        "LOGNAME",
+        "USER",
         # Where libraries keep what they make.
         "HF_HOME",
         "HF_MODULES_CACHE",

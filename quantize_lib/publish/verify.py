@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -33,14 +33,17 @@ _SIDE_FOLDERS = ("additional_chat_templates",)
 """The one folder that transformers itself writes beside a model's files."""
 
 
-def check_files(folder: Path) -> tuple[str, ...]:
+def check_files(folder: Path, *, code: Collection[str] = ()) -> tuple[str, ...]:
     """The files of a checkpoint as relative POSIX paths, sorted.
+
+    Args:
+        code: names of Python files that it may hold too (`trust_remote_code`).
 
     Raises:
         PublishError: where it holds anything but regular files of allowed names.
     """
     try:
-        return tuple(sorted(_files(folder)))
+        return tuple(sorted(_files(folder, code)))
     except OSError as error:
         raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
 
@@ -56,7 +59,9 @@ def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
         PublishError: where a file is missing, too many, changed or not regular, or its name is not allowed.
     """
     try:
-        found = {name: sha256_file(folder / name) for name in check_files(folder)}
+        # Code that stands in the record was compared with the base model's.
+        code = [name for name in files if name.endswith(".py")]
+        found = {name: sha256_file(folder / name) for name in check_files(folder, code=code)}
     except OSError as error:
         raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
     if RECORD_FILE not in files:
@@ -73,7 +78,7 @@ def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
         )
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _files(folder: Path, code: Collection[str]) -> Iterator[str]:
     """Relative POSIX paths; links are seen, never followed."""
     pending = [PurePosixPath()]
     while pending:
@@ -86,7 +91,7 @@ def _files(folder: Path) -> Iterator[str]:
                     pending.append(path)
                 elif not stat.S_ISREG(mode):
                     raise PublishError(f"{folder}: {str(path)!r} is {_kind(mode)}, not a regular file")
-                elif not any(fnmatchcase(entry.name, pattern) for pattern in ALLOWED):
+                elif str(path) not in code and not any(fnmatchcase(entry.name, p) for p in ALLOWED):
                     raise PublishError(
                         f"{folder}: {str(path)!r} has no place in a checkpoint",
                         hint="Allowed are " + ", ".join(ALLOWED) + ".",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.card import render_card
 from quantize_lib.errors import PublishError, QuantizerError
-from quantize_lib.files import sha256_file, write_json, write_text
+from quantize_lib.files import remove_tree, sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate, limits
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import RECORD_FILE, Publisher
@@ -18,6 +18,7 @@ from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.state import replace_folder
+from quantize_lib.source import side_files
 from quantize_lib.types import (
     Cell,
     CellRecord,
@@ -66,7 +67,8 @@ class Finisher:
             return replace(record, status="failed", error=said["error"], versions=result["versions"])
         made = folder / cell.id
         try:
-            check_files(made)
+            code = _foreign_code(made, source) if prepared.job.model.trust_remote_code else ()
+            check_files(made, code=code)
         except QuantizerError as error:
             return replace(record, status="failed", error=str(error), versions=result["versions"])
         record = replace(
@@ -81,7 +83,9 @@ class Finisher:
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
-        record = replace(record, files={name: sha256_file(made / name) for name in check_files(made)})
+        record = replace(
+            record, files={name: sha256_file(made / name) for name in check_files(made, code=code)}
+        )
         write_json(made / RECORD_FILE, checkpoint_record(record))
         # The record cannot hold its own hash; the run's report does.
         record = replace(record, files={**record.files, RECORD_FILE: sha256_file(made / RECORD_FILE)})
@@ -145,6 +149,20 @@ def blank_record(cell: Cell, prepared: Prepared) -> CellRecord:
     )
 
 
+def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:
+    """The base model's Python files that a checkpoint carries along, unchanged.
+
+    Raises:
+        PublishError: where one of them was changed by what ran in the container.
+    """
+    files = {path.name: path for path in side_files(source.folder, code=True) if path.suffix == ".py"}
+    for name, original in files.items():
+        copy = made / name
+        if copy.is_file() and not copy.is_symlink() and sha256_file(copy) != sha256_file(original):
+            raise PublishError(f"{made.name}: {name} is not the base model's file")
+    return tuple(files)
+
+
 def _resolved(said: Mapping[str, Any]) -> dict[str, Any]:
     size = said.get("group_size")
     return {} if size is None else {"group_size": size}
@@ -170,5 +188,6 @@ def _text(said: Mapping[str, Any] | None) -> TextRecord | None:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a job left."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove what a job left; foreign code may have made it."""
+    with suppress(OSError):
+        remove_tree(folder)

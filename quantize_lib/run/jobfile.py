@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -107,7 +108,9 @@ def _read_checked(path: Path, schema: str) -> dict[str, Any]:
         data = read_json(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+        # Results are foreign: half a character, or a number that is none, would fail wherever it is written.
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
     problems = sorted(Draft202012Validator(load_schema(schema)).iter_errors(data), key=lambda e: e.json_path)
     if problems:

@@ -41,6 +41,8 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
             stdout=subprocess.PIPE,
             stderr=errors,
             env=clean_environment(),
+            # Libraries leave things in the current folder (GPTQModel a `logs/`); the job's own goes with it.
+            cwd=job_file.parent,
             text=True,
             encoding="utf-8",
             errors="replace",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quantize_lib.errors import UsageError
+from quantize_lib.files import remove_tree
 
 STATE = ".state"
 
@@ -51,7 +52,7 @@ def clear(state: Path) -> None:
     """Remove everything from `.state` but the lock, which others may hold open."""
     for entry in state.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            remove_tree(entry)
         elif entry.name != "lock":
             entry.unlink()
 

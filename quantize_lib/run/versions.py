@@ -7,7 +7,19 @@ from importlib.metadata import PackageNotFoundError, version
 
 from quantize_lib import __version__
 
-_LIBRARIES = ("torch", "transformers", "gptqmodel", "bitsandbytes", "optimum", "safetensors", "tokenizers")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "gptqmodel",
+    "bitsandbytes",
+    "optimum",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "huggingface_hub",
+    "datasets",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:

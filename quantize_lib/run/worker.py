@@ -263,7 +263,7 @@ class _Job:
             base=self._job.model.path,
             config=facts.config,
             quantization_config=work.method.quantization_config(context),
-            side_files=side_files(self._job.model.path),
+            side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
         )
         entry: dict[str, Any] = self._result["cells"][work.id]
         entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None

@@ -281,8 +281,14 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
         (
             ["--executor", "docker"],
             {},
-            "error: --executor docker: not in this version\n"
-            "  Use --executor local, or run the image itself.\n",
+            "error: --executor docker: no Docker engine answers: No such file or directory\n"
+            "  `docker version` has to show a server: start it, join the group `docker`, or set DOCKER_HOST "
+            "where it listens elsewhere. --executor local needs none.\n",
+        ),
+        (
+            ["--memory", "8g"],
+            {},
+            "error: --memory belongs to --executor docker\n",
         ),
         (
             [],
@@ -297,7 +303,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
             "  The cells are: tiny-bnb-8bit.\n",
         ),
     ],
-    ids=["docker", "hub without a token", "only"],
+    ids=["docker without an engine", "memory without docker", "hub without a token", "only"],
 )
 def test_what_cannot_be_is_refused_before_anything_is_computed(
     words: list[str],
@@ -309,6 +315,7 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(
 ) -> None:
     path = manifest(tmp_path, tiny, calibration_text, FASTEST, **more)
     env = environment(HF_HOME=str(tmp_path), HF_TOKEN_PATH=str(tmp_path / "no-token"))
+    env["DOCKER_HOST"] = f"unix://{tmp_path}/no-engine.sock"
     env.pop("HF_TOKEN", None)
     env.pop("HUGGING_FACE_HUB_TOKEN", None)
     done = command("run", path, "--output", "out", *words, cwd=tmp_path, env=env)
@@ -327,7 +334,7 @@ def test_foreign_code_needs_the_docker_executor(tiny: Path, calibration_text: Pa
     assert done.stderr == (
         "error: acme/model: trust_remote_code runs code of the model's author, "
         "which needs --executor docker\n"
-        "  Remove trust_remote_code, or run where the docker executor is available.\n"
+        "  Remove trust_remote_code, or add --executor docker.\n"
     )
     assert not (tmp_path / "out").exists()
 
