@@ -1,0 +1,161 @@
+"""The action's inputs, checked before anything is done with them. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+COMMANDS = ("run", "plan", "validate")
+EXECUTORS = ("docker", "local")
+DEVICES = ("auto", "cpu", "cuda")
+
+_CELL = re.compile(r"[A-Za-z0-9._-]+")
+# A reference as Docker takes it: registry, port, path, tag, digest.
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_TOKEN = re.compile(r"[!-~]+")
+# These are patterns where the cache and artifact steps read a path.
+_PATTERN = frozenset("*?[]!{}")
+
+
+class InputError(Exception):
+    """An input is not what it may be; the text says which and what is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the caller asked for.
+
+    Attributes:
+        only: cell ids; all where empty.
+        image: the container image; empty for the one that belongs to this version.
+        publish: false for a pull request of a fork, whatever was asked for.
+        write_token: whether there is a token to publish with.
+        trusted: whether the event may use tokens at all: false for a pull request of a fork.
+    """
+
+    manifest: str
+    command: str
+    only: tuple[str, ...]
+    executor: str
+    device: str
+    image: str
+    publish: bool
+    changed_only: bool
+    output: str
+    cache: bool
+    artifacts: bool
+    write_token: bool
+    trusted: bool
+
+    @property
+    def key(self) -> str:
+        """Names what this call works on: the same for a later attempt, another for another cell."""
+        words = json.dumps([self.manifest, self.executor, self.device, sorted(self.only), self.output])
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    @property
+    def two_steps(self) -> bool:
+        """Whether publishing is a step of its own, which alone holds the write token."""
+        return self.command == "run" and self.publish and self.write_token
+
+    @property
+    def profile(self) -> str:
+        """Which lock files are installed."""
+        if self.command != "run" or self.executor == "docker":
+            return "core"
+        return "cuda" if self.device == "cuda" else "cpu"
+
+    def save(self, folder: Path) -> None:
+        """Leave them for the action's later steps."""
+        (folder / "inputs.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` left."""
+        words = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+        return cls(**{**words, "only": tuple(words["only"])})
+
+
+def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
+    """Read and check INPUT_*.
+
+    Args:
+        environ: the step's environment.
+        event: the webhook payload of the workflow run.
+
+    Raises:
+        InputError: naming every input that is wrong.
+    """
+    problems: list[str] = []
+
+    def choice(name: str, allowed: tuple[str, ...]) -> str:
+        value = environ[_variable(name)]
+        if value not in allowed:
+            problems.append(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def text(name: str, pattern: re.Pattern[str], what: str) -> str:
+        value = environ[_variable(name)]
+        if value and not pattern.fullmatch(value):
+            problems.append(f"{name}: {value!r} is not {what}")
+        return value
+
+    def path(name: str) -> str:
+        value = environ[_variable(name)]
+        if not value or not value.isprintable() or (name == "output" and _PATTERN & set(value)):
+            problems.append(f"{name}: {value!r} is not a plain path")
+        # Never an option, whatever it begins with.
+        return value if Path(value).is_absolute() else f"./{os.path.normpath(value)}"
+
+    only = tuple(dict.fromkeys(environ[_variable("only")].replace(",", " ").split()))
+    problems += [f"only: {cell!r} is not a cell's id" for cell in only if not _CELL.fullmatch(cell)]
+    for name in ("hf-token-read", "hf-token-write"):
+        token = environ[_variable(name)]
+        if token and not _TOKEN.fullmatch(token):
+            # The value itself stays out of the log.
+            problems.append(f"{name}: holds white space or characters that no token has")
+    booleans = {
+        name: choice(name, ("true", "false")) == "true"
+        for name in ("publish", "changed-only", "cache", "artifacts")
+    }
+    trusted = not from_fork(event, environ.get("GITHUB_REPOSITORY", ""))
+    inputs = Inputs(
+        manifest=path("manifest"),
+        command=choice("command", COMMANDS),
+        only=only,
+        executor=choice("executor", EXECUTORS),
+        device=choice("device", DEVICES),
+        image=text("image", _IMAGE, "a container image"),
+        publish=booleans["publish"] and trusted,
+        changed_only=booleans["changed-only"],
+        output=path("output"),
+        cache=booleans["cache"],
+        artifacts=booleans["artifacts"],
+        write_token=bool(environ[_variable("hf-token-write")]),
+        trusted=trusted,
+    )
+    if problems:
+        raise InputError("\n".join(problems))
+    return inputs
+
+
+def from_fork(event: Mapping[str, Any], repository: str) -> bool:
+    """Whether the workflow run works on somebody else's commit: a pull request from another repository.
+
+    A fork that was deleted has no repository; that is no proof of being ours.
+    """
+    if (pull := event.get("pull_request")) is not None:
+        return bool(((pull.get("head") or {}).get("repo") or {}).get("full_name") != repository)
+    if (run := event.get("workflow_run")) is not None:
+        return bool((run.get("head_repository") or {}).get("full_name") != repository)
+    return False
+
+
+def _variable(name: str) -> str:
+    return "INPUT_" + name.upper().replace("-", "_")

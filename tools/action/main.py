@@ -1,0 +1,254 @@
+"""The action's steps, one subcommand each: prepare, install, plan, run, publish, finish.
+
+Every value comes from the environment, and every program is started with a list of arguments: nothing that a
+caller writes is ever read as code. Standard library only; the tool itself runs in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools import bootstrap
+from tools.action.github import annotate, read_event, set_outputs
+from tools.action.inputs import InputError, Inputs, read_inputs
+from tools.action.preflight import compare, this_runner
+
+ROOT = Path(__file__).resolve().parents[2]
+STATUSES = ("published", "built", "skipped", "failed", "gated")
+REPORTED = (0, 3, 4, 5)
+"""Exit codes of a run that came to its end; what went wrong stands in the report."""
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
+"""The caller's Python, which is neither used nor touched."""
+
+
+def work_folder() -> Path:
+    """What `prepare` made for the later steps."""
+    return Path(os.environ["WORK"])
+
+
+def venv_of(profile: str) -> Path:
+    """The tool's own environment, gone with the job."""
+    return Path(os.environ["RUNNER_TEMP"]) / f"model-quantizer-{profile}"
+
+
+def prepare() -> int:
+    """Check the inputs, and tell the later steps what they need to know."""
+    try:
+        inputs = read_inputs(os.environ, read_event(os.environ))
+    except InputError as error:
+        annotate("error", str(error))
+        return 2
+    if not inputs.trusted:
+        annotate("notice", "This is a pull request of a fork: no token is used and nothing is published.")
+    work = Path(tempfile.mkdtemp(dir=os.environ["RUNNER_TEMP"], prefix="model-quantizer-call-"))
+    inputs.save(work)
+    locks = bootstrap.stamp(bootstrap.PROFILES[inputs.profile])
+    is_run = inputs.command == "run"
+    prefix = f"model-quantizer-state-{inputs.key}-"
+    run_id, attempt = os.environ["GITHUB_RUN_ID"], os.environ["GITHUB_RUN_ATTEMPT"]
+    set_outputs(
+        os.environ,
+        {
+            "work": str(work),
+            "trusted": _word(inputs.trusted),
+            "two-steps": _word(inputs.two_steps),
+            "artifact": f"model-quantizer-checkpoints-{inputs.key}" if inputs.artifacts and is_run else "",
+            "cache": _word(inputs.cache),
+            "pip-key": f"model-quantizer-pip-{inputs.profile}-{locks[:16]}",
+            "pip-cache": str(Path(os.environ["RUNNER_TEMP"]) / "model-quantizer-pip"),
+            "keep-state": _word(inputs.cache and is_run),
+            "state": f"{inputs.output}/.state",
+            # A cache's key is written once, so every attempt has its own; the next takes the newest.
+            "state-key": f"{prefix}{run_id}-{attempt}",
+            "state-prefix": prefix,
+            "output": inputs.output,
+        },
+    )
+    return 0
+
+
+def install() -> int:
+    """Make the tool's environment from the lock files beside this action."""
+    inputs = Inputs.load(work_folder())
+    for name in (*_FOREIGN, "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"):
+        os.environ.pop(name, None)
+    try:
+        bootstrap.bootstrap(venv_of(inputs.profile), inputs.profile)
+    except bootstrap.BootstrapError as error:
+        annotate("error", str(error))
+        return 1
+    return 0
+
+
+def plan() -> int:
+    """Validate, plan or choose what has changed; before a run, compare its needs with this runner."""
+    work = work_folder()
+    inputs = Inputs.load(work)
+    if inputs.command == "validate":
+        return _tool(inputs, ["validate", inputs.manifest]).returncode
+    cells = list(inputs.only)
+    if inputs.command == "plan" or inputs.changed_only:
+        words = [*_plan_words(inputs, cells), "--format=github"]
+        done = _tool(inputs, [*words, *(["--changed-only"] if inputs.changed_only else [])], capture=True)
+        if done.returncode != 0:
+            return done.returncode
+        matrix = json.loads(done.stdout)
+        print(json.dumps(matrix, ensure_ascii=True, indent=2))
+        cells = [cell for entry in matrix["include"] for cell in entry["cells"].split()]
+        set_outputs(os.environ, {"matrix": json.dumps(matrix)})
+        if inputs.command == "plan":
+            return 0
+        if not cells:
+            annotate("notice", "Nothing has changed since it was published: nothing to do.")
+            return 0
+    done = _tool(inputs, [*_plan_words(inputs, cells), "--format=json"], capture=True)
+    if done.returncode != 0:
+        return done.returncode
+    planned = json.loads(done.stdout)
+    if inputs.publish and planned["publish"]["to"] == "hub" and not inputs.write_token:
+        annotate("error", "publish.to: hub needs the input hf-token-write; or set `publish: false`")
+        return 2
+    jobs = planned["jobs"]
+    errors, warnings = compare(jobs, this_runner(Path(inputs.output), os.environ))
+    for warning in warnings:
+        annotate("warning", warning)
+    for error in errors:
+        annotate("error", error)
+    if errors:
+        return 3
+    todo = {"cells": cells, "devices": sorted({job["device"] for job in jobs})}
+    (work / "todo.json").write_text(json.dumps(todo), encoding="utf-8")
+    set_outputs(os.environ, {"run": "true"})
+    return 0
+
+
+def run() -> int:
+    """Quantize, check and, unless that is a step of its own, publish."""
+    work = work_folder()
+    inputs = Inputs.load(work)
+    todo = json.loads((work / "todo.json").read_text(encoding="utf-8"))
+    if inputs.executor == "docker" and (code := _pull(inputs, todo["devices"])):
+        return code
+    words = ["run", inputs.manifest, f"--output={inputs.output}", f"--device={inputs.device}"]
+    words += [f"--only={cell}" for cell in todo["cells"]]
+    words += [f"--executor={inputs.executor}", *([f"--image={inputs.image}"] if inputs.image else [])]
+    publish_now = inputs.publish and not inputs.two_steps
+    words.append("--publish" if publish_now else "--no-publish")
+    environment = dict(os.environ)
+    if inputs.two_steps:
+        # The publishing step writes the summary, with what became of each cell.
+        environment.pop("GITHUB_STEP_SUMMARY", None)
+    before = _written(inputs)
+    code = _tool(inputs, words, environment=environment).returncode
+    return _settle(work, code, reported=_written(inputs) != before)
+
+
+def _pull(inputs: Inputs, devices: list[str]) -> int:
+    """Fetch the images that the engine lacks; one without a registry in its name is built, not pulled."""
+    names = [inputs.image]
+    if not inputs.image:
+        own = json.loads((ROOT / "quantize_lib" / "run" / "image.json").read_text(encoding="utf-8"))
+        names = sorted({own["cuda" if device == "cuda" else "cpu"] for device in devices})
+    for name in names:
+        here = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False)
+        if here.returncode != 0 and "/" in name:
+            code = subprocess.run(["docker", "pull", "--quiet", name], check=False).returncode
+            if code != 0:
+                annotate("error", f"the image {name} cannot be pulled")
+                return 2
+    return 0
+
+
+def publish() -> int:
+    """Publish what the run built; the only step that holds the write token."""
+    work = work_folder()
+    inputs = Inputs.load(work)
+    return _settle(work, _tool(inputs, ["publish", inputs.output]).returncode, reported=True)
+
+
+def _report(inputs: Inputs) -> Path:
+    return (Path(inputs.output) / "report.json").absolute()
+
+
+def _written(inputs: Inputs) -> int:
+    """When the report was written (ns); 0 where there is none. An earlier run may have left one."""
+    path = _report(inputs)
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _settle(work: Path, code: int, *, reported: bool) -> int:
+    """Leave the exit code for `finish`: a failed cell is not to keep the others from being published."""
+    (work / "result.json").write_text(json.dumps({"code": code, "reported": reported}), encoding="utf-8")
+    return 0 if reported and code in REPORTED else code or 1
+
+
+def finish() -> int:
+    """Set the outputs from the report, and end as the run did."""
+    work = work_folder()
+    inputs = Inputs.load(work)
+    result = work / "result.json"
+    if not result.is_file():
+        # There was no run, or an earlier step failed and said why.
+        return 0
+    settled = json.loads(result.read_text(encoding="utf-8"))
+    if settled["reported"]:
+        report = _report(inputs)
+        cells = json.loads(report.read_text(encoding="utf-8"))["cells"]
+        set_outputs(os.environ, {"report": str(report), **result_outputs(cells)})
+    return int(settled["code"])
+
+
+def result_outputs(cells: list[Mapping[str, Any]]) -> dict[str, str]:
+    """The outputs `published`, `counts` and `failed` of a report's cells."""
+    counts = Counter(cell["status"] for cell in cells)
+    published = [
+        {key: cell[key] for key in ("id", "repository", "commit")}
+        for cell in cells
+        if cell["status"] == "published"
+    ]
+    return {
+        "published": json.dumps(published),
+        "counts": json.dumps({status: counts[status] for status in STATUSES}),
+        "failed": " ".join(cell["id"] for cell in cells if cell["status"] == "failed"),
+    }
+
+
+def _plan_words(inputs: Inputs, cells: list[str]) -> list[str]:
+    return ["plan", inputs.manifest, f"--device={inputs.device}", *(f"--only={cell}" for cell in cells)]
+
+
+def _tool(
+    inputs: Inputs, words: list[str], *, capture: bool = False, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in the workspace; a module that lies there is never imported."""
+    given = os.environ if environment is None else environment
+    clean = {name: value for name, value in given.items() if name not in _FOREIGN}
+    return subprocess.run(
+        [str(venv_of(inputs.profile) / "bin" / "model-quantizer"), *words],
+        env={**clean, "PYTHONSAFEPATH": "1"},
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        check=False,
+    )
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+STEPS: Mapping[str, Callable[[], int]] = {
+    step.__name__: step for step in (prepare, install, plan, run, publish, finish)
+}
+
+if __name__ == "__main__":
+    sys.exit(STEPS[sys.argv[1]]())

@@ -1,0 +1,113 @@
+"""Compares what a run needs with what the runner has, before anything is downloaded. Standard library only.
+
+Sizes are those of `plan --format json`. Time is a rule of thumb:
+
+    seconds = parameters × (calibration tokens + held-out tokens × (cells + 1)) / 3.3e10
+            + 50 s a cell for the reload
+
+measured with SmolLM2-135M-Instruct on two busy cores: 134.5 million parameters, 64 × 512 calibration and
+10 × 512 held-out tokens, five cells in 495 s, of which the reloads took 239 s. The rounding of the weights
+counts in the rate. More cores are faster, a larger model reloads slower; so a run is refused only where half
+the estimate would still be too long, and warned of where the whole is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RATE = 3.3e10
+"""Parameters × tokens a second, on two CPU cores."""
+RELOAD_SECONDS = 50
+"""Of each cell: load, generate, measure."""
+JOB_HOURS = 6
+"""After which GitHub stops a job on its own runners."""
+_SPARE_DISK = 2 * 10**9
+"""Container layers, logs, temporary files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """What the machine has.
+
+    Attributes:
+        disk: bytes free where the output goes.
+        memory: bytes of main memory.
+        hosted: whether GitHub owns it, so that the time limit holds.
+    """
+
+    disk: int
+    memory: int
+    hosted: bool
+
+
+def this_runner(output: Path, environ: Mapping[str, str]) -> Runner:
+    """Look at this machine."""
+    folder = output.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return Runner(
+        disk=shutil.disk_usage(folder).free,
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        hosted=environ.get("RUNNER_ENVIRONMENT") == "github-hosted",
+    )
+
+
+def job_seconds(job: Mapping[str, Any]) -> float:
+    """Estimated time of a job, by the rule of thumb above; 0 where nothing is known of its model."""
+    if job["estimate"] is None:
+        return 0.0
+    cells = len(job["cells"])
+    calibrated = any(cell["method"] != "bitsandbytes" for cell in job["cells"])
+    tokens = _tokens(job["calibration"]) if calibrated else 0
+    if (held_out := job["evaluate"]["perplexity"]) is not None:
+        tokens += _tokens(held_out) * (cells + 1)
+    return float(job["estimate"]["parameters"] * tokens / RATE + RELOAD_SECONDS * cells)
+
+
+def compare(jobs: Sequence[Mapping[str, Any]], runner: Runner) -> tuple[list[str], list[str]]:
+    """What cannot work, and what may not.
+
+    Args:
+        jobs: of a plan, as `schemas/plan.schema.json` describes it.
+
+    Returns:
+        Errors and warnings.
+    """
+    errors: list[str] = []
+    warnings: list[str] = []
+    known = [job for job in jobs if job["estimate"] is not None]
+    # Checkpoints and downloads of all jobs stay; memory is one job's at a time.
+    disk = sum(job["estimate"]["disk_bytes"] for job in known) + _SPARE_DISK * bool(known)
+    if disk > runner.disk:
+        errors.append(
+            f"disk: {_gigabytes(disk)} needed, {_gigabytes(runner.disk)} free. "
+            "Run fewer cells in a job (`only`), or take a runner with a larger disk."
+        )
+    for job in known:
+        memory = job["estimate"]["peak_memory_bytes"]
+        if memory > runner.memory:
+            errors.append(
+                f"{job['id']}: {_gigabytes(memory)} of memory needed, the runner has "
+                f"{_gigabytes(runner.memory)}. Take fewer or shorter calibration samples, or a larger runner."
+            )
+    hours = sum(map(job_seconds, jobs)) / 3600
+    if runner.hosted and hours > JOB_HOURS:
+        problem = (
+            f"time: about {hours:.0f} hours by a rule of thumb, and GitHub stops a job after {JOB_HOURS}. "
+            "Take fewer calibration samples, or a self-hosted runner."
+        )
+        (errors if hours > 2 * JOB_HOURS else warnings).append(problem)
+    return errors, warnings
+
+
+def _tokens(text: Mapping[str, Any]) -> int:
+    return int(text["samples"]) * int(text["sequence_length"])
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
