@@ -5,7 +5,9 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
+_LEAST_FREE_BYTES = 2**16
+"""A reload writes less than that into its folder."""
 
 
 def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
@@ -354,10 +358,13 @@ def _peak_memory(device: str) -> int:
     return peak_resident_bytes()
 
 
-def _with_log(error: EvaluationError, log: Path) -> EvaluationError:
+def _with_log(error: EvaluationError, log: Path) -> QuantizerError:
     """The error, its log among the temporary files copied to our own standard error, which is kept."""
     if log.exists():
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
+    if shutil.disk_usage(log.parent).free < _LEAST_FREE_BYTES:
+        # The reload could write neither its log nor its result; what it did say only misleads.
+        return cannot_write(log.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     return EvaluationError(error.message, hint="Everything it printed is in the log of the run.")
 
 

@@ -257,7 +257,13 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [100, 400])
+@pytest.mark.parametrize(
+    "kilobytes",
+    [
+        pytest.param(400, id="while tensors are written"),
+        pytest.param(648, id="while the checkpoint is reloaded"),
+    ],
+)
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(
     kilobytes: int, tiny: Path, calibration_text: Path, tmp_path: Path
 ) -> None:
