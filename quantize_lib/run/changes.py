@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.publish.base import Publisher
 from quantize_lib.run.prepare import prepare
 from quantize_lib.run.unchanged import published_before
@@ -16,15 +17,22 @@ def changed_only(plan: Plan, publisher: Publisher | None, reporter: Reporter) ->
     Args:
         publisher: knows what is published; without one every cell is to be built.
 
+    A job whose base model or texts cannot be looked at is kept: its run says what is wrong, the others go on.
+
     Raises:
-        QuantizerError: where a base model or its texts cannot be looked at.
+        UsageError: where a cell's settings do not fit its model.
     """
     if publisher is None:
         reporter.info("what is published cannot be compared: every cell is to be built")
         return plan
     jobs = []
     for job in plan.jobs:
-        prepared = prepare(job, reporter)
+        try:
+            prepared = prepare(job, reporter)
+        except (SourceError, CalibrationError) as error:
+            reporter.warning(f"{job.id}: {error}")
+            jobs.append(job)
+            continue
         cells = tuple(
             cell for cell in job.cells if published_before(cell, prepared, publisher, reporter) is None
         )

@@ -112,24 +112,32 @@ def plan() -> int:
             annotate("notice", "Nothing has changed since it was published: nothing to do.")
             return 0
     done = _tool(inputs, [*_plan_words(inputs, cells), "--format=json"], capture=True)
-    if done.returncode != 0:
+    if done.returncode not in (0, 3):
         return done.returncode
-    planned = json.loads(done.stdout)
+    # 3: a model that cannot be looked at. Its cells fail in the run, and the others are made.
+    devices = [inputs.device]
+    if done.returncode == 0:
+        planned = json.loads(done.stdout)
+        devices = sorted({job["device"] for job in planned["jobs"]})
+        if code := _preflight(inputs, planned):
+            return code
+    todo = {"cells": cells, "devices": devices}
+    (work / "todo.json").write_text(json.dumps(todo), encoding="utf-8")
+    set_outputs(os.environ, {"run": "true"})
+    return 0
+
+
+def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
+    """Say what cannot work, and what may not; not 0 where it cannot."""
     if inputs.publish and planned["publish"]["to"] == "hub" and not inputs.write_token:
         annotate("error", "publish.to: hub needs the input hf-token-write; or set `publish: false`")
         return 2
-    jobs = planned["jobs"]
-    errors, warnings = compare(jobs, this_runner(Path(inputs.output), os.environ))
+    errors, warnings = compare(planned["jobs"], this_runner(Path(inputs.output), os.environ))
     for warning in warnings:
         annotate("warning", warning)
     for error in errors:
         annotate("error", error)
-    if errors:
-        return 3
-    todo = {"cells": cells, "devices": sorted({job["device"] for job in jobs})}
-    (work / "todo.json").write_text(json.dumps(todo), encoding="utf-8")
-    set_outputs(os.environ, {"run": "true"})
-    return 0
+    return 3 if errors else 0
 
 
 def run() -> int:
