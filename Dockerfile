@@ -21,7 +21,8 @@ RUN set -eu; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev $headers
 COPY requirements/build.txt requirements/cpu.txt requirements/gptqmodel.txt requirements/
 # One step, so that the lock files alone decide when it is done again. The build tools come first, since
-# nothing is built in an isolated environment, whose contents no hash would pin; pip and they leave at the end.
+# nothing is built in an isolated environment, whose contents no hash would pin. At the end they leave with pip
+# and what is of no use here: headers, tests, libraries for other devices (0.4 GB).
 RUN set -eu; \
     python3 -m venv /opt/venv; \
     pip() { /opt/venv/bin/python -m pip "$@"; }; \
@@ -29,7 +30,11 @@ RUN set -eu; \
     locked -r requirements/build.txt; \
     locked ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} -r requirements/cpu.txt; \
     locked --no-deps -r requirements/gptqmodel.txt; \
-    pip uninstall --quiet --yes hatchling wheel pip
+    pip uninstall --quiet --yes hatchling wheel pip; \
+    cd /opt/venv/lib/python3*/site-packages; \
+    rm -rf torch/include torch/test torch/bin/*Test torch/bin/protoc* torch/bin/test_* \
+        pandas/tests pyarrow/include pyarrow/tests \
+        bitsandbytes/libbitsandbytes_cuda* bitsandbytes/libbitsandbytes_rocm* bitsandbytes/libbitsandbytes_xpu*
 COPY entrypoint.py /opt/app/
 COPY schemas /opt/app/schemas
 COPY quantize_lib /opt/app/quantize_lib

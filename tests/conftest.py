@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_LEFT_OUT = pytest.StashKey[int]()
 DEMO_DATA = ROOT / "examples" / "demo" / "work"
 
 
@@ -75,6 +79,50 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_skipped(report)
     return report
+
+
+@functools.cache
+def _engine_answers() -> bool:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        docker.from_env().ping()
+    except DockerException:
+        return False
+    return True
+
+
+def _may_be_root() -> bool:
+    if os.getuid() == 0:
+        return True
+    sudo = shutil.which("sudo")
+    return sudo is not None and subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0
+
+
+def _needs_root(item: pytest.Item) -> bool:
+    return any(mark.kwargs.get("root") for mark in item.iter_markers("docker"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the Docker tests out where no engine answers; in CI they fail there."""
+    need = [item for item in items if item.get_closest_marker("docker")]
+    if not need or os.environ.get("CI") == "true":
+        return
+    if _engine_answers():
+        need = [] if _may_be_root() else [item for item in need if _needs_root(item)]
+    items[:] = [item for item in items if item not in need]
+    config.hook.pytest_deselected(items=need)
+    config.stash[_LEFT_OUT] = len(need)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out."""
+    if count := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{count} tests were left out: they need a Docker engine (tools/docker_engine.sh starts one), "
+            "one of them also root"
+        )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -2,7 +2,7 @@
 # A real Docker engine and a base image for machines that have neither; for CI and developers (Debian, as root).
 #
 #   tools/docker_engine.sh          start an engine where none answers, make the stand-in base image where the
-#                                   pinned one cannot be pulled; prints what the tests need as NAME=value lines
+#                                   pinned one cannot be pulled, and then print the build argument that names it
 #   tools/docker_engine.sh stop     stop the engine that this script started
 #
 # A machine with Docker and Docker Hub gets nothing but the pull of the pinned base image.
@@ -46,7 +46,6 @@ start_engine() {
 
 # Debian's own Python 3.11 in place of the official image, which has the same Python version.
 make_stand_in() {
-  docker image inspect "$STAND_IN" >/dev/null 2>&1 && return
   [ "$(id -u)" -eq 0 ] || { say "the base image cannot be pulled, and only root can make a stand-in"; exit 1; }
   install_packages debootstrap
   local folder
@@ -68,12 +67,16 @@ base_image() {
   if docker image inspect "$pinned" >/dev/null 2>&1; then
     return
   fi
+  if docker image inspect "$STAND_IN" >/dev/null 2>&1; then
+    printf 'BASE=%s\n' "$STAND_IN"
+    return
+  fi
   say "pulling $pinned"
   if timeout "$PULL_SECONDS" docker pull --quiet "$pinned" >&2; then
     return
   fi
   make_stand_in
-  printf 'MODEL_QUANTIZER_BASE=%s\n' "$STAND_IN"
+  printf 'BASE=%s\n' "$STAND_IN"
 }
 
 case "${1:-start}" in

@@ -37,7 +37,7 @@ from quantize_lib.run.docker_spec import (
     weight_limit,
     write_container_job,
 )
-from quantize_lib.run.docker_stream import MAX_PRINTED, Listener
+from quantize_lib.run.docker_stream import Listener
 from quantize_lib.run.events import printable
 from quantize_lib.run.jobfile import RESULT_FILE, read_job, read_result
 from quantize_lib.types import DeviceName, Reporter
@@ -182,6 +182,8 @@ class DockerExecutor:
         deadline = time.monotonic() + self._options.timeout
         while listener.is_alive():
             listener.join(timeout=_POLL_SECONDS)
+            if listener.flooded:
+                raise EngineError("the container was stopped: it printed without end")
             if (reason := exceeded(made, limits)) is not None:
                 raise EngineError(f"the container was stopped: {reason}")
             if time.monotonic() > deadline:
@@ -189,8 +191,6 @@ class DockerExecutor:
                     f"the container was stopped: it took longer than {self._options.timeout:.0f} s",
                     hint="Allow more with --timeout.",
                 )
-        if listener.flooded:
-            raise EngineError(f"the container was stopped: it printed more than {MAX_PRINTED / 1e6:.0f} MB")
 
     def _last_state(self, name: str, listener: Listener) -> Mapping[str, Any]:
         doing = "say how the container ended"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from quantize_lib.run.events import MAX_LINE, Relay
 from quantize_lib.types import Reporter
 
-MAX_PRINTED = 64 * 2**20
-"""Bytes that a container may print, standard output and standard error each."""
+BURST = 4 * 2**20
+RATE = 2 * 2**10
+"""Bytes of events that a container may print, at once and a second: ten times what a worker does."""
+MAX_LOG = 64 * 2**20
+"""Bytes of its standard error that are kept."""
 
 
 class Listener(threading.Thread):
@@ -19,10 +23,10 @@ class Listener(threading.Thread):
     Args:
         stream: pairs of standard output and standard error, either of them None.
         reporter: gets the events.
-        log: gets standard error; what is beyond `MAX_PRINTED` is dropped.
+        log: gets standard error; what is beyond `MAX_LOG` is dropped.
 
     Attributes:
-        flooded: whether standard output was more than `MAX_PRINTED`; then nobody listens any more.
+        flooded: whether standard output was more than `BURST` and `RATE` allow; then it is read, and no more.
         lost: why the stream broke off, or None where it ended.
     """
 
@@ -45,19 +49,25 @@ class Listener(threading.Thread):
             self._read()
         except (OSError, RequestException, HTTPError) as error:
             self.lost = str(error)
+            # The engine does not remove a container whose output nobody takes.
+            for _ in self._stream:
+                continue
 
     def _read(self) -> None:
         lines = _Lines()
         printed = logged = 0
+        started = time.monotonic()
         with Relay(self._reporter) as relay, self._log.open("wb", buffering=0) as log:
             for out, err in self._stream:
-                if err and logged < MAX_PRINTED:
-                    logged += log.write(err[: MAX_PRINTED - logged]) or 0
+                if self.flooded:
+                    continue
+                if err and logged < MAX_LOG:
+                    logged += log.write(err[: MAX_LOG - logged]) or 0
                 if out:
                     printed += len(out)
-                    if printed > MAX_PRINTED:
+                    if printed > BURST + RATE * (time.monotonic() - started):
                         self.flooded = True
-                        return
+                        continue
                     for line in lines.feed(out):
                         relay.feed(line)
             for line in lines.feed(b"\n"):

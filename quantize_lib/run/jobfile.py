@@ -106,10 +106,10 @@ def _read_checked(path: Path, schema: str) -> dict[str, Any]:
 
     try:
         data = read_json(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         # Results are foreign: half a character, or a number that is none, would fail wherever it is written.
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
     problems = sorted(Draft202012Validator(load_schema(schema)).iter_errors(data), key=lambda e: e.json_path)
