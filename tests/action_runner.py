@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -239,11 +240,22 @@ class Runner:
         return {"artifact-id": "1"}
 
 
+def node() -> str:
+    """Node of this environment, or the machine's; the packages it needs are `make workflow-tools`."""
+    if not NODE_MODULES.is_dir():
+        pytest.fail("tests/actions/node_modules is missing: run make workflow-tools", pytrace=False)
+    beside = Path(sys.executable).parent / "node"
+    found = str(beside) if beside.is_file() else shutil.which("node")
+    if found is None:
+        pytest.fail("Node.js is missing: run make test-environment", pytrace=False)
+    return found
+
+
 class Evaluator:
     """GitHub's evaluator, in a process that answers line by line."""
 
     def __init__(self) -> None:
-        command = ["node", str(ROOT / "tests" / "actions" / "evaluate.mjs")]
+        command = [node(), str(ROOT / "tests" / "actions" / "evaluate.mjs")]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
