@@ -22,8 +22,13 @@ lint: test-environment ## Run ruff and mypy
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
-benchmark: test-environment ## Measure the start-up time of `validate` and `plan`
+benchmark: test-environment demo-data ## Measure start-up, and GPTQ beside GPTQModel (about 15 minutes)
 	$(VENV)/python benchmarks/startup.py
+	$(VENV)/python benchmarks/wiki_text.py examples/demo/work/wiki.jsonl
+	$(VENV)/python benchmarks/compare_gptqmodel.py --model examples/demo/work/model \
+	  --calibration examples/demo/work/calibration.jsonl \
+	  --held-out examples/demo/work/held-out.jsonl examples/demo/work/wiki.jsonl \
+	  --samples 64 --sequence-length 512 --group-size 64 --work examples/demo/work/compare
 
 lock: ## Write requirements/*.txt anew (needs uv)
 	$(PYTHON) tools/lock.py
