@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -265,6 +266,42 @@ def test_the_hub_without_a_write_token_is_refused_before_anything_is_computed(tm
     assert result.step(PLAN).code == 2
     assert "needs the input hf-token-write" in result.log
     assert QUANTIZE not in result.ran()
+
+
+@pytest.mark.parametrize(
+    ("image", "pulled"),
+    [
+        ("ghcr.io/acme/mq:1", ["pull --quiet ghcr.io/acme/mq:1"]),
+        ("ghcr.io/acme/there:1", []),
+        ("built-here:cpu", []),
+    ],
+)
+def test_an_image_that_the_engine_lacks_is_pulled_first(
+    tmp_path: Path, image: str, pulled: list[str]
+) -> None:
+    # There is no registry to pull from here: this docker only writes down what it is asked.
+    words = tmp_path / "asked"
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {words}\ncase "$*" in *inspect*there*) ;; *inspect*) exit 1 ;; esac\n',
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
+    }
+    runner = Runner(tmp_path, "push", environment=environment)
+    ready_environment(runner, "core")
+    write_model(runner.workspace / "model")
+    manifest_words = {"version": 1, "models": [{"id": "./model", "quantize": FASTEST}]}
+    (runner.workspace / "quantize.yml").write_text(json.dumps(manifest_words), encoding="utf-8")
+    result = runner.use(ROOT, {"image": image, "cache": "false"})
+    asked = words.read_text(encoding="utf-8").splitlines() if words.exists() else []
+    assert [line for line in asked if line.startswith("pull")] == pulled
+    assert result.step(QUANTIZE).code == 2
+    assert "no Docker engine answers" in result.log
 
 
 INJECTIONS = [

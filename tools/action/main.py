@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools import bootstrap
 from tools.action.github import annotate, read_event, set_outputs
+from tools.action.images import pull
 from tools.action.inputs import InputError, Inputs, read_inputs
 from tools.action.preflight import compare, this_runner
 
-ROOT = Path(__file__).resolve().parents[2]
 STATUSES = ("published", "built", "skipped", "failed", "gated")
 REPORTED = (0, 3, 4, 5)
 """Exit codes of a run that came to its end; what went wrong stands in the report."""
@@ -145,7 +145,7 @@ def run() -> int:
     work = work_folder()
     inputs = Inputs.load(work)
     todo = json.loads((work / "todo.json").read_text(encoding="utf-8"))
-    if inputs.executor == "docker" and (code := _pull(inputs, todo["devices"])):
+    if inputs.executor == "docker" and (code := pull(inputs.image, todo["devices"])):
         return code
     words = ["run", inputs.manifest, f"--output={inputs.output}", f"--device={inputs.device}"]
     words += [f"--only={cell}" for cell in todo["cells"]]
@@ -159,22 +159,6 @@ def run() -> int:
     before = _written(inputs)
     code = _tool(inputs, words, environment=environment).returncode
     return _settle(work, code, reported=_written(inputs) != before)
-
-
-def _pull(inputs: Inputs, devices: list[str]) -> int:
-    """Fetch the images that the engine lacks; one without a registry in its name is built, not pulled."""
-    names = [inputs.image]
-    if not inputs.image:
-        own = json.loads((ROOT / "quantize_lib" / "run" / "image.json").read_text(encoding="utf-8"))
-        names = sorted({own["cuda" if device == "cuda" else "cpu"] for device in devices})
-    for name in names:
-        here = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False)
-        if here.returncode != 0 and "/" in name:
-            code = subprocess.run(["docker", "pull", "--quiet", name], check=False).returncode
-            if code != 0:
-                annotate("error", f"the image {name} cannot be pulled")
-                return 2
-    return 0
 
 
 def publish() -> int:
