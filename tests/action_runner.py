@@ -297,7 +297,7 @@ def read_commands(log: str) -> tuple[Command, ...]:
 def read_outputs(text: str) -> dict[str, str]:
     """What a step wrote to GITHUB_OUTPUT; a line that the runner would refuse fails."""
     outputs: dict[str, str] = {}
-    lines = iter(text.splitlines())
+    lines = iter(text.removesuffix("\n").split("\n") if text else [])
     for line in lines:
         name, separator, rest = line.partition("<<")
         if separator and "=" not in name:

@@ -129,8 +129,9 @@ def plan() -> int:
 
 def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
     """Say what cannot work, and what may not; not 0 where it cannot."""
-    if inputs.publish and planned["publish"]["to"] == "hub" and not inputs.write_token:
-        annotate("error", "publish.to: hub needs the input hf-token-write; or set `publish: false`")
+    if inputs.publish and planned["publish"]["to"] == "hub":
+        # As publish/registry.py says, but before hours of work: the run itself does not publish here.
+        annotate("error", "publish.to: hub is not in this version; set `publish: false`, or use a folder")
         return 2
     errors, warnings = compare(planned["jobs"], this_runner(Path(inputs.output), os.environ))
     for warning in warnings:
