@@ -8,6 +8,7 @@ others to evaluate with. Everything is pinned; what is there already is not fetc
     work/model/           safetensors, config, tokenizer, model card
     work/calibration.jsonl  300 news stories, one a line
     work/held-out.jsonl     50 others
+    work/reviews.jsonl      200 sentences of film reviews
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +47,10 @@ TEXTS = {
     "held-out.jsonl": (
         "gensim/test/test_data/lee.cor",
         "a878f9a58f6743c32985c56c2f2f75988386216b38a4023a01fd3bcf7884d93e",
+    ),
+    "reviews.jsonl": (
+        "gensim/test/test_data/pang_lee_polarity.cor",
+        "662c1b7c3bd0612eaaaf3f0c694cbd3897e30c0d87d2940b46c9fd0d15ed70c1",
     ),
 }
 
@@ -175,8 +181,9 @@ def fetch() -> None:
             member, digest = TEXTS[name]
             # The files are Latin-1; everything of ours is UTF-8.
             text = package_member(TEXT_PACKAGE, member, digest, folder).decode("latin-1")
-            # A story a line, each a document of its own.
-            lines = [json.dumps({"text": story}, ensure_ascii=False) for story in text.splitlines() if story]
+            # A story or review a line, each a document of its own; reviews begin with the label they train.
+            documents = [re.sub(r"^__label__\S+ ", "", line) for line in text.splitlines() if line]
+            lines = [json.dumps({"text": document}, ensure_ascii=False) for document in documents]
             (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
             (folder / name).replace(WORK / name)
         if not MODEL.is_dir():
@@ -190,7 +197,7 @@ def fetch() -> None:
                 # safetensors writes private files; a container's user must be able to read them.
                 path.chmod(0o644)
             partial.replace(MODEL)
-    say(f"the model and two texts are in {os.path.relpath(WORK)}")
+    say(f"the model and three texts are in {os.path.relpath(WORK)}")
 
 
 def main() -> int:
