@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tools import bootstrap
+
 ROOT = Path(__file__).resolve().parent.parent
 NODE_MODULES = ROOT / "tests" / "actions" / "node_modules"
 EVENTS = ROOT / "tests" / "actions" / "events"
@@ -249,6 +251,23 @@ def node() -> str:
     if found is None:
         pytest.fail("Node.js is missing: run make test-environment", pytrace=False)
     return found
+
+
+def ready_environment(runner: Runner, profile: str) -> None:
+    """An environment that counts as installed; PyTorch from the lock files would take minutes.
+
+    That the step installs what it should is tested with the light core.
+    """
+    venv = runner.temp / f"model-quantizer-{profile}"
+    (venv / "bin").mkdir(parents=True)
+    program = venv / "bin" / "model-quantizer"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from quantize_lib.cli import main\nsys.exit(main())\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    (venv / bootstrap.STAMP).write_text(bootstrap.stamp(bootstrap.PROFILES[profile]), encoding="utf-8")
 
 
 class Evaluator:

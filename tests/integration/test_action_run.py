@@ -12,33 +12,15 @@ import pytest
 import yaml
 
 from quantize_lib.report import read_report
-from tests.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner
+from tests.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner, ready_environment
 from tests.model_files import LLAMA, write_model
 from tests.small_runs import FASTEST, evaluation, manifest, save_tiny_model
-from tools import bootstrap
 
 READ, WRITE = "hf_readCanary0001", "hf_writeCanary0002"
 GOOD, BAD = "tiny-bnb-8bit", "bad-bnb-8bit"
 HOSTILE = "./a ##[add-path]x %0A::set-env name=PATH::y `touch pwned` $(touch pwned) <b>|*_["
 """A folder with a model that is not supported, named by somebody who wants more than a model."""
 PLAN, QUANTIZE, PUBLISH = "Plan, and compare with this runner", "Quantize and check", "Publish"
-
-
-def ready_environment(runner: Runner, profile: str) -> None:
-    """An environment that counts as installed; PyTorch from the lock files would take minutes.
-
-    That the step installs what it should is tested with the light core, below.
-    """
-    venv = runner.temp / f"model-quantizer-{profile}"
-    (venv / "bin").mkdir(parents=True)
-    program = venv / "bin" / "model-quantizer"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from quantize_lib.cli import main\nsys.exit(main())\n",
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
-    (venv / bootstrap.STAMP).write_text(bootstrap.stamp(bootstrap.PROFILES[profile]), encoding="utf-8")
 
 
 def poison(workspace: Path) -> None:
