@@ -51,6 +51,7 @@ _END_SECONDS = 20.0
 _HOST_RESERVE = 0.1
 """Part of the machine's memory that a container without --memory leaves alone."""
 _TAIL_BYTES = 4000
+_SAID_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,4 +258,4 @@ def _said(made: Path, log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1][:_SAID_CHARACTERS] if lines else "it said nothing"

@@ -20,7 +20,7 @@ from quantize_lib.run.jobfile import JobFile, JobText, write_job
 JOB_FOLDER = "/job"
 OUTPUT_FOLDER = "/output"
 MODEL_FOLDER = "/model"
-MAX_PROCESSES = 1024
+MAX_PROCESSES = 256 + 16 * (os.cpu_count() or 1)
 """Threads count too: PyTorch and GPTQModel have some for each core."""
 _SCRATCH_BYTES = 2**30
 _ROOTS_USER = 1000

@@ -55,7 +55,12 @@ def pinned_base() -> str:
 def served(folder: str) -> Iterator[str]:
     """A folder on the loopback address, for a build on the host's network."""
     handler = partial(_Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    # Always the same port where it is free: the address is a part of the build's cache.
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 18765), handler)
+    except OSError:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

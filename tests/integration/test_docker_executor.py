@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quantize_lib.run.docker_output import OutputLimits, exceeded
+from quantize_lib.run.docker_spec import MAX_PROCESSES
 from tests.containers import (
     CELL_ID,
     GOOD,
@@ -121,7 +122,7 @@ def test_a_container_gets_the_model_the_job_and_one_folder_and_nothing_else(
     assert {int(value, 16) for value in seen["capabilities"]} == {0}
     assert seen["no new privileges"] == "1"
     assert seen["seccomp"] == "2"
-    assert int(seen["pids"]) == 1024
+    assert int(seen["pids"]) == MAX_PROCESSES
 
 
 LEFT = {
