@@ -10,8 +10,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,8 +119,14 @@ class Runner:
             "actions/upload-artifact": self._upload_artifact,
         }
 
-    def use(self, action: Path, inputs: Mapping[str, str]) -> ActionResult:
-        """Run a composite action with the inputs that a caller gives."""
+    def use(
+        self, action: Path, inputs: Mapping[str, str], *, stop: tuple[str, Path] | None = None
+    ) -> ActionResult:
+        """Run a composite action with the inputs that a caller gives.
+
+        Args:
+            stop: a step, and the path whose appearance is the moment at which the job is cancelled.
+        """
         definition = yaml.safe_load((action / "action.yml").read_text(encoding="utf-8"))
         assert definition["runs"]["using"] == "composite"
         declared = definition["inputs"]
@@ -142,9 +150,12 @@ class Runner:
         steps: list[Step] = []
         with Evaluator() as evaluate:
             for number, words in enumerate(definition["runs"]["steps"]):
-                step = self._step(words, contexts, action, number, summary, evaluate)
+                moment = stop[1] if stop and stop[0] == words["name"] else None
+                step = self._step(words, contexts, action, number, summary, evaluate, moment)
                 steps.append(step)
-                if step.code != 0:
+                if moment is not None:
+                    contexts["job"]["status"] = "cancelled"
+                elif step.code != 0 and contexts["job"]["status"] == "success":
                     contexts["job"]["status"] = "failure"
                 if "id" in words:
                     contexts["steps"][words["id"]] = {
@@ -168,6 +179,7 @@ class Runner:
         number: int,
         summary: Path,
         evaluate: Evaluator,
+        stop: Path | None,
     ) -> Step:
         kind = "env" if "run" in words else "with"
         texts = {name: _text(value) for name, value in words.get(kind, {}).items()}
@@ -184,7 +196,7 @@ class Runner:
         script.write_text(words["run"], encoding="utf-8")
         output.write_text("", encoding="utf-8")
         files = {name: str(self.temp / f"{name.lower()}-{number}") for name in ("GITHUB_ENV", "GITHUB_PATH")}
-        done = subprocess.run(
+        with subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
             cwd=self.workspace,
             env={
@@ -199,13 +211,16 @@ class Runner:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=600,
-            check=False,
-        )
+        ) as process:
+            if stop is not None:
+                # As the runner does: SIGINT, to the step's process alone.
+                wait_for(stop)
+                process.send_signal(signal.SIGINT)
+            step.log, _ = process.communicate(timeout=600)
         # A step that writes these would change the caller's later steps.
         assert not any(Path(file).exists() for file in files.values())
-        step.code, step.log = done.returncode, done.stdout
-        step.commands = read_commands(done.stdout)
+        step.code = process.returncode
+        step.commands = read_commands(step.log)
         step.outputs = read_outputs(output.read_text(encoding="utf-8"))
         return step
 
@@ -268,6 +283,14 @@ def ready_environment(runner: Runner, profile: str) -> None:
     )
     program.chmod(0o755)
     (venv / bootstrap.STAMP).write_text(bootstrap.stamp(bootstrap.PROFILES[profile]), encoding="utf-8")
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    """Wait until a path appears."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} never appeared"
+        time.sleep(0.05)
 
 
 class Evaluator:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,25 @@ def test_the_hub_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
     assert result.step(PLAN).code == 2
     assert "publish.to: hub is not in this version" in result.log
     assert QUANTIZE not in result.ran()
+
+
+def test_a_job_that_is_stopped_still_reports_and_saves_its_state(
+    tmp_path: Path, tiny_model: Path, calibration_text: Path
+) -> None:
+    runner = Runner(tmp_path, "push")
+    ready_environment(runner, "cpu")
+    manifest(runner.workspace, tiny_model, calibration_text, FASTEST)
+    moment = runner.workspace / "output" / ".state" / "job" / "job.json"
+    started = time.monotonic()
+    inputs = {"executor": "local", "device": "cpu", "hf-token-write": WRITE}
+    result = runner.use(ROOT, inputs, stop=(QUANTIZE, moment))
+    assert time.monotonic() - started < 30
+    assert result.step(QUANTIZE).code == 130
+    assert result.ran()[-2:] == ["Keep the state of unfinished work", "Set the outputs"]
+    assert list(runner.caches.iterdir())
+    assert result.outputs["failed"] == GOOD
+    assert f"**{GOOD}**: interrupted" in result.summary
+    assert result.summary.count("| cell |") == 1
 
 
 @pytest.mark.parametrize(

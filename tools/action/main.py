@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from tools.action.preflight import compare, this_runner
 STATUSES = ("published", "built", "skipped", "failed", "gated")
 REPORTED = (0, 3, 4, 5)
 """Exit codes of a run that came to its end; what went wrong stands in the report."""
+SUMMARY = "summary.md"
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
 """The caller's Python, which is neither used nor touched."""
 
@@ -155,8 +157,8 @@ def run() -> int:
     words.append("--publish" if publish_now else "--no-publish")
     environment = dict(os.environ)
     if inputs.two_steps:
-        # The publishing step writes the summary, with what became of each cell.
-        environment.pop("GITHUB_STEP_SUMMARY", None)
+        # The publishing step's says what became of each cell; this one is shown where it never comes to that.
+        environment["GITHUB_STEP_SUMMARY"] = str(work / SUMMARY)
     before = _written(inputs)
     code = _tool(inputs, words, environment=environment).returncode
     return _settle(work, code, reported=_written(inputs) != before)
@@ -166,7 +168,9 @@ def publish() -> int:
     """Publish what the run built; the only step that holds the write token."""
     work = work_folder()
     inputs = Inputs.load(work)
-    return _settle(work, _tool(inputs, ["publish", inputs.output]).returncode, reported=True)
+    code = _tool(inputs, ["publish", inputs.output]).returncode
+    (work / SUMMARY).unlink(missing_ok=True)
+    return _settle(work, code, reported=True)
 
 
 def _report(inputs: Inputs) -> Path:
@@ -198,6 +202,9 @@ def finish() -> int:
         report = _report(inputs)
         cells = json.loads(report.read_text(encoding="utf-8"))["cells"]
         set_outputs(os.environ, {"report": str(report), **result_outputs(cells)})
+    if (summary := work / SUMMARY).is_file():
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+            file.write(summary.read_text(encoding="utf-8"))
     return int(settled["code"])
 
 
@@ -226,13 +233,18 @@ def _tool(
     """Run the command line in the workspace; a module that lies there is never imported."""
     given = os.environ if environment is None else environment
     clean = {name: value for name, value in given.items() if name not in _FOREIGN}
-    return subprocess.run(
-        [str(venv_of(inputs.profile) / "bin" / "model-quantizer"), *words],
+    command = [str(venv_of(inputs.profile) / "bin" / "model-quantizer"), *words]
+    with subprocess.Popen(
+        command,
         env={**clean, "PYTHONSAFEPATH": "1"},
         stdout=subprocess.PIPE if capture else None,
         text=True,
-        check=False,
-    )
+    ) as child:
+        # A job that is stopped gets SIGINT and has seconds: enough for the tool to end its work and report.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: child.terminate())
+        output, _ = child.communicate()
+    return subprocess.CompletedProcess(command, child.returncode, output)
 
 
 def _word(value: bool) -> str:
