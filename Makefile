@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .NOTPARALLEL:
-.PHONY: help demo test lint benchmark lock clean environment test-environment demo-data workflow-tools
+.PHONY: help demo test lint image benchmark lock clean environment test-environment demo-data workflow-tools
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

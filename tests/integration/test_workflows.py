@@ -171,6 +171,16 @@ def test_workflows_call_action_and_workflow_with_inputs_that_they_have() -> None
     assert called >= 6
 
 
+def test_workflows_make_only_what_the_makefile_has() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    asked = {
+        target
+        for path in WORKFLOWS
+        for target in re.findall(r"\bmake ([a-z-]+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert {"demo", "demo-data", "image"} <= asked <= targets
+
+
 def job_runs(name: str, contexts: dict[str, Any]) -> bool:
     """What the condition of a job of the reusable workflow says."""
     with Evaluator() as evaluate:
