@@ -22,6 +22,9 @@ lint: test-environment ## Run ruff and mypy
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
+image: ## Build the CPU image from this checkout, for --executor docker
+	docker build --tag model-quantizer:cpu .
+
 benchmark: test-environment demo-data ## Measure start-up, and GPTQ beside GPTQModel (about 15 minutes)
 	$(VENV)/python benchmarks/startup.py
 	$(VENV)/python benchmarks/wiki_text.py examples/demo/work/wiki.jsonl
