@@ -68,6 +68,9 @@ _FIXED = {
     # Tracebacks without lines of carets: the end of the log is quoted in errors.
     "PYTHONNODEBUGRANGES": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # GPTQModel compiles its kernel for 8-bit GPTQ on a CPU, which fails where there is no C++ compiler and
+    # elsewhere takes longer than what little is computed here.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 _DEFAULTS = {
     # GPTQModel 7.6.0 asks for two loader threads; on two cores its pool has but one without this.
