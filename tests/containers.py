@@ -90,10 +90,14 @@ def run(folder: Path, *words: str | Path, **options: Any) -> tuple[int, str]:
     return finish(start(folder, *words, **options))
 
 
-def containers(engine: DockerClient) -> list[str]:
-    """Names of the containers of ours that are still there."""
+def containers(engine: DockerClient, folder: Path) -> list[str]:
+    """Names of the containers of ours that are still there and work in that folder."""
     found: Sequence[dict[str, Any]] = engine.api.containers(all=True, filters={"label": OWNER_LABEL})
-    return [str(entry["Names"][0]) for entry in found]
+    return [
+        str(entry["Names"][0])
+        for entry in found
+        if any(str(folder) in mount.get("Source", "") for mount in entry["Mounts"])
+    ]
 
 
 def events(said: str, start: str) -> Any:

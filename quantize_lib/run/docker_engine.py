@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OWNER_LABEL = "io.model-quantizer.owner"
 """On every container of ours: the process that started it, as `process_identity` names it."""
+_ANSWER_SECONDS = 180
+"""How long the engine may take for one request; ending a container that forked without end takes a while."""
 _IMAGES = Path(__file__).with_name("image.json")
 """Default images; a release fills in what it pushed, by digest."""
 
@@ -32,7 +34,7 @@ def connect() -> DockerClient:
     from requests.exceptions import RequestException
 
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=_ANSWER_SECONDS)
         client.ping()
     except (DockerException, RequestException) as error:
         raise UsageError(

@@ -104,7 +104,8 @@ def stub(engine: DockerClient, base_image: str) -> Iterator[Callable[[str], str]
     made: set[str] = set()
 
     def make(code: str) -> str:
-        name = f"model-quantizer-stub:{hashlib.sha256(code.encode()).hexdigest()[:12]}"
+        # Of this session alone: another one may run beside it.
+        name = f"model-quantizer-stub:{hashlib.sha256(code.encode()).hexdigest()[:12]}-{os.getpid()}"
         entrypoint = json.dumps(["python3", "-c", code])
         dockerfile = f"FROM {base_image}\nENTRYPOINT {entrypoint}\n"
         engine.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True)

@@ -94,7 +94,7 @@ def test_the_host_publishes_what_a_container_made_and_loads_no_torch(
     for path in (tmp_path / "out" / CELL_ID, *(tmp_path / "out" / CELL_ID).iterdir(), published):
         assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
         assert not path.stat().st_mode & (stat.S_ISUID | stat.S_IWOTH)
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 def test_a_container_gets_the_model_the_job_and_one_folder_and_nothing_else(
@@ -186,7 +186,7 @@ def test_whatever_a_container_leaves_its_cell_fails_and_the_next_job_runs(
     assert cells["two-bnb-8bit"]["status"] == "published"
     assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
     assert not (tmp_path / "out" / CELL_ID).exists()
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 TOO_MUCH = {
@@ -213,7 +213,7 @@ def test_a_container_that_takes_too_much_is_ended(
     exit_code, said, cell = one_cell(tmp_path, stub(RESULT + code), *words)
     assert exit_code == 3, said
     assert reason in str(cell["error"])
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 def test_a_single_file_cannot_be_larger_than_the_job_may_write(stub: Stub, tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def test_a_signal_leaves_a_report_and_no_container(
     docker_manifest(tmp_path, "one", "two")
     process = start(tmp_path, "--image", stub("import time; print('here', flush=True); time.sleep(600)"))
     wait_for(process.stderr, "here")
-    assert len(containers(engine)) == 1
+    assert len(containers(engine, tmp_path)) == 1
     process.send_signal(number)
     code, said = finish(process)
     assert code == 130, said
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
     assert {cell["error"] for cell in report(tmp_path / "out").values()} == {"interrupted"}
 
 
@@ -252,11 +252,11 @@ def test_the_next_run_removes_what_a_killed_one_left(
     wait_for(process.stderr, "here")
     process.kill()
     process.communicate()
-    (left,) = containers(engine)
+    (left,) = containers(engine, tmp_path)
     code, said = run(tmp_path, "--image", stub(GOOD))
     assert code == 0, said
     assert f"removed the container {left.removeprefix('/')} of a run that is gone" in said
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 def test_two_runs_at_once_leave_each_other_alone(engine: DockerClient, stub: Stub, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_two_runs_at_once_leave_each_other_alone(engine: DockerClient, stub: Stu
     assert [finish(first)[0], finish(second)[0]] == [0, 0]
     for name in ("first", "second"):
         assert report(tmp_path / name)[CELL_ID]["status"] == "built"
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 @pytest.mark.docker(root=True)

@@ -288,7 +288,7 @@ def test_hostile_code_gets_nothing_breaks_nothing_and_the_others_go_on(
     (snapshot,) = (tmp_path / "hub").glob("hub/models--acme--evil/snapshots/*")
     assert {file.name: file.read_bytes() for file in snapshot.iterdir()} == files
     assert [file.name for file in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
-    assert containers(engine) == []
+    assert containers(engine, tmp_path) == []
 
 
 def test_a_model_whose_code_is_harmless_is_quantized_with_it(
