@@ -32,7 +32,7 @@ ORDER = (
 LIGHT = ("errors", "types", "files", "manifest", "plan", "source", "gate", "card", "publish", "report", "cli")
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "gptqmodel", "huggingface_hub", "jinja2", "numpy", "optimum",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy", "optimum",
     "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
