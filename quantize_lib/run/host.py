@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
-from quantize_lib.errors import ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import Publisher
@@ -164,7 +164,7 @@ class _Run:
         if not todo:
             state.end()
             return
-        failed = True
+        keep = True
         try:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
             made, result = state.made(prepared.keep(todo))
@@ -179,16 +179,18 @@ class _Run:
                 result = read_result(state.folder / RESULT_FILE)
                 state.write_made(kept)
                 self._finish(rest, kept, source, state, result)
-            failed = False
+            keep = False
         except UsageError:
             raise
         except (QuantizerError, OSError) as error:
+            # From what cannot be a result nothing better would come.
+            keep = not isinstance(error, CheckpointError)
             unfinished = tuple(cell for cell in todo if cell.id not in self._records)
             # What is read has errors of its own; an OSError here is the output folder's.
             failure = cannot_write(self._options.output, error) if isinstance(error, OSError) else error
             self._fail(prepared.job, unfinished, failure)
         finally:
-            state.end(failed=failed)
+            state.end(keep=keep)
 
     def _finish(
         self,

@@ -5,6 +5,7 @@ Below `container-output` everything is foreign: it is handed back to a container
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -57,15 +58,17 @@ class JobState:
             else:
                 entry.unlink()
 
-    def end(self, *, failed: bool = False) -> None:
+    def end(self, *, keep: bool = False) -> None:
         """Remove it.
 
         Args:
-            failed: an error or a signal ended the job; then it stays where a later run can go on from it.
+            keep: an error or a signal ended the job; then it stays where a later run can go on from it.
         """
         passes = self.folder / PASSES
-        worth = [self.folder / _MADE_FILE, self.folder / CONTAINER_OUTPUT, *passes.glob("*.json")]
-        if failed and any(path.exists() for path in (*worth, *passes.glob("*/*.json"))):
+        worth = [self.folder / _MADE_FILE, self.folder / CONTAINER_OUTPUT / PASSES]
+        worth += [*passes.glob("*.json"), *passes.glob("*/*.json")]
+        # Looked for, not looked into; where a container forbids even that, it is nothing to go on from.
+        if keep and any(map(os.path.lexists, worth)):
             return
         if self.folder.exists():
             with suppress(OSError):
