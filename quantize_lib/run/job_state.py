@@ -85,7 +85,7 @@ class JobState:
     def made(self, prepared: Prepared) -> tuple[tuple[Cell, ...], Mapping[str, Any]]:
         """The cells that an earlier run's process made as this run wants them, and the result it left."""
         try:
-            keys = read_json(self.folder / _MADE_FILE)["cells"]
+            keys = dict(read_json(self.folder / _MADE_FILE)["cells"])
             result = read_result(self.folder / RESULT_FILE)
         except (OSError, ValueError, KeyError, TypeError, CheckpointError):
             return (), {}
