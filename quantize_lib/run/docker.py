@@ -124,7 +124,7 @@ class DockerExecutor:
         job = read_job(job_file)
         folder = job_file.parent
         made = folder / CONTAINER_OUTPUT
-        given = _digest(job_file, job)
+        given = digest_of(job_file, job)
         ended = folder / ENDED_FILE
         if not ended.exists() or ended.read_text(encoding="utf-8") != given:
             self._make(job, made, log, reporter)
@@ -245,7 +245,7 @@ class _UnusableError(EngineError):
     """A container failed in such a way that another one had better not go on from what it left."""
 
 
-def _digest(job_file: Path, job: JobFile) -> str:
+def digest_of(job_file: Path, job: JobFile) -> str:
     """Of a job file and its texts."""
     texts = [text.texts for text in (job.calibration, job.evaluation) if text is not None]
     return sha256_json([sha256_file(path) for path in (job_file, *texts)])
