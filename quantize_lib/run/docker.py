@@ -275,7 +275,7 @@ def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> Engi
     if code in _ENDED_FROM_OUTSIDE:
         return EngineError(
             "the container was stopped from outside",
-            hint="That is `docker stop`, or an engine that shut down; the same command starts the job again.",
+            hint="That is `docker stop`, or an engine that shut down; the same command goes on from there.",
         )
     return EngineError(
         f"the job failed in its container (exit code {code}): {_said(made, log)}",
