@@ -29,9 +29,9 @@ from tests.resuming import (
 )
 from tests.small_runs import command, evaluation, manifest, report, save_tiny_model
 
+# AWQ is in tests/integration/test_pass_store.py; here every checkpoint is reloaded, which takes seconds.
 CELLS: list[dict[str, Any]] = [
     {"method": "gptq", "bits": 4},
-    {"method": "awq", "bits": 4},
     {"method": "bitsandbytes", "bits": 4},
 ]
 
@@ -48,7 +48,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path) -> Whole:
-    """Three cells of a model of eight blocks."""
+    """Two cells of a model of eight blocks."""
     folder = tmp_path_factory.mktemp("whole")
     model = deepen(save_tiny_model(folder / "tiny", calibration_text))
     words = ("run", plan(folder, model, calibration_text), "--output", folder / "out", "--no-publish")
@@ -149,7 +149,7 @@ def _went_on(words: str, before: int) -> None:
 
 def test_an_interrupted_run_goes_on(whole: Whole, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    words = ("run", plan(tmp_path, whole.model, whole.text, CELLS[2:]), "--output", output, "--no-publish")
+    words = ("run", plan(tmp_path, whole.model, whole.text, CELLS[1:]), "--output", output, "--no-publish")
     with running(*words, cwd=tmp_path) as run:
         assert wait_until(lambda: committed(output) >= 1, run)
         os.kill(run.pid, signal.SIGTERM)
@@ -170,8 +170,7 @@ def test_a_killed_child_costs_one_block_and_a_changed_cell_starts_afresh_alone(
     whole: Whole, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    cells = [CELLS[0], CELLS[2]]
-    path = plan(tmp_path, whole.model, whole.text, cells)
+    path = plan(tmp_path, whole.model, whole.text)
     words = ("run", path, "--output", output, "--no-publish")
     with running(*words, cwd=tmp_path) as run:
         assert wait_until(lambda: committed(output) >= 4, run)
@@ -181,13 +180,13 @@ def test_a_killed_child_costs_one_block_and_a_changed_cell_starts_afresh_alone(
     assert "the quantizing process was ended by SIGKILL" in said(tmp_path)
     safe = committed(output)
     assert safe >= 4
-    plan(tmp_path, whole.model, whole.text, [CELLS[0], {**CELLS[2], "double_quant": False}])
+    plan(tmp_path, whole.model, whole.text, [CELLS[0], {**CELLS[1], "double_quant": False}])
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"continuing after block (\d+) of 8", done.stderr) == [str(safe)]
     assert done.stderr.count("Quantizing: 8/8 blocks") == 2
     made = contents(output)
-    assert {name.partition("/")[0] for name in made} == {"tiny-gptq-4bit", "tiny-bnb-4bit"}
+    assert made.keys() == whole.contents.keys()
     same = {name for name in made if made[name] == whole.contents[name]}
     assert {name.partition("/")[0] for name in made.keys() - same} == {"tiny-bnb-4bit"}
     assert figures(output)["tiny-gptq-4bit"] == whole.figures["tiny-gptq-4bit"]
