@@ -2,18 +2,22 @@
 
 A safetensors file is a header and then the tensors' bytes without gaps. The header's room is reserved first
 and filled in at the end (the format allows trailing spaces), so a tensor goes to disk once, at once.
+What a writer has so far can be kept as JSON (`ShardWriter.sync`); another process goes on from there
+(`ShardWriter.reopen`), whatever was appended since.
 Format: https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +36,7 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_BY_NAME = {name: dtype for dtype, name in _DTYPES.items()}
 _ALIGNMENT = 8
 _ENTRY_BYTES = 256
 """Room in the header for one tensor: a name of 120 characters, dtype, shape and offsets."""
@@ -40,7 +45,7 @@ _ENTRY_BYTES = 256
 class _Shard:
     """One file being written."""
 
-    def __init__(self, path: Path, room: int) -> None:
+    def __init__(self, path: Path, room: int, state: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.size = 0
         self._room = room - room % _ALIGNMENT
@@ -48,8 +53,42 @@ class _Shard:
         self._entries: dict[str, dict[str, object]] = {}
         # Tensors whose size would leave the next one unaligned (readers map the file) wait for the end.
         self._odd: list[tuple[str, Tensor]] = []
-        self._file: BinaryIO = path.open("wb")
+        self._file: BinaryIO = path.open("wb" if state is None else "r+b")
         self._file.seek(8 + self._room)
+        if state is not None:
+            self._go_on(state)
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        """Stand where `sync` gave that state; what was appended since is cut off."""
+        length, start = int(state["length"]), 8 + self._room
+        # Nothing is behind the header's room where every tensor so far waits for the end.
+        if length > start and self.path.stat().st_size < length:
+            raise CheckpointError(f"{self.path.name} is shorter than it was")
+        self._file.truncate(length)
+        self._file.seek(length)
+        self._entries = {str(name): dict(entry) for name, entry in state["entries"].items()}
+        for name, dtype, shape, data in state["odd"]:
+            raw = torch.tensor(list(base64.b64decode(data)), dtype=torch.uint8)
+            self._odd.append((str(name), raw.view(_BY_NAME[dtype]).reshape(shape)))
+        self._used += sum(map(self._cost, self.names()))
+        self.size = length - start + sum(tensor.nbytes for _, tensor in self._odd)
+
+    def sync(self) -> dict[str, Any]:
+        """Put everything on disk, and say what there is."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {
+            "length": self._file.tell(),
+            "entries": self._entries,
+            "odd": [
+                (name, _DTYPES[tensor.dtype], list(tensor.shape), base64.b64encode(_bytes(tensor)).decode())
+                for name, tensor in self._odd
+            ],
+        }
+
+    def names(self) -> list[str]:
+        """Of its tensors."""
+        return [*self._entries, *(name for name, _ in self._odd)]
 
     def fits(self, name: str) -> bool:
         """Whether the header still has room for one more tensor of that name."""
@@ -69,9 +108,8 @@ class _Shard:
 
     def _append(self, name: str, tensor: Tensor) -> None:
         start = self._file.tell() - 8 - self._room
-        flat = tensor.reshape(-1)
-        if flat.numel():
-            self._file.write(flat.view(torch.uint8).numpy().data)
+        if tensor.numel():
+            self._file.write(_bytes(tensor))
         self._entries[name] = {
             "dtype": _DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -104,6 +142,29 @@ class _Shard:
             self._file.close()
 
 
+def _bytes(tensor: Tensor) -> memoryview:
+    """A contiguous CPU tensor's bytes, not copied."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def write_tensors(path: Path, tensors: Iterable[tuple[str, Tensor]], *, count: int) -> None:
+    """Write one safetensors file, tensor by tensor; on disk when this returns.
+
+    Args:
+        tensors: by name, about `count` of them. They are on any device; each is moved when its turn comes.
+
+    Raises:
+        OSError: where the disk is full.
+    """
+    shard = _Shard(path, 1024 + count * _ENTRY_BYTES)
+    try:
+        for name, tensor in tensors:
+            shard.add(name, tensor.detach().cpu().contiguous())
+        shard.close()
+    finally:
+        shard.abandon()
+
+
 class ShardWriter:
     """Appends tensors to shards of a bounded size, and names them as transformers expects.
 
@@ -121,6 +182,72 @@ class ShardWriter:
         self._current: _Shard | None = None
         self._names: set[str] = set()
         self.total_bytes = 0
+
+    @classmethod
+    def reopen(
+        cls, folder: Path, state: Mapping[str, Any], *, tensors: int, max_shard_bytes: int = 5 * 10**9
+    ) -> Self:
+        """Go on where `sync` gave that state, with the same arguments as then.
+
+        Whatever came later goes: tensors, shards, final names and other files in the folder.
+
+        Raises:
+            CheckpointError: where the folder does not hold what the state says.
+        """
+        writer = cls(folder, tensors=tensors, max_shard_bytes=max_shard_bytes)
+        try:
+            for number, closed in enumerate(state["closed"], 1):
+                path = writer._find(number)
+                if path.stat().st_size != closed["size"]:
+                    raise CheckpointError(f"{path.name} has another size than it had")
+                writer._shards.append((path, [str(name) for name in closed["names"]]))
+            if state["current"] is not None:
+                path = writer._find(len(writer._shards) + 1)
+                writer._current = _Shard(path, writer._room, state["current"])
+            writer.total_bytes = int(state["total_bytes"])
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{folder.name} does not hold what was kept of it: {error}") from error
+        writer._names.update(name for _, names in writer._shards for name in names)
+        kept = {path.name for path, _ in writer._shards}
+        if writer._current is not None:
+            writer._names.update(writer._current.names())
+            kept.add(writer._current.path.name)
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in kept:
+                entry.unlink()
+        return writer
+
+    def sync(self) -> dict[str, Any]:
+        """Put everything that was written on disk.
+
+        Returns:
+            What `reopen` takes, for JSON.
+
+        Raises:
+            OSError: where the disk is full.
+        """
+        return {
+            "closed": [{"names": names, "size": path.stat().st_size} for path, names in self._shards],
+            "current": None if self._current is None else self._current.sync(),
+            "total_bytes": self.total_bytes,
+        }
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number:05d}.safetensors"
+
+    def _find(self, number: int) -> Path:
+        """A shard under its first name, also where `finish` had given it its final one."""
+        path = self._part(number)
+        if not path.exists():
+            finals = [*self._folder.glob(f"model-{number:05d}-of-*.safetensors")]
+            if number == 1:
+                finals.append(self._folder / "model.safetensors")
+            for final in finals:
+                if final.exists():
+                    final.rename(path)
+        return path
 
     def __enter__(self) -> Self:
         return self
@@ -191,8 +318,7 @@ class ShardWriter:
             self._close_current()
             shard = None
         if shard is None:
-            path = self._folder / f"part-{len(self._shards) + 1:05d}.safetensors"
-            shard = self._current = _Shard(path, self._room)
+            shard = self._current = _Shard(self._part(len(self._shards) + 1), self._room)
         shard.add(name, tensor)
         self.total_bytes += tensor.nbytes
 

@@ -202,7 +202,7 @@ def _refuse_foreign_code(plan: Plan) -> None:
 
 def _single_model(options: argparse.Namespace) -> int:
     from quantize_lib.plan import single_model_plan
-    from quantize_lib.run.state import replace_folder
+    from quantize_lib.run.state import JOBS, STATE, replace_folder
 
     plan = single_model_plan(
         options.model,
@@ -234,8 +234,8 @@ def _single_model(options: argparse.Namespace) -> int:
         else:
             log.unlink(missing_ok=True)
     finally:
-        # A finished checkpoint is kept: the same command goes on from there.
-        if not (work / cell.id).exists():
+        # A finished checkpoint or block is kept: the same command goes on from there.
+        if not (work / cell.id).exists() and not (work / STATE / JOBS).exists():
             _remove(work)
     return code
 
@@ -295,10 +295,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _job(options: argparse.Namespace) -> int:
+    from quantize_lib.evaluate.environment import end_with_parent
     from quantize_lib.run.events import EventReporter
     from quantize_lib.run.jobfile import read_job
     from quantize_lib.run.worker import run_job
 
+    if options.events:
+        # An executor listens; without it nothing is left to work for.
+        end_with_parent()
     reporter: Reporter = EventReporter(sys.stdout) if options.events else _reporter()
     return run_job(read_job(options.job), reporter)
 

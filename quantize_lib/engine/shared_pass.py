@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,7 +14,8 @@ from quantize_lib.engine.block import BlockInput, BlockOutput, Fold, LinearInput
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import find_folds, weight_view
 from quantize_lib.engine.methods.base import Method
-from quantize_lib.engine.model import BlockCall, StreamedModel
+from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.pass_state import CarriedText, CellOutcome, FoldKey, PassState, PassStore
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.metrics import token_kl, token_nll
@@ -49,26 +50,6 @@ class CellWork:
     sink: TensorSink
 
 
-@dataclass(kw_only=True)
-class CellOutcome:
-    """What the pass says of one cell.
-
-    Attributes:
-        error: why the cell failed; everything else is then incomplete.
-        seconds: the cell's own work: rounding, writing, carrying held-out text.
-        nll: negative log-likelihood per held-out token, nats, float32 (sequences, length - 1).
-        kl: KL(base ‖ quantized) of the next-token distributions, nats, float32 (sequences, length - 1).
-        errors: relative output error per linear layer, by full name.
-    """
-
-    error: QuantizerError | None = None
-    seconds: float = 0.0
-    nll: Tensor | None = None
-    kl: Tensor | None = None
-    errors: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, kw_only=True)
 class PassOutcome:
     """What one pass gives.
@@ -86,32 +67,6 @@ class PassOutcome:
     shared_seconds: float
 
 
-class _Text:
-    """Token ids with the hidden states that have come through the blocks so far."""
-
-    def __init__(self, ids: Tensor, size: int) -> None:
-        """Batches of `size` sequences."""
-        self.batches = list(ids.split(size))
-        self.hidden: list[Tensor] = []
-        self._calls: dict[int, list[BlockCall]] = {}
-
-    def embed(self, model: StreamedModel) -> None:
-        for ids in self.batches:
-            hidden, calls = model.embed(ids)
-            self.hidden.append(hidden)
-            # Masks and positions are alike for batches of one size.
-            self._calls.setdefault(ids.shape[0], calls)
-
-    def forward(self, block: nn.Module, index: int, hidden: Tensor) -> Tensor:
-        """A batch through block `index`."""
-        return self._calls[hidden.shape[0]][index](block, hidden)
-
-    def advance(self, block: nn.Module, index: int, hidden: list[Tensor]) -> None:
-        """All batches through the block, each replacing its input."""
-        for number, states in enumerate(hidden):
-            hidden[number] = self.forward(block, index, states)
-
-
 class SharedPass:
     """One job's walk over the blocks.
 
@@ -121,6 +76,7 @@ class SharedPass:
         calibration: token ids, int64 (samples, length); may be None where no method needs statistics.
         evaluation: held-out token ids, int64 (sequences, length), or None.
         sample: how many held-out sequences' base logits to keep for the check after the reload.
+        store: keeps the state after each block, so that a killed pass goes on from there; None for none.
     """
 
     def __init__(
@@ -132,23 +88,25 @@ class SharedPass:
         evaluation: Tensor | None,
         sample: int,
         reporter: Reporter,
+        store: PassStore | None = None,
     ) -> None:
         self._model = model
         self._cells = cells
         self._sample = sample
         self._reporter = reporter
+        self._store = store
         self._outcomes = {cell.id: CellOutcome() for cell in cells}
         calibrated = any(cell.method.needs_statistics for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
-        self._calibration: _Text | None = None
+        self._calibration: CarriedText | None = None
         if calibrated and calibration is not None:
             tokens = _TOKENS_PER_BATCH.get(model.device.type, 2048)
-            self._calibration = _Text(calibration, max(1, tokens // calibration.shape[1]))
+            self._calibration = CarriedText(calibration, max(1, tokens // calibration.shape[1]))
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
-        self._evaluation = None if evaluation is None else _Text(evaluation, 1)
+        self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, list[Tensor]] = {}
-        self._folds: dict[object, tuple[Fold, ...]] = {}
+        self._folds: dict[FoldKey, tuple[Fold, ...]] = {}
 
     def run(self) -> PassOutcome:
         """Quantize every cell. A cell that fails is left out of the rest; the others go on.
@@ -159,17 +117,20 @@ class SharedPass:
         """
         started = time.monotonic()
         with torch.inference_mode():
-            with self._model.outer():
-                for text in (self._calibration, self._evaluation):
-                    if text is not None:
-                        text.embed(self._model)
-            if self._evaluation is not None:
-                self._carried = {cell.id: list(self._evaluation.hidden) for cell in self._cells}
+            state = None if self._store is None else self._store.load()
+            if state is not None:
+                started -= state.seconds
+            finished = self._begin(state)
+            # What it holds is ours now, and replaced batch by batch.
+            del state
             with self._reporter.progress("Quantizing", len(self._model), "block") as progress:
-                for index in range(len(self._model)):
+                if finished:
+                    progress.advance(finished)
+                for index in range(finished, len(self._model)):
                     self._block(index)
                     if not self._alive():
                         break
+                    self._commit(index + 1, time.monotonic() - started)
                     progress.advance()
             self._write_outside()
             base_nll, base_logits = self._measure() if self._alive() else (None, None)
@@ -179,6 +140,40 @@ class SharedPass:
             base_nll=base_nll,
             base_logits=base_logits,
             shared_seconds=time.monotonic() - started - own,
+        )
+
+    def _begin(self, state: PassState | None) -> int:
+        """Bring the texts to the first block that is to be done; its index."""
+        hidden: Mapping[str, Sequence[Tensor]] = {} if state is None else state.hidden
+        with self._model.outer():
+            for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
+                if text is not None:
+                    text.embed(self._model, hidden.get(word))
+        if state is not None:
+            self._outcomes.update(state.cells)
+            self._folds.update(state.folds)
+        if self._evaluation is not None:
+            self._carried = {
+                cell.id: [
+                    states.to(self._model.device)
+                    for states in hidden.get(f"cell/{cell.id}", self._evaluation.hidden)
+                ]
+                for cell in self._alive()
+            }
+        if state is None or not state.blocks:
+            return 0
+        self._reporter.info(f"continuing after block {state.blocks} of {len(self._model)}")
+        return state.blocks
+
+    def _commit(self, blocks: int, seconds: float) -> None:
+        if self._store is None:
+            return
+        hidden = {f"cell/{cell_id}": states for cell_id, states in self._carried.items()}
+        for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
+            if text is not None:
+                hidden[word] = text.hidden
+        self._store.commit(
+            PassState(blocks=blocks, seconds=seconds, cells=self._outcomes, folds=self._folds, hidden=hidden)
         )
 
     def _alive(self) -> list[CellWork]:

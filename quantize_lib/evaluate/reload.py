@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantize_lib.evaluate.environment import end_with_parent
 from quantize_lib.files import read_json, write_json
 from quantize_lib.memory import peak_resident_bytes
 
@@ -27,6 +28,7 @@ class _CheckpointError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Entry point; see the module."""
+    end_with_parent()
     spec_file, result_file = map(Path, arguments)
     try:
         result = _reload(read_json(spec_file))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
+from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.run.docker_engine import (
     check_image,
     connect,
@@ -34,12 +35,14 @@ from quantize_lib.run.docker_spec import (
     check_readable,
     container_user,
     model_bind,
+    state_limit,
     weight_limit,
     write_container_job,
 )
 from quantize_lib.run.docker_stream import Listener
 from quantize_lib.run.events import printable
-from quantize_lib.run.jobfile import RESULT_FILE, read_job, read_result
+from quantize_lib.run.job_state import CONTAINER_OUTPUT, ENDED_FILE
+from quantize_lib.run.jobfile import RESULT_FILE, JobFile, read_job, read_result
 from quantize_lib.types import DeviceName, Reporter
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ _HOST_RESERVE = 0.1
 """Part of the machine's memory that a container without --memory leaves alone."""
 _TAIL_BYTES = 4000
 _SAID_CHARACTERS = 300
+_KILLED = 137
+_ENDED_FROM_OUTSIDE = (_KILLED, 143, ExitCode.INTERRUPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +123,24 @@ class DockerExecutor:
         """
         job = read_job(job_file)
         folder = job_file.parent
-        made = folder / "container-output"
-        made.mkdir(mode=0o700)
+        made = folder / CONTAINER_OUTPUT
+        given = digest_of(job_file, job)
+        ended = folder / ENDED_FILE
+        if not ended.exists() or ended.read_text(encoding="utf-8") != given:
+            self._make(job, made, log, reporter)
+            write_text(ended, given)
+        take(made, [cell.id for cell in job.cells], folder)
+
+    def _make(self, job: JobFile, made: Path, log: Path, reporter: Reporter) -> None:
+        """Run the job in a container, from where an earlier one was killed."""
+        folder = made.parent
+        # What is there already is an earlier container's: it goes on from there, and can harm only itself.
+        made.mkdir(mode=0o700, exist_ok=True)
         bind, model = model_bind(job.model.path)
         user = container_user(made)
         check_readable(job.model.path, user)
         write_container_job(job, model, folder / "container-job")
-        size = weight_limit(job.model.path, len(job.cells))
+        size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
         spec = ContainerSpec(
             image=self._image(job.device),
             name=f"model-quantizer-{uuid.uuid4().hex[:12]}",
@@ -140,9 +156,14 @@ class DockerExecutor:
             gpus=self._on_gpu(job.device),
         )
         reporter.info(f"{job.id} runs in {spec.image} as {spec.name}")
-        state = self._run(spec, OutputLimits(size=size), made, log, reporter)
-        self._judge(state, made, log, reporter)
-        take(made, [cell.id for cell in job.cells], folder)
+        try:
+            state = self._run(spec, OutputLimits(size=size), made, log, reporter)
+            self._judge(state, made, log, reporter)
+        except _UnusableError:
+            # The next run begins without it.
+            with suppress(OSError):
+                remove_tree(made)
+            raise
 
     def _image(self, device: DeviceName) -> str:
         return self._options.image or default_image(gpu=self._on_gpu(device))
@@ -184,9 +205,9 @@ class DockerExecutor:
         while listener.is_alive():
             listener.join(timeout=_POLL_SECONDS)
             if listener.flooded:
-                raise EngineError("the container was stopped: it printed without end")
+                raise _UnusableError("the container was stopped: it printed without end")
             if (reason := exceeded(made, limits)) is not None:
-                raise EngineError(f"the container was stopped: {reason}")
+                raise _UnusableError(f"the container was stopped: {reason}")
             if time.monotonic() > deadline:
                 raise EngineError(
                     f"the container was stopped: it took longer than {self._options.timeout:.0f} s",
@@ -213,7 +234,21 @@ class DockerExecutor:
                 # A child of the worker; the cell's own error says that it was killed.
                 reporter.warning(f"the container reached its memory limit of {memory} (--memory)")
             return
-        raise failure(code, oom=bool(state.get("OOMKilled")), memory=memory, made=made, log=log)
+        oom = bool(state.get("OOMKilled"))
+        error = failure(code, oom=oom, memory=memory, made=made, log=log)
+        if oom or code in _ENDED_FROM_OUTSIDE:
+            raise error
+        raise _UnusableError(error.message, hint=error.hint)
+
+
+class _UnusableError(EngineError):
+    """A container failed in such a way that another one had better not go on from what it left."""
+
+
+def digest_of(job_file: Path, job: JobFile) -> str:
+    """Of a job file and its texts."""
+    texts = [text.texts for text in (job.calibration, job.evaluation) if text is not None]
+    return sha256_json([sha256_file(path) for path in (job_file, *texts)])
 
 
 def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> EngineError:
@@ -231,16 +266,16 @@ def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> Engi
             f"the job needs more memory than its limit of {memory}",
             hint="Raise --memory, take fewer or shorter calibration samples, or fewer cells a run (--only).",
         )
-    if code == 137:
+    if code == _KILLED:
         return EngineError(
             "the container was killed from outside (exit code 137)",
             hint="That is `docker kill`, or the machine's own memory that ran out: a lower --memory "
             "would end the job before that.",
         )
-    if code in (ExitCode.INTERRUPTED, 143):
+    if code in _ENDED_FROM_OUTSIDE:
         return EngineError(
             "the container was stopped from outside",
-            hint="That is `docker stop`, or an engine that shut down; the same command starts the job again.",
+            hint="That is `docker stop`, or an engine that shut down; the same command goes on from there.",
         )
     return EngineError(
         f"the job failed in its container (exit code {code}): {_said(made, log)}",

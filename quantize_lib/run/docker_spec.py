@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import EngineError
+from quantize_lib.files import read_json
 from quantize_lib.run.docker_engine import OWNER_LABEL
 from quantize_lib.run.jobfile import JobFile, JobText, write_job
 
@@ -179,6 +180,17 @@ def write_container_job(job: JobFile, model: str, inside: Path) -> None:
     inside.chmod(0o755)
     for path in inside.iterdir():
         path.chmod(0o644)
+
+
+def state_limit(job: JobFile) -> int:
+    """Bytes that a job may write to be gone on with: hidden states, the old and the new ones, in float32."""
+    config = read_json(job.model.path / "config.json")
+    hidden = int(config.get("hidden_size") or config.get("n_embd") or 0)
+
+    def tokens(text: JobText | None) -> int:
+        return 0 if text is None else text.samples * text.sequence_length
+
+    return 2 * 4 * hidden * (tokens(job.calibration) + tokens(job.evaluation) * (1 + len(job.cells)))
 
 
 def weight_limit(folder: Path, cells: int) -> int:

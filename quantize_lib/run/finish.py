@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.card import render_card
 from quantize_lib.errors import PublishError, QuantizerError
-from quantize_lib.files import remove_tree, sha256_file, write_json, write_text
+from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate, limits
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import RECORD_FILE, Publisher
@@ -185,9 +184,3 @@ def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: 
 
 def _text(said: Mapping[str, Any] | None) -> TextRecord | None:
     return None if said is None else TextRecord(**said)
-
-
-def discard(folder: Path) -> None:
-    """Remove what a job left; foreign code may have made it."""
-    with suppress(OSError):
-        remove_tree(folder)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
-from quantize_lib.errors import ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, write_report
-from quantize_lib.run.finish import Finisher, discard
+from quantize_lib.run.finish import Finisher
+from quantize_lib.run.job_state import JobState, sweep
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, JobText, read_result, write_job
 from quantize_lib.run.prepare import Prepared, prepare
 from quantize_lib.run.state import working_in
@@ -96,6 +97,7 @@ class _Run:
         try:
             for warning in self._plan.warnings:
                 self._reporter.warning(warning)
+            sweep(self._state, [job.id for job in self._plan.jobs])
             prepared = [job for job in map(self._prepare, self._plan.jobs) if job is not None]
             for job in prepared:
                 with self._reporter.group(f"{job.job.id}: {len(job.job.cells)} cells"):
@@ -158,30 +160,51 @@ class _Run:
 
     def _run_job(self, prepared: Prepared) -> None:
         todo = tuple(cell for cell in prepared.job.cells if not self._is_done(cell, prepared))
+        state = JobState(self._state, prepared.job.id)
         if not todo:
+            state.end()
             return
-        prepared = prepared.keep(todo)
-        folder = self._state / "job"
+        keep = True
         try:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
-            folder.mkdir()
-            job_file = self._write_job(prepared, source, folder)
-            self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
-            result = read_result(folder / RESULT_FILE)
-            for cell in todo:
-                record = self._finisher.finish(cell, prepared, source, folder, result)
-                if record.status == "failed":
-                    self._reporter.error(f"{cell.id} failed: {record.error}")
-                self._records[cell.id] = record
+            made, result = state.made(prepared.keep(todo))
+            self._finish(made, prepared.keep(made), source, state, result)
+            state.drop_made()
+            rest = tuple(cell for cell in todo if cell not in made)
+            if rest:
+                state.begin([cell.id for cell in rest])
+                kept = prepared.keep(rest)
+                job_file = self._write_job(kept, source, state.folder)
+                self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
+                result = read_result(state.folder / RESULT_FILE)
+                state.write_made(kept)
+                self._finish(rest, kept, source, state, result)
+            keep = False
         except UsageError:
             raise
         except (QuantizerError, OSError) as error:
-            rest = tuple(cell for cell in todo if cell.id not in self._records)
+            # From what cannot be a result nothing better would come.
+            keep = not isinstance(error, CheckpointError)
+            unfinished = tuple(cell for cell in todo if cell.id not in self._records)
             # What is read has errors of its own; an OSError here is the output folder's.
             failure = cannot_write(self._options.output, error) if isinstance(error, OSError) else error
-            self._fail(prepared.job, rest, failure)
+            self._fail(prepared.job, unfinished, failure)
         finally:
-            discard(folder)
+            state.end(keep=keep)
+
+    def _finish(
+        self,
+        cells: Sequence[Cell],
+        prepared: Prepared,
+        source: ModelSource,
+        state: JobState,
+        result: Mapping[str, Any],
+    ) -> None:
+        for cell in cells:
+            record = self._finisher.finish(cell, prepared, source, state.folder, result)
+            if record.status == "failed":
+                self._reporter.error(f"{cell.id} failed: {record.error}")
+            self._records[cell.id] = record
 
     def _is_done(self, cell: Cell, prepared: Prepared) -> bool:
         """Whether a cell is unchanged since an earlier run; then its record is settled here."""

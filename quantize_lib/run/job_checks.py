@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError, QuantizerError
 from quantize_lib.run.jobfile import JobFile
+from quantize_lib.run.resume import Finished
 from quantize_lib.types import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from quantize_lib.engine.shared_pass import PassOutcome
 
 _LEAST_FREE_BYTES = 2**16
 """A reload writes less than that into its folder."""
@@ -27,7 +26,7 @@ _LEAST_FREE_BYTES = 2**16
 
 def check_cells(
     job: JobFile,
-    outcome: PassOutcome,
+    finished: Finished,
     evaluation: Tensor | None,
     result: dict[str, Any],
     reporter: Reporter,
@@ -35,43 +34,32 @@ def check_cells(
     """Reload every finished checkpoint in a fresh process, as a user would.
 
     Args:
-        outcome: what the pass said; its figures are what the reload has to reproduce.
+        finished: what the pass said; its figures are what the reload has to reproduce. What an earlier
+            process reloaded already is left out.
         evaluation: held-out token ids.
-        result: gets `reload`, or `error`, for each cell.
+        result: gets `reload`, or `error`, for each cell; its entries are those of `finished`.
 
     Raises:
         EvaluationError: where the base model itself cannot be loaded.
         CheckpointError: where the disk is full.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
+    from quantize_lib.checkpoint.shards import write_tensors
     from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
 
-    cells = [cell for cell in job.cells if "error" not in result["cells"][cell.id]]
+    cells = [cell for cell in job.cells if not {"error", "reload"} & finished.entries[cell.id].keys()]
     if not cells:
         return
     work = job.output / ".reload"
+    if work.exists():
+        shutil.rmtree(work)
     work.mkdir()
-    sample_file: Path | None = None
-    logits_file: Path | None = None
-    count = 0
-    if evaluation is not None and outcome.base_logits is not None:
-        count = outcome.base_logits.shape[0]
-        sample_file, logits_file = work / "sample.safetensors", work / "base-logits.safetensors"
+    sample_file = logits_file = None
+    if evaluation is not None and finished.sample:
+        sample_file, logits_file = work / "sample.safetensors", finished.logits_file
         try:
-            save_file({"ids": evaluation[:count].contiguous()}, sample_file)
-            save_file({"logits": outcome.base_logits}, logits_file)
-        except SafetensorError as error:
+            write_tensors(sample_file, [("ids", evaluation[: finished.sample])], count=1)
+        except OSError as error:
             raise cannot_write(work, error) from error
-    figures = {
-        cell_id: PassFigures(
-            nll=float(cell.nll[:count].double().mean()), kl=float(cell.kl[:count].double().mean())
-        )
-        for cell_id, cell in outcome.cells.items()
-        if cell.nll is not None and cell.kl is not None
-    }
-    del outcome
     gc.collect()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
         try:
@@ -93,7 +81,9 @@ def check_cells(
                     base_generated=base_generated,
                     sample=sample_file,
                     base_logits=logits_file,
-                    expected=figures.get(cell.id),
+                    expected=PassFigures(**finished.figures[cell.id])
+                    if cell.id in finished.figures
+                    else None,
                     work=work,
                     device=result["device"],
                     trust_remote_code=job.model.trust_remote_code,
@@ -103,10 +93,9 @@ def check_cells(
                 shutil.rmtree(job.output / cell.id)
             else:
                 entry["reload"] = asdict(reload)
+            finished.save()
             progress.advance()
-    for file in (sample_file, logits_file):
-        if file is not None:
-            file.unlink()
+    shutil.rmtree(work)
 
 
 def _with_log(error: EvaluationError, log: Path) -> QuantizerError:

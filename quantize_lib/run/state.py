@@ -13,6 +13,8 @@ from quantize_lib.errors import UsageError
 from quantize_lib.files import remove_tree
 
 STATE = ".state"
+JOBS = "jobs"
+"""The folder in it with what killed jobs go on from (docs/resume.md)."""
 
 
 @contextmanager
@@ -20,7 +22,7 @@ def working_in(output: Path) -> Iterator[Path]:
     """Make the output folder and be alone in it.
 
     Yields:
-        Its `.state` folder. What an earlier run left unfinished there is gone.
+        Its `.state` folder. Of what an earlier run left unfinished, the jobs' state is still there.
 
     Raises:
         UsageError: where the folder cannot be written, or another run works in it.
@@ -43,14 +45,19 @@ def working_in(output: Path) -> Iterator[Path]:
                 hint="Wait for it, or choose another folder with --output.",
             ) from error
         clear(state)
+        # A report that was being written when the run was killed.
+        for half in output.glob(".report.json.*"):
+            half.unlink()
         yield state
     finally:
         os.close(descriptor)
 
 
 def clear(state: Path) -> None:
-    """Remove everything from `.state` but the lock, which others may hold open."""
+    """Remove everything from `.state` but the jobs and the lock, which others may hold open."""
     for entry in state.iterdir():
+        if entry.name == JOBS:
+            continue
         if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)
         elif entry.name != "lock":

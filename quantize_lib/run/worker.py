@@ -6,6 +6,7 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
 from quantize_lib.run.job_text import load_tokens
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
+from quantize_lib.run.resume import Finished, alone_in, cell_keys, open_passes, pass_key
 from quantize_lib.run.versions import versions
 from quantize_lib.types import ModelFacts, ModelSpec, Reporter, Settings
 
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from quantize_lib.checkpoint.shards import ShardWriter
     from quantize_lib.engine.model import StreamedModel
-    from quantize_lib.engine.shared_pass import CellOutcome, CellWork, PassOutcome
+    from quantize_lib.engine.pass_state import CellOutcome
+    from quantize_lib.engine.shared_pass import CellWork, PassOutcome
+    from quantize_lib.run.pass_store import PassFolder
 
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
@@ -33,7 +36,7 @@ _SAMPLE_SEQUENCES = 2
 
 
 def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
-    """Quantize, write, reload and measure every cell of a job.
+    """Quantize, write, reload and measure every cell of a job, from where an earlier process was killed.
 
     Returns:
         OK, or CELL_FAILED where at least one cell failed; the reasons are in the result.
@@ -50,7 +53,8 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         "cells": {cell.id: {} for cell in job.cells},
     }
     try:
-        _Job(job, reporter, result).run()
+        with alone_in(job.output):
+            _Job(job, reporter, result).run()
     except QuantizerError as error:
         _fail_rest(job, result, error)
         raise
@@ -89,9 +93,16 @@ class _Job:
         facts = read_facts(spec, job.model.path, revision=job.model.revision)
         calibration = self._tokens(job.calibration, "calibration")
         evaluation = self._tokens(job.evaluation, "evaluation")
-        outcome = self._quantize(facts, device, calibration, evaluation)
-        self._result["shared_seconds"] = outcome.shared_seconds
-        check_cells(job, outcome, evaluation, self._result, self._reporter)
+        key, keys = pass_key(job, self._result), cell_keys(job, self._result)
+        finished = Finished.find(job.output, key, keys)
+        left = tuple(cell for cell in job.cells if cell.id not in finished.entries)
+        if left:
+            self._quantize(left, key, keys, finished, facts, device, calibration, evaluation)
+        for cell in job.cells:
+            self._result["cells"][cell.id] = finished.entries[cell.id]
+        self._result["shared_seconds"] = finished.shared_seconds
+        self._result["peak_memory_bytes"] = finished.peak_memory_bytes
+        check_cells(job, finished, evaluation, self._result, self._reporter)
 
     def _tokens(self, text: JobText | None, word: str) -> Tensor | None:
         if text is None:
@@ -101,8 +112,16 @@ class _Job:
         return ids
 
     def _quantize(
-        self, facts: ModelFacts, device: torch.device, calibration: Tensor | None, evaluation: Tensor | None
-    ) -> PassOutcome:
+        self,
+        cells: tuple[JobCell, ...],
+        key: str,
+        keys: Mapping[str, str],
+        finished: Finished,
+        facts: ModelFacts,
+        device: torch.device,
+        calibration: Tensor | None,
+        evaluation: Tensor | None,
+    ) -> None:
         from quantize_lib.engine.model import StreamedModel
         from quantize_lib.engine.shared_pass import SharedPass
         from quantize_lib.source.families import get_family
@@ -115,68 +134,89 @@ class _Job:
             device=device,
             trust_remote_code=job.model.trust_remote_code,
         )
-        writers: dict[str, ShardWriter] = {}
-        works = [self._work(cell, facts, writers) for cell in job.cells]
+        layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
         sample = 0
         if evaluation is not None:
             per_sequence = evaluation.shape[1] * int(facts.config.get("vocab_size", 1)) * 4
             sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
-        outcome = SharedPass(
-            model,
-            works,
-            calibration=calibration,
-            evaluation=evaluation,
-            sample=sample,
+        passes = open_passes(
+            job.output,
+            key=key,
+            keys={cell.id: keys[cell.id] for cell in cells},
+            # The most verbose format, bitsandbytes, writes six tensors for a layer.
+            room={cell_id: len(facts.tensors) + 6 * len(named) for cell_id, named in layers.items()},
+            device=device.type,
             reporter=self._reporter,
-        ).run()
+        )
+        for folder in passes:
+            works = [_work(cell, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
+            outcome = SharedPass(
+                model,
+                works,
+                calibration=calibration,
+                evaluation=evaluation,
+                sample=sample,
+                reporter=self._reporter,
+                store=folder,
+            ).run()
+            self._leave(works, outcome, folder, model, facts, finished)
+            del outcome
+
+    def _leave(
+        self,
+        works: Sequence[CellWork],
+        outcome: PassOutcome,
+        folder: PassFolder,
+        model: StreamedModel,
+        facts: ModelFacts,
+        finished: Finished,
+    ) -> None:
+        """Finish a pass's cells and put them beside the job, then forget the pass."""
+        from quantize_lib.checkpoint.shards import write_tensors
+
+        if outcome.base_logits is not None and not finished.sample:
+            finished.sample = outcome.base_logits.shape[0]
+            write_tensors(finished.logits_file, [("logits", outcome.base_logits)], count=1)
         for work in works:
             cell = outcome.cells[work.id]
+            entry: dict[str, Any] = {}
+            figures: dict[str, float] | None = None
             error = cell.error
             if error is None:
                 try:
-                    self._finish(work, cell, model, writers[work.id], facts, len(works), outcome)
+                    self._finish(work, cell, model, folder, facts, len(works), outcome, entry)
                 except CheckpointError as failure:
                     error = failure
+                else:
+                    figures = _figures(cell, finished.sample)
             if error is not None:
-                self._result["cells"][work.id]["error"] = str(error)
-                shutil.rmtree(self._job.output / work.id)
-        return outcome
-
-    def _work(self, cell: JobCell, facts: ModelFacts, writers: dict[str, ShardWriter]) -> CellWork:
-        from quantize_lib.checkpoint.shards import ShardWriter
-        from quantize_lib.engine.methods.registry import get_method
-        from quantize_lib.engine.shared_pass import CellWork
-        from quantize_lib.source.groups import resolved_layers
-
-        folder = self._job.output / cell.id
-        folder.mkdir(parents=True)
-        layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, cell.settings)}
-        # The most verbose format, bitsandbytes, writes six tensors for a layer.
-        writers[cell.id] = ShardWriter(folder, tensors=len(facts.tensors) + 6 * len(layers))
-        return CellWork(
-            id=cell.id,
-            settings=cell.settings,
-            method=get_method(cell.settings.method),
-            layers=layers,
-            sink=writers[cell.id],
+                entry = {"error": str(error)}
+                shutil.rmtree(folder.folder / work.id, ignore_errors=True)
+            finished.add(work.id, folder.keys[work.id], entry, figures)
+        finished.shared_seconds += outcome.shared_seconds
+        finished.peak_memory_bytes = max(
+            finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._result["device"])
         )
+        finished.save()
+        shutil.rmtree(folder.folder)
 
     def _finish(
         self,
         work: CellWork,
         cell: CellOutcome,
         model: StreamedModel,
-        writer: ShardWriter,
+        pass_folder: PassFolder,
         facts: ModelFacts,
         sharers: int,
         outcome: PassOutcome,
+        entry: dict[str, Any],
     ) -> None:
         from quantize_lib.engine.block import CellContext
         from quantize_lib.source import side_files
         from quantize_lib.source.families import get_family
         from quantize_lib.source.groups import resolve_group_size
 
-        folder = self._job.output / work.id
+        folder = pass_folder.folder / work.id
         group_size = resolve_group_size(facts, work.settings)
         context = CellContext(
             settings=work.settings,
@@ -189,7 +229,7 @@ class _Job:
             dtype=model.disk_dtype,
             conv1d=get_family(facts.config).conv1d,
         )
-        writer.finish()
+        pass_folder.writers[work.id].finish()
         assemble(
             folder,
             base=self._job.model.path,
@@ -197,7 +237,6 @@ class _Job:
             quantization_config=work.method.quantization_config(context),
             side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
         )
-        entry: dict[str, Any] = self._result["cells"][work.id]
         entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None
         entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
         entry["size_after"] = weight_bytes(folder)
@@ -207,6 +246,39 @@ class _Job:
             entry["perplexity_before"] = _perplexity(outcome.base_nll)
             entry["perplexity_after"] = _perplexity(cell.nll)
             entry["kl_divergence"] = _finite(float(cell.kl.double().mean()))
+        target = self._job.output / work.id
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+
+
+def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]:
+    from quantize_lib.source.groups import resolved_layers
+
+    return {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
+
+
+def _work(cell: JobCell, layers: Mapping[str, tuple[int, int]], folder: PassFolder) -> CellWork:
+    from quantize_lib.engine.methods.registry import get_method
+    from quantize_lib.engine.shared_pass import CellWork
+
+    return CellWork(
+        id=cell.id,
+        settings=cell.settings,
+        method=get_method(cell.settings.method),
+        layers=layers,
+        sink=folder.writers[cell.id],
+    )
+
+
+def _figures(cell: CellOutcome, sample: int) -> dict[str, float] | None:
+    """Means on the sample, which the reload has to reproduce."""
+    if cell.nll is None or cell.kl is None:
+        return None
+    return {
+        "nll": float(cell.nll[:sample].double().mean()),
+        "kl": float(cell.kl[:sample].double().mean()),
+    }
 
 
 def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:

@@ -90,13 +90,15 @@ def test_an_interrupted_run_says_so_and_the_next_one_completes_it(
     assert "tiny-bnb-8bit" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     left = sorted(entry.name for entry in (tmp_path / "out").iterdir())
     assert left == [".state", "log.txt", "report.json"]
-    assert [entry.name for entry in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
+    state = tmp_path / "out" / ".state"
+    assert sorted(entry.name for entry in state.iterdir()) == ["jobs", "lock"]
     assert not (tmp_path / "published").exists()
 
     if number == signal.SIGTERM:
         done = command(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert report(tmp_path / "out")["tiny-bnb-8bit"]["status"] == "published"
+        assert [entry.name for entry in state.iterdir()] == ["lock"]
 
 
 def test_a_second_run_on_one_output_folder_is_refused(
@@ -117,11 +119,18 @@ def test_a_second_run_on_one_output_folder_is_refused(
     assert run.returncode == 130
 
 
-def test_the_form_for_one_model_leaves_nothing_when_it_is_interrupted(tiny: Path, tmp_path: Path) -> None:
+def test_the_form_for_one_model_goes_on_where_it_was_interrupted(tiny: Path, tmp_path: Path) -> None:
     words = (tiny, "--method", "bitsandbytes", "--bits", "8", "--output-dir", "made")
     with start(*words, cwd=tmp_path) as run:
         wait_for(run, "Quantizing: 2/2 blocks")
         os.kill(run.pid, signal.SIGTERM)
         run.communicate(timeout=60)
     assert run.returncode == 130
-    assert {entry.name for entry in tmp_path.iterdir()} <= {".made.log", "summary.md"}
+    hidden = {".made.log", ".made.run"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {*hidden, "summary.md"}
+
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # The pass was over; perhaps its cell was finished too.
+    assert "continuing after block 2 of 2" in done.stderr or "Quantizing" not in done.stderr
+    assert {entry.name for entry in tmp_path.iterdir()} == {"made", "summary.md"}

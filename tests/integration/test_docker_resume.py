@@ -1,0 +1,53 @@
+"""A killed run goes on from what its container had written; what a failed one wrote is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.containers import CELL_ID, GOOD, RESULT, docker_manifest, finish, run, start
+from tests.integration.test_docker_executor import wait_for
+from tests.small_runs import report
+
+pytestmark = pytest.mark.docker
+
+FIRST = """
+state = out / ".passes"
+if not state.exists():
+    state.mkdir()
+    (state / "progress.json").write_text("mine")
+    os.chmod(state, 0o700)
+"""
+
+
+def test_a_container_goes_on_from_what_a_killed_run_s_had_written(
+    stub: Callable[[str], str], tmp_path: Path
+) -> None:
+    docker_manifest(tmp_path, "one")
+    image = stub(
+        RESULT
+        + FIRST
+        + "    say(event='info', message='here'); time.sleep(600)\n"
+        + "say(event='info', message='went on: ' + (state / 'progress.json').read_text())\n"
+        + "checkpoint(); save()"
+    )
+    process = start(tmp_path, "--image", image)
+    wait_for(process.stderr, "here")
+    process.kill()
+    process.communicate()
+    code, said = run(tmp_path, "--image", image)
+    assert code == 0, said
+    assert "went on: mine" in said
+    assert report(tmp_path / "out")[CELL_ID]["status"] == "published"
+    assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
+
+
+def test_what_a_failed_container_wrote_is_forgotten(stub: Callable[[str], str], tmp_path: Path) -> None:
+    docker_manifest(tmp_path, "one")
+    code, said = run(tmp_path, "--image", stub(RESULT + FIRST + "sys.exit(1)"))
+    assert code == 3, said
+    assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
+    again = finish(start(tmp_path, "--image", stub(GOOD)))
+    assert again[0] == 0, again[1]

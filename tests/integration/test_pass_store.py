@@ -1,0 +1,313 @@
+"""A pass that ends after any block goes on from there: no finished block is computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from quantize_lib.engine.methods.registry import get_method
+from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.pass_state import PassState
+from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
+from quantize_lib.errors import EngineError
+from quantize_lib.files import read_json, sha256_file
+from quantize_lib.run.pass_store import PROGRESS_FILE, PassFolder
+from quantize_lib.source.groups import resolved_layers
+from quantize_lib.types import MethodName, ModelFacts, Settings
+from tests.families import VOCABULARY, save_family
+from tests.integration.test_families import Silent, model_facts
+from tests.resuming import BLOCKS, deepen
+
+CELLS: dict[str, tuple[MethodName, int]] = {
+    "tiny-gptq-4bit": ("gptq", 4),
+    "tiny-awq-4bit": ("awq", 4),
+    "tiny-bnb-8bit": ("bitsandbytes", 8),
+}
+KEYS = {cell_id: f"key of {cell_id}" for cell_id in CELLS}
+ROOM = dict.fromkeys(CELLS, 300)
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+class Killed:
+    """A store that ends the pass just before, or just after, it keeps the state after a block."""
+
+    def __init__(self, store: PassFolder, *, block: int, kept: bool) -> None:
+        self._store, self._block, self._kept = store, block, kept
+
+    def load(self) -> PassState | None:
+        return self._store.load()
+
+    def commit(self, state: PassState) -> None:
+        if state.blocks < self._block:
+            self._store.commit(state)
+        else:
+            if self._kept:
+                self._store.commit(state)
+            raise KilledError
+
+
+class Warned(Silent):
+    """Remembers warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of eight blocks. Read only."""
+    return deepen(save_family("llama", tmp_path_factory.mktemp("pass-store") / "base"))
+
+
+@pytest.fixture(scope="module")
+def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
+    facts = model_facts(base)
+    return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The block of every forward of a decoder layer."""
+    seen: list[int] = []
+    original = LlamaDecoderLayer.forward
+
+    def counted(self: LlamaDecoderLayer, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append(int(self.self_attn.layer_idx))
+        return original(self, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
+    return seen
+
+
+def text(seed: int, samples: int) -> Tensor:
+    return torch.randint(3, VOCABULARY, (samples, 64), generator=torch.Generator().manual_seed(seed))
+
+
+def opened(
+    folder: Path, keys: Mapping[str, str], *, found: bool, reporter: Silent | None = None
+) -> PassFolder:
+    """The pass there, from its beginning or as it was left."""
+    make = PassFolder.find if found else PassFolder.new
+    made = make(folder, key="pass", keys=keys, room=ROOM, device="cpu", reporter=reporter or Silent())
+    assert made is not None
+    return made
+
+
+def run(
+    streamed: tuple[StreamedModel, ModelFacts], folder: PassFolder, store: PassFolder | Killed | None = None
+) -> PassOutcome:
+    """The pass with the folder's cells; their shards are complete afterwards."""
+    model, facts = streamed
+    works = []
+    for cell_id in folder.keys:
+        method, bits = CELLS[cell_id]
+        settings = Settings(method=method, bits=bits, group_size=32)
+        layers = {layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)}
+        works.append(
+            CellWork(
+                id=cell_id,
+                settings=settings,
+                method=get_method(method),
+                layers=layers,
+                sink=folder.writers[cell_id],
+            )
+        )
+    outcome = SharedPass(
+        model,
+        works,
+        calibration=text(1, 8),
+        evaluation=text(2, 2),
+        sample=1,
+        reporter=Silent(),
+        store=store or folder,
+    ).run()
+    for work in works:
+        if outcome.cells[work.id].error is None:
+            folder.writers[work.id].finish()
+    return outcome
+
+
+def weights(folder: PassFolder) -> dict[str, str]:
+    return {
+        cell_id: sha256_file(folder.folder / cell_id / "model.safetensors")
+        for cell_id in folder.keys
+        if (folder.folder / cell_id / "model.safetensors").exists()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[PassOutcome, dict[str, str]]:
+    """A pass that nothing ended, and its files."""
+    folder = opened(tmp_path_factory.mktemp("whole") / "1", KEYS, found=False)
+    return run(streamed, folder), weights(folder)
+
+
+def same(outcome: PassOutcome, whole: PassOutcome, cells: Mapping[str, Any]) -> None:
+    """Every figure is the same, to the last bit."""
+    assert outcome.base_nll is not None
+    assert whole.base_nll is not None
+    assert torch.equal(outcome.base_nll, whole.base_nll)
+    for cell_id in cells:
+        mine, other = outcome.cells[cell_id], whole.cells[cell_id]
+        assert mine.error is None
+        assert (mine.errors, mine.notes) == (other.errors, other.notes)
+        for a, b in ((mine.nll, other.nll), (mine.kl, other.kl)):
+            assert a is not None
+            assert b is not None
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("block", [1, 4, BLOCKS])
+@pytest.mark.parametrize("kept", [False, True], ids=["before it was kept", "after"])
+def test_no_finished_block_is_done_again_and_every_bit_is_the_same(
+    block: int,
+    kept: bool,
+    streamed: tuple[StreamedModel, ModelFacts],
+    whole: tuple[PassOutcome, dict[str, str]],
+    forwards: list[int],
+    tmp_path: Path,
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=block, kept=kept))
+    safe = block if kept else block - 1
+    if not safe:
+        assert (
+            PassFolder.find(tmp_path / "1", key="pass", keys=KEYS, room=ROOM, device="cpu", reporter=Silent())
+            is None
+        )
+        assert not (tmp_path / "1").exists()
+        return
+    forwards.clear()
+    again = opened(tmp_path / "1", KEYS, found=True)
+    outcome = run(streamed, again)
+    assert sorted(set(forwards)) == list(range(safe, BLOCKS))
+    same(outcome, whole[0], CELLS)
+    assert weights(again) == whole[1]
+
+
+def test_the_state_holds_the_texts_once_and_nothing_of_the_blocks_before(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path
+) -> None:
+    sizes = []
+    for block in (1, BLOCKS):
+        folder = opened(tmp_path / str(block), KEYS, found=False)
+        with pytest.raises(KilledError):
+            run(streamed, folder, Killed(folder, block=block, kept=True))
+        (hidden,) = folder.folder.glob("hidden-*")
+        sizes.append(hidden.stat().st_size)
+    assert sizes[0] == sizes[1]
+    states = (8 + 2 * (1 + len(CELLS))) * 64 * 128 * 4
+    assert states < sizes[0] < states + 8192
+
+
+def test_a_changed_cell_leaves_the_pass_and_the_others_go_on(
+    streamed: tuple[StreamedModel, ModelFacts],
+    whole: tuple[PassOutcome, dict[str, str]],
+    forwards: list[int],
+    tmp_path: Path,
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=5, kept=True))
+    forwards.clear()
+    left = {cell_id: key for cell_id, key in KEYS.items() if cell_id != "tiny-awq-4bit"}
+    again = opened(tmp_path / "1", {**left, "tiny-awq-4bit": "another"}, found=True)
+    assert again.keys == left
+    assert not (tmp_path / "1" / "tiny-awq-4bit").exists()
+    outcome = run(streamed, again)
+    assert min(forwards) == 5
+    same(outcome, whole[0], left)
+    assert weights(again) == {cell_id: whole[1][cell_id] for cell_id in left}
+
+
+def test_a_failed_cell_stays_failed_and_is_not_tried_again(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=2, kept=True))
+    state = read_json(tmp_path / "1" / PROGRESS_FILE)
+    state["cells"]["tiny-gptq-4bit"] |= {"shards": None, "error": {"message": "no", "hint": "Do."}}
+    (tmp_path / "1" / PROGRESS_FILE).write_text(json.dumps(state), encoding="utf-8")
+    again = opened(tmp_path / "1", KEYS, found=True)
+    outcome = run(streamed, again)
+    error = outcome.cells["tiny-gptq-4bit"].error
+    assert isinstance(error, EngineError)
+    assert (error.message, error.hint) == ("no", "Do.")
+    assert sorted(weights(again)) == ["tiny-awq-4bit", "tiny-bnb-8bit"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["another pass", "no JSON", "no object", "hidden cut", "hidden gone", "no cells"]
+)
+def test_what_cannot_be_gone_on_from_is_removed(
+    damage: str, streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path
+) -> None:
+    folder = tmp_path / "1"
+    begun = opened(folder, KEYS, found=False)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=1, kept=True))
+    progress = folder / PROGRESS_FILE
+    (hidden,) = folder.glob("hidden-*")
+    if damage == "no JSON":
+        progress.write_text("{", encoding="utf-8")
+    elif damage == "no object":
+        progress.write_text("[1]", encoding="utf-8")
+    elif damage == "hidden cut":
+        hidden.write_bytes(hidden.read_bytes()[:-1])
+    elif damage == "hidden gone":
+        hidden.unlink()
+    found = PassFolder.find(
+        folder,
+        key="another" if damage == "another pass" else "pass",
+        keys={} if damage == "no cells" else KEYS,
+        room=ROOM,
+        device="cpu",
+        reporter=Silent(),
+    )
+    assert found is None
+    assert not folder.exists()
+
+
+def test_a_cell_whose_shard_is_damaged_starts_afresh_alone(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=3, kept=True))
+    (tmp_path / "1" / "tiny-bnb-8bit" / "part-00001.safetensors").write_bytes(b"short")
+    reporter = Warned()
+    again = opened(tmp_path / "1", KEYS, found=True, reporter=reporter)
+    assert sorted(again.keys) == ["tiny-awq-4bit", "tiny-gptq-4bit"]
+    assert len(reporter.warnings) == 1
+    assert reporter.warnings[0].startswith("tiny-bnb-8bit starts afresh: ")
+
+
+def test_a_pass_whose_state_cannot_be_kept_says_so_once_and_goes_on(
+    streamed: tuple[StreamedModel, ModelFacts], whole: tuple[PassOutcome, dict[str, str]], tmp_path: Path
+) -> None:
+    reporter = Warned()
+    folder = opened(tmp_path / "1", KEYS, found=False, reporter=reporter)
+    (tmp_path / "1" / "hidden-00001.safetensors").mkdir()
+    outcome = run(streamed, folder)
+    same(outcome, whole[0], CELLS)
+    assert weights(folder) == whole[1]
+    assert len(reporter.warnings) == 1
+    assert "the state of the pass cannot be kept: Is a directory" in reporter.warnings[0]
+    assert not (tmp_path / "1" / PROGRESS_FILE).exists()
