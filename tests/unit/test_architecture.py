@@ -32,8 +32,8 @@ ORDER = (
 LIGHT = ("errors", "types", "files", "manifest", "plan", "source", "gate", "card", "publish", "report", "cli")
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy", "optimum",
-    "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy",
+    "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}
