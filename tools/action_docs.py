@@ -1,7 +1,7 @@
-"""Write the tables of docs/action.md from action.yml and the reusable workflow.
+"""Write the tables of docs/action.md and the README from action.yml and the reusable workflow.
 
-python tools/action_docs.py            # rewrite the page
-python tools/action_docs.py --check    # exit 1 where the page is not what they say
+python tools/action_docs.py            # rewrite the pages
+python tools/action_docs.py --check    # exit 1 where a page is not what they say
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "action.yml"
 WORKFLOW = ROOT / ".github" / "workflows" / "quantize.yml"
-PAGE = ROOT / "docs" / "action.md"
+PAGES = (ROOT / "docs" / "action.md", ROOT / "README.md")
 
 _PART = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -51,19 +51,21 @@ def _table(rows: Mapping[str, Mapping[str, Any]], *, with_default: bool) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite or check the page; the exit code."""
+    """Rewrite or check the pages; the exit code."""
     parts = tables(
         yaml.safe_load(ACTION.read_text(encoding="utf-8")),
         yaml.safe_load(WORKFLOW.read_text(encoding="utf-8")),
     )
-    page = PAGE.read_text(encoding="utf-8")
-    filled = fill(page, parts)
-    if "--check" in arguments:
-        if filled != page:
-            print("docs/action.md is not what action.yml says: run python tools/action_docs.py")
-        return int(filled != page)
-    PAGE.write_text(filled, encoding="utf-8")
-    return 0
+    code = 0
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        filled = fill(page, parts)
+        if "--check" not in arguments:
+            path.write_text(filled, encoding="utf-8")
+        elif filled != page:
+            print(f"{path.relative_to(ROOT)} is not what action.yml says: run python tools/action_docs.py")
+            code = 1
+    return code
 
 
 if __name__ == "__main__":
