@@ -30,3 +30,15 @@ def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerI
             group_size = override.group_size if override.group_size is not None else group_size
         assigned.append((layer, bits, group_size))
     return assigned
+
+
+def left_out(layers: Iterable[LayerInfo], settings: Settings) -> list[str]:
+    """A word, if any, on the layers that the method's format cannot hold for this family."""
+    names = dict.fromkeys(
+        ".".join(part for part in layer.name.split(".") if not part.isdecimal())
+        for layer in layers
+        if settings.method in layer.not_for
+    )
+    if not names:
+        return []
+    return [f"{', '.join(names)} stay in full precision: transformers cannot load them in this format"]

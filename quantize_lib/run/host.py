@@ -14,6 +14,7 @@ from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
+from quantize_lib.plan.layers import left_out
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, write_report
 from quantize_lib.run.finish import Finisher
@@ -156,6 +157,8 @@ class _Run:
                 chosen = "one group per row" if size == -1 else f"group size {size}"
                 auto = " (auto)" if cell.settings.group_size == "auto" else ""
                 self._reporter.info(f"{cell.id}: {chosen}{auto}")
+            for note in left_out(prepared.facts.layers, cell.settings):
+                self._reporter.warning(f"{cell.id}: {note}")
         return prepared
 
     def _run_job(self, prepared: Prepared) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
 from quantize_lib.files import write_json
+from quantize_lib.plan.layers import left_out
 from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
 from quantize_lib.run.job_text import load_tokens
@@ -240,7 +241,7 @@ class _Job:
         entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None
         entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
         entry["size_after"] = weight_bytes(folder)
-        entry["notes"] = [*cell.notes, *_left_out(facts, work.settings)]
+        entry["notes"] = [*cell.notes, *left_out(facts.layers, work.settings)]
         entry["errors"] = cell.errors
         if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
             entry["perplexity_before"] = _perplexity(outcome.base_nll)
@@ -279,18 +280,6 @@ def _figures(cell: CellOutcome, sample: int) -> dict[str, float] | None:
         "nll": float(cell.nll[:sample].double().mean()),
         "kl": float(cell.kl[:sample].double().mean()),
     }
-
-
-def _left_out(facts: ModelFacts, settings: Settings) -> list[str]:
-    """A word on the layers that the method's format cannot hold for this family."""
-    names = dict.fromkeys(
-        ".".join(part for part in layer.name.split(".") if not part.isdecimal())
-        for layer in facts.layers
-        if settings.method in layer.not_for
-    )
-    if not names:
-        return []
-    return [f"{', '.join(names)} stay in full precision: transformers cannot load them in this format"]
 
 
 def _perplexity(nll: Tensor) -> float | None:
