@@ -75,8 +75,14 @@ def evaluation(text: Path, **limits: Any) -> dict[str, Any]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment with one thread a process, and `more`."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    """This process's environment with one thread a process, and `more`.
+
+    Without the Hub's variables: importing GPTQModel in another test moves its cache for this whole process.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))
+    }
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
 def command(

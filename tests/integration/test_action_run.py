@@ -257,7 +257,7 @@ def test_a_job_that_is_stopped_still_reports_and_saves_its_state(
     runner = Runner(tmp_path, "push")
     ready_environment(runner, "cpu")
     manifest(runner.workspace, tiny_model, calibration_text, FASTEST)
-    moment = runner.workspace / "output" / ".state" / "job" / "job.json"
+    moment = runner.workspace / "output" / ".state" / "jobs" / "tiny-cpu" / "job.json"
     started = time.monotonic()
     inputs = {"executor": "local", "device": "cpu", "hf-token-write": WRITE}
     result = runner.use(ROOT, inputs, stop=(QUANTIZE, moment))
