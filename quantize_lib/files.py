@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import uuid
@@ -88,3 +89,8 @@ def remove_tree(folder: Path) -> None:
         if current != folder:
             current.rmdir()
     folder.rmdir()
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity; what is not finite is not a figure."""
+    return value if math.isfinite(value) else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.environment import clean_environment
-from quantize_lib.files import read_json, write_json
+from quantize_lib.files import finite, read_json, write_json
 from quantize_lib.types import Reload
 
 NEW_TOKENS = 20
@@ -131,7 +131,7 @@ def check_reload(
         sample_perplexity=_perplexity(nll),
         sample_perplexity_pass=None if expected is None else _perplexity(expected.nll),
         sample_kl_divergence=kl,
-        sample_kl_divergence_pass=None if expected is None else _finite(expected.kl),
+        sample_kl_divergence_pass=None if expected is None else finite(expected.kl),
         reproduced=reproduced,
         dtype=said["dtype"],
     )
@@ -225,7 +225,3 @@ def _tail(log: Path) -> str:
 def _perplexity(nll: float | None) -> float | None:
     # exp(700) is the last power of e that a float holds with certainty.
     return None if nll is None or not nll < 700 else math.exp(nll)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
-from quantize_lib.files import write_json
+from quantize_lib.files import finite, write_json
 from quantize_lib.plan.layers import left_out
 from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
@@ -213,6 +213,7 @@ class _Job:
         entry: dict[str, Any],
     ) -> None:
         from quantize_lib.engine.block import CellContext
+        from quantize_lib.metrics import perplexity
         from quantize_lib.source import side_files
         from quantize_lib.source.families import get_family
         from quantize_lib.source.groups import resolve_group_size
@@ -244,9 +245,9 @@ class _Job:
         entry["notes"] = [*cell.notes, *left_out(facts.layers, work.settings)]
         entry["errors"] = cell.errors
         if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
-            entry["perplexity_before"] = _perplexity(outcome.base_nll)
-            entry["perplexity_after"] = _perplexity(cell.nll)
-            entry["kl_divergence"] = _finite(float(cell.kl.double().mean()))
+            entry["perplexity_before"] = finite(perplexity(outcome.base_nll))
+            entry["perplexity_after"] = finite(perplexity(cell.nll))
+            entry["kl_divergence"] = finite(float(cell.kl.double().mean()))
         target = self._job.output / work.id
         if target.exists():
             shutil.rmtree(target)
@@ -280,12 +281,3 @@ def _figures(cell: CellOutcome, sample: int) -> dict[str, float] | None:
         "nll": float(cell.nll[:sample].double().mean()),
         "kl": float(cell.kl[:sample].double().mean()),
     }
-
-
-def _perplexity(nll: Tensor) -> float | None:
-    return _finite(float(nll.double().mean().exp()))
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no NaN; what is not finite is not a figure."""
-    return value if abs(value) < float("inf") else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.resuming import descendants, is_running
 from tests.small_runs import FASTEST, ROOT, command, environment, manifest, report, save_tiny_model
 
 
@@ -18,24 +19,6 @@ from tests.small_runs import FASTEST, ROOT, command, environment, manifest, repo
 def tiny(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path) -> Path:
     """A tiny model. Read only."""
     return save_tiny_model(tmp_path_factory.mktemp("interrupt") / "tiny", calibration_text)
-
-
-def children_of(session_leader: int) -> list[int]:
-    """Processes whose parent, at any distance, is that one."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
-    found = [session_leader]
-    for one in found:
-        found.extend(pid for pid, parent in parents.items() if parent == one)
-    return found[1:]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and not a zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def start(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -75,7 +58,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_completes_it(
     words = ("run", path, "--output", tmp_path / "out")
     with start(*words, cwd=tmp_path) as run:
         said = wait_for(run, "Quantizing: 2/2 blocks")
-        children = children_of(run.pid)
+        children = descendants(run.pid)
         os.kill(run.pid, number)
         out, err = run.communicate(timeout=60)
     said.append(err)
