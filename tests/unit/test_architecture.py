@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "quantize_lib"
 
-BASE = ("errors", "types", "files", "memory", "metrics")
+BASE = ("errors", "types", "files", "memory", "metrics", "tokens")
 """Imported by everyone, importing only each other."""
 ORDER = (
     "manifest",
@@ -29,7 +29,20 @@ ORDER = (
     "cli",
     "__main__",
 )
-LIGHT = ("errors", "types", "files", "manifest", "plan", "source", "gate", "card", "publish", "report", "cli")
+LIGHT = (
+    "errors",
+    "types",
+    "files",
+    "tokens",
+    "manifest",
+    "plan",
+    "source",
+    "gate",
+    "card",
+    "publish",
+    "report",
+    "cli",
+)
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
     "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy",

@@ -10,6 +10,9 @@ from quantize_lib.evaluate.environment import clean_environment
 
 SECRETS = (
     "HF_TOKEN",
+    "HF_TOKEN_READ",
+    "HF_TOKEN_WRITE",
+    "HF_OIDC_ID_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "GITHUB_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
