@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from quantize_lib.calibration.rows import cell
 from quantize_lib.errors import CalibrationError
 from quantize_lib.source.hub_errors import hub_errors
+from quantize_lib.tokens import read_token
 from quantize_lib.types import TextSpec
 
 ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'
@@ -19,7 +20,7 @@ def read_dataset(spec: TextSpec, dataset: str, *, token: str | None) -> tuple[It
     Args:
         spec: config, split, column and revision.
         dataset: Hub id.
-        token: for a private or gated data set.
+        token: for a private or gated data set; None for `read_token`.
 
     Returns:
         The texts of the column, and the 40-hex commit that they are read at.
@@ -29,6 +30,7 @@ def read_dataset(spec: TextSpec, dataset: str, *, token: str | None) -> tuple[It
     """
     from huggingface_hub import HfApi
 
+    token = token or read_token()
     with _errors(dataset, spec.revision):
         commit = HfApi().dataset_info(dataset, revision=spec.revision, token=token).sha
     if commit is None:

@@ -6,6 +6,7 @@ from quantize_lib.source.families import FAMILIES, SUPPORTED, Family, get_family
 from quantize_lib.source.files import base_card, side_files
 from quantize_lib.source.groups import resolve_group_size, resolved_layers
 from quantize_lib.source.local import inspect_local, make_source, read_facts
+from quantize_lib.tokens import read_token
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Reporter
 
 __all__ = [
@@ -28,7 +29,7 @@ def inspect(model: ModelSpec, *, token: str | None, reporter: Reporter | None = 
 
     Args:
         model: as the manifest names it.
-        token: for a private or gated Hub model; None for the one that the Hub's client finds by itself.
+        token: for a private or gated Hub model; None for `read_token`.
         reporter: shows the progress of hashing a large local folder.
 
     Raises:
@@ -38,7 +39,7 @@ def inspect(model: ModelSpec, *, token: str | None, reporter: Reporter | None = 
         return inspect_local(model, model.local, reporter)
     from quantize_lib.source.hub import inspect_hub
 
-    return inspect_hub(model, token=token)
+    return inspect_hub(model, token=token or read_token())
 
 
 def fetch(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
@@ -56,4 +57,4 @@ def fetch(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str
         return make_source(model.local, facts)
     from quantize_lib.source.hub import fetch_hub
 
-    return fetch_hub(model, facts, reporter, token=token)
+    return fetch_hub(model, facts, reporter, token=token or read_token())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quantize_lib.errors import QuantizerError, SourceError
+from quantize_lib.tokens import redact
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def hub_errors(
         yield
     except (OSError, httpx2.HTTPError, HFValidationError) as error:
         message, hint = _explain(error, repository, revision, kind)
-        raise family(message, hint=f"{hint} {alternative}") from error
+        raise family(redact(message), hint=f"{hint} {alternative}") from error
 
 
 def _explain(error: Exception, repository: str, revision: str, kind: str) -> tuple[str, str]:
@@ -50,14 +51,15 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
             return (
                 f"{shown} is gated and this account has no access to it",
                 f"Accept its terms at https://huggingface.co/{where}{repository}, then pass that account's "
-                "token in HF_TOKEN.",
+                "token in HF_TOKEN_READ or HF_TOKEN.",
             )
         case errors.DisabledRepoError():
             return f"{shown} was disabled on the Hub", "Choose another one."
         case errors.RepositoryNotFoundError():
             return (
                 f"{shown} does not exist on the Hub, or is private",
-                "Check the spelling; a private one needs a token with read access in HF_TOKEN.",
+                "Check the spelling; a private one needs a token with read access in HF_TOKEN_READ or "
+                "HF_TOKEN.",
             )
         case errors.RevisionNotFoundError():
             return f"{shown} has no revision {revision!r}", "Name a branch, a tag or a commit that exists."
@@ -74,7 +76,9 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
         case errors.HfHubHTTPError():
             status = error.response.status_code
             hint = (
-                "The token in HF_TOKEN may lack read access." if status in (401, 403) else "Try again later."
+                "The token in HF_TOKEN_READ or HF_TOKEN may lack read access."
+                if status in (401, 403)
+                else "Try again later."
             )
             return f"{shown} cannot be read: the Hub answered {status}", hint
         case OSError() if error.errno == errno.ENOSPC:

@@ -158,12 +158,12 @@ def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Cli
             "GatedRepo",
             "model acme/tiny is gated and this account has no access to it",
             "Accept its terms at https://huggingface.co/acme/tiny, then pass that account's token in "
-            "HF_TOKEN. A local folder works too: ./folder.",
+            "HF_TOKEN_READ or HF_TOKEN. A local folder works too: ./folder.",
         ),
         (
             "RepoNotFound",
             "model acme/tiny does not exist on the Hub, or is private",
-            "Check the spelling; a private one needs a token with read access in HF_TOKEN. "
+            "Check the spelling; a private one needs a token with read access in HF_TOKEN_READ or HF_TOKEN. "
             "A local folder works too: ./folder.",
         ),
     ],
