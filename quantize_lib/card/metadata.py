@@ -13,6 +13,9 @@ from quantize_lib.manifest.names import repository_fault
 from quantize_lib.manifest.schema import is_calibrated
 from quantize_lib.types import METHOD_SLUG, CellRecord, ModelSource, ModelSpec
 
+STATE_KEY = "model_quantizer"
+"""A key of our own, which the Hub passes through: one request for a repository's card tells what it holds."""
+
 
 def base_model_id(model: ModelSpec) -> str | None:
     """The base model's id on the Hub; None for a local folder.
@@ -26,7 +29,7 @@ def base_model_id(model: ModelSpec) -> str | None:
 
 
 def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[str, Any]:
-    """The front matter's keys and values: strings and lists of strings from wherever they come."""
+    """The front matter's keys and values: strings, lists of strings and, of our own, one mapping."""
     card = source.card
     calibration = record.calibration if is_calibrated(record.method) else None
     values: dict[str, Any] = {
@@ -40,8 +43,16 @@ def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[
         "language": _languages(card.get("language")),
         "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
         "tags": [METHOD_SLUG[record.method], f"{record.bits}-bit", "quantized", "model-quantizer"],
+        STATE_KEY: _state(record),
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _state(record: CellRecord) -> dict[str, str] | None:
+    if record.fingerprint is None:
+        return None
+    version = record.versions.get("model-quantizer")
+    return {"fingerprint": record.fingerprint, **({} if version is None else {"version": plain(version)})}
 
 
 def _pipeline_tag(config: Mapping[str, Any]) -> str | None:

@@ -23,10 +23,14 @@ class PublishedState:
     Attributes:
         fingerprint: of the checkpoint that was published last; None where the repository does not say.
         commit: 40 hex digits.
+        version: of this tool, which made it; None where the repository does not say.
+        rejected: fingerprints of checkpoints that were taken back (`publish --rollback`).
     """
 
     fingerprint: str | None
     commit: str
+    version: str | None = None
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,10 +148,12 @@ def _state(target: Path) -> PublishedState | None:
     files = data.get("files") if isinstance(data, dict) else None
     if not isinstance(files, dict) or not all((target / name).is_file() for name in files):
         return None
-    fingerprint = data.get("fingerprint")
+    fingerprint, versions = data.get("fingerprint"), data.get("versions")
+    version = versions.get("model-quantizer") if isinstance(versions, dict) else None
     return PublishedState(
         fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         commit=sha256_file(report)[:_COMMIT_DIGITS],
+        version=version if isinstance(version, str) else None,
     )
 
 

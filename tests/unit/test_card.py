@@ -100,7 +100,12 @@ def test_the_front_matter_says_what_the_hub_needs() -> None:
         "language": ["en", "no"],
         "datasets": ["Salesforce/wikitext"],
         "tags": ["gptq", "4-bit", "quantized", "model-quantizer"],
+        "model_quantizer": {"fingerprint": RECORD.fingerprint, "version": RECORD.versions["model-quantizer"]},
     }
+
+
+def test_a_record_without_a_fingerprint_claims_no_state() -> None:
+    assert "model_quantizer" not in render(replace(RECORD, fingerprint=None)).data
 
 
 def test_what_the_base_card_does_not_say_is_left_out() -> None:

@@ -23,7 +23,8 @@ def make_checkpoint(folder: Path, content: str, fingerprint: str = "f1") -> Path
     (folder / "model.safetensors").write_text(content * 1000)
     (folder / "README.md").write_text(content)
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    write_json(folder / RECORD_FILE, {"fingerprint": fingerprint, "files": files})
+    versions = {"model-quantizer": "1.2.3"}
+    write_json(folder / RECORD_FILE, {"fingerprint": fingerprint, "versions": versions, "files": files})
     return folder
 
 
@@ -64,7 +65,7 @@ def test_the_state_of_a_repository_can_be_read_back(tmp_path: Path) -> None:
     commit = publish(tmp_path / "out", make_checkpoint(tmp_path / "cell", "one"))
     state = publisher.current(REPOSITORY)
     assert state is not None
-    assert (state.fingerprint, state.commit) == ("f1", commit)
+    assert (state.fingerprint, state.version, state.commit) == ("f1", "1.2.3", commit)
 
 
 def test_a_new_state_replaces_the_old_one_entirely(tmp_path: Path) -> None:
