@@ -42,8 +42,13 @@ _ENTRY_BYTES = 256
 """Room in the header for one tensor: a name of 120 characters, dtype, shape and offsets."""
 
 
-class _Shard:
-    """One file being written."""
+class Shard:
+    """One file being written.
+
+    Args:
+        room: bytes for the header; `header_room` tells how many.
+        state: what `sync` gave in another process, which is gone on with.
+    """
 
     def __init__(self, path: Path, room: int, state: Mapping[str, Any] | None = None) -> None:
         self.path = path
@@ -99,6 +104,7 @@ class _Shard:
         return len(json.dumps(name)) + _ENTRY_BYTES - 120
 
     def add(self, name: str, tensor: Tensor) -> None:
+        """Append a contiguous tensor that is on the CPU."""
         self._used += self._cost(name)
         self.size += tensor.nbytes
         if tensor.nbytes % _ALIGNMENT:
@@ -137,9 +143,15 @@ class _Shard:
         return list(self._entries)
 
     def abandon(self) -> None:
+        """Close the file as it is."""
         # What was still buffered may not fit either; the descriptor is closed all the same.
         with suppress(OSError):
             self._file.close()
+
+
+def header_room(tensors: int) -> int:
+    """Bytes for the header of about so many tensors."""
+    return 1024 + tensors * _ENTRY_BYTES
 
 
 def _bytes(tensor: Tensor) -> memoryview:
@@ -156,7 +168,7 @@ def write_tensors(path: Path, tensors: Iterable[tuple[str, Tensor]], *, count: i
     Raises:
         OSError: where the disk is full.
     """
-    shard = _Shard(path, 1024 + count * _ENTRY_BYTES)
+    shard = Shard(path, header_room(count))
     try:
         for name, tensor in tensors:
             shard.add(name, tensor.detach().cpu().contiguous())
@@ -176,10 +188,10 @@ class ShardWriter:
 
     def __init__(self, folder: Path, *, tensors: int, max_shard_bytes: int = 5 * 10**9) -> None:
         self._folder = folder
-        self._room = 1024 + tensors * _ENTRY_BYTES
+        self._room = header_room(tensors)
         self._max = max_shard_bytes
         self._shards: list[tuple[Path, list[str]]] = []
-        self._current: _Shard | None = None
+        self._current: Shard | None = None
         self._names: set[str] = set()
         self.total_bytes = 0
 
@@ -203,7 +215,7 @@ class ShardWriter:
                 writer._shards.append((path, [str(name) for name in closed["names"]]))
             if state["current"] is not None:
                 path = writer._find(len(writer._shards) + 1)
-                writer._current = _Shard(path, writer._room, state["current"])
+                writer._current = Shard(path, writer._room, state["current"])
             writer.total_bytes = int(state["total_bytes"])
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise CheckpointError(f"{folder.name} does not hold what was kept of it: {error}") from error
@@ -318,7 +330,7 @@ class ShardWriter:
             self._close_current()
             shard = None
         if shard is None:
-            shard = self._current = _Shard(self._part(len(self._shards) + 1), self._room)
+            shard = self._current = Shard(self._part(len(self._shards) + 1), self._room)
         shard.add(name, tensor)
         self.total_bytes += tensor.nbytes
 

@@ -204,7 +204,7 @@ class StreamedModel:
     def head(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """float32 logits (batch, sequence, vocabulary) from the last block's output. Only inside `outer`."""
         last = self._stand_ins[-1]
-        last.replacement = hidden
+        last.replacement = hidden.to(self.device)
         try:
             logits = cast(Any, self._model)(input_ids=ids.to(self.device), use_cache=False).logits
         finally:

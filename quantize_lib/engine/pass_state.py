@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from quantize_lib.engine.block import Fold
@@ -14,6 +15,19 @@ from quantize_lib.errors import QuantizerError
 
 FoldKey = tuple[tuple[str, tuple[int, ...]], ...]
 """The structure of a block: its linear layers' names and shapes (out, in)."""
+
+
+class Batches(Iterable[Tensor], Protocol):
+    """A text's hidden states by batch, on any device: a list, or a place on disk.
+
+    A pass reads each batch and then replaces it, once per block.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Tensor: ...
+
+    def __setitem__(self, number: int, states: Tensor, /) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -53,11 +67,18 @@ class PassState:
     seconds: float
     cells: Mapping[str, CellOutcome]
     folds: Mapping[FoldKey, tuple[Fold, ...]]
-    hidden: Mapping[str, Sequence[Tensor]]
+    hidden: Mapping[str, Batches]
+
+
+Hold = Callable[[Iterable[Tensor]], Batches]
+"""Gives hidden states their place: in memory (`list`), or where the store has them."""
 
 
 class PassStore(Protocol):
     """Keeps a pass's state where a later process finds it."""
+
+    def hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
+        """Where a text's hidden states are from now on; `batches` is taken one after the other."""
 
     def load(self) -> PassState | None:
         """What an earlier process left; the cells' sinks stand where it says."""
@@ -72,30 +93,37 @@ class CarriedText:
     def __init__(self, ids: Tensor, size: int) -> None:
         """Batches of `size` sequences."""
         self.batches = list(ids.split(size))
-        self.hidden: list[Tensor] = []
+        self.hidden: Batches = []
         self._calls: dict[int, list[BlockCall]] = {}
+        self._device = torch.device("cpu")
 
-    def embed(self, model: StreamedModel, hidden: Sequence[Tensor] | None = None) -> None:
+    def embed(self, model: StreamedModel, hold: Hold, hidden: Batches | None = None) -> None:
         """Learn what blocks are called with, and the first block's inputs.
 
         Args:
-            hidden: states from further on, which take their place.
+            hold: gives hidden states their place.
+            hidden: states from further on, which take the place of the first block's inputs.
         """
+        self._device = model.device
+        if hidden is None:
+            self.hidden = hold(self._embedded(model))
+            return
+        # Masks and positions are alike for batches of one size.
+        for size, ids in {ids.shape[0]: ids for ids in self.batches}.items():
+            self._calls[size] = model.embed(ids)[1]
+        self.hidden = hold(hidden)
+
+    def _embedded(self, model: StreamedModel) -> Iterator[Tensor]:
         for ids in self.batches:
-            # Masks and positions are alike for batches of one size.
-            if hidden is None or ids.shape[0] not in self._calls:
-                states, calls = model.embed(ids)
-                self._calls.setdefault(ids.shape[0], calls)
-                if hidden is None:
-                    self.hidden.append(states)
-        if hidden is not None:
-            self.hidden = [states.to(model.device) for states in hidden]
+            states, calls = model.embed(ids)
+            self._calls.setdefault(ids.shape[0], calls)
+            yield states
 
     def forward(self, block: nn.Module, index: int, hidden: Tensor) -> Tensor:
         """A batch through block `index`."""
-        return self._calls[hidden.shape[0]][index](block, hidden)
+        return self._calls[hidden.shape[0]][index](block, hidden.to(self._device))
 
-    def advance(self, block: nn.Module, index: int, hidden: list[Tensor]) -> None:
+    def advance(self, block: nn.Module, index: int, hidden: Batches) -> None:
         """All batches through the block, each replacing its input."""
-        for number, states in enumerate(hidden):
-            hidden[number] = self.forward(block, index, states)
+        for number in range(len(hidden)):
+            hidden[number] = self.forward(block, index, hidden[number])

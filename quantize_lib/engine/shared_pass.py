@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -15,7 +16,7 @@ from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import find_folds, weight_view
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.pass_state import CarriedText, CellOutcome, FoldKey, PassState, PassStore
+from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, FoldKey, PassState, PassStore
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.metrics import token_kl, token_nll
@@ -105,7 +106,7 @@ class SharedPass:
             self._calibration = CarriedText(calibration, max(1, tokens // calibration.shape[1]))
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
-        self._carried: dict[str, list[Tensor]] = {}
+        self._carried: dict[str, Batches] = {}
         self._folds: dict[FoldKey, tuple[Fold, ...]] = {}
 
     def run(self) -> PassOutcome:
@@ -144,26 +145,27 @@ class SharedPass:
 
     def _begin(self, state: PassState | None) -> int:
         """Bring the texts to the first block that is to be done; its index."""
-        hidden: Mapping[str, Sequence[Tensor]] = {} if state is None else state.hidden
+        hidden: Mapping[str, Batches] = {} if state is None else state.hidden
         with self._model.outer():
             for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
                 if text is not None:
-                    text.embed(self._model, hidden.get(word))
+                    text.embed(self._model, partial(self._hold, word), hidden.get(word))
         if state is not None:
             self._outcomes.update(state.cells)
             self._folds.update(state.folds)
         if self._evaluation is not None:
             self._carried = {
-                cell.id: [
-                    states.to(self._model.device)
-                    for states in hidden.get(f"cell/{cell.id}", self._evaluation.hidden)
-                ]
+                cell.id: self._hold(name, hidden.get(name, self._evaluation.hidden))
                 for cell in self._alive()
+                for name in (f"cell/{cell.id}",)
             }
         if state is None or not state.blocks:
             return 0
         self._reporter.info(f"continuing after block {state.blocks} of {len(self._model)}")
         return state.blocks
+
+    def _hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
+        return list(batches) if self._store is None else self._store.hold(name, batches)
 
     def _commit(self, blocks: int, seconds: float) -> None:
         if self._store is None:
@@ -217,13 +219,16 @@ class SharedPass:
     ) -> tuple[Mapping[str, Statistics], tuple[Fold, ...]]:
         """The one forward of the calibration text through the full-precision block."""
         text = self._calibration
-        if text is None or not linears:
+        if text is None:
+            return {}, ()
+        if not linears:
+            text.advance(block, index, text.hidden)
             return {}, ()
         collector = StatisticsCollector(linears)
         sample = text.hidden[0]
         with collector.collecting():
-            for number, states in enumerate(text.hidden):
-                output = text.forward(block, index, states)
+            for number in range(len(text.hidden)):
+                output = text.forward(block, index, text.hidden[number])
                 if not bool(torch.isfinite(output).all()):
                     raise EngineError(
                         f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +16,13 @@ from quantize_lib.engine.pass_state import CellOutcome, PassState
 from quantize_lib.errors import CheckpointError, EngineError, QuantizerError
 from quantize_lib.files import read_json, write_text
 from quantize_lib.run.device import peak_memory
+from quantize_lib.run.hidden_files import HiddenFile, Spill
 from quantize_lib.types import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from quantize_lib.engine.pass_state import Batches
 
 PROGRESS_FILE = "progress.json"
 
@@ -36,7 +39,14 @@ class PassFolder:
     """
 
     def __init__(
-        self, folder: Path, *, key: str, keys: Mapping[str, str], device: str, reporter: Reporter
+        self,
+        folder: Path,
+        *,
+        key: str,
+        keys: Mapping[str, str],
+        device: str,
+        reporter: Reporter,
+        spill: int = 0,
     ) -> None:
         self.folder = folder
         self.keys = dict(keys)
@@ -45,7 +55,9 @@ class PassFolder:
         self._device = device
         self._reporter = reporter
         self._data: Mapping[str, Any] | None = None
-        self._hidden: Mapping[str, Sequence[Tensor]] = {}
+        self._hidden: Mapping[str, Batches] = {}
+        self._spill = Spill(folder, room=spill) if spill else None
+        self._room = spill
         self._keeps = True
 
     @classmethod
@@ -58,14 +70,17 @@ class PassFolder:
         room: Mapping[str, int],
         device: str,
         reporter: Reporter,
+        spill: int = 0,
     ) -> PassFolder:
         """A pass that begins.
 
         Args:
             key: what determines the pass beside its cells.
             room: about how many tensors each cell will have.
+            spill: about how many batches of hidden states there are, where they are to stay on disk while
+                blocks work on them; 0 for in memory.
         """
-        made = cls(folder, key=key, keys=keys, device=device, reporter=reporter)
+        made = cls(folder, key=key, keys=keys, device=device, reporter=reporter, spill=spill)
         for cell_id in keys:
             (folder / cell_id).mkdir(parents=True)
             made.writers[cell_id] = ShardWriter(folder / cell_id, tensors=room[cell_id])
@@ -81,13 +96,14 @@ class PassFolder:
         room: Mapping[str, int],
         device: str,
         reporter: Reporter,
+        spill: int = 0,
     ) -> PassFolder | None:
         """The pass that an earlier process left there, with those of its cells that `keys` still wants.
 
         Returns:
             None where nothing of it can be used; the folder is gone then.
         """
-        found = cls(folder, key=key, keys={}, device=device, reporter=reporter)
+        found = cls(folder, key=key, keys={}, device=device, reporter=reporter, spill=spill)
         try:
             found._restore(read_json(folder / PROGRESS_FILE), keys, room)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError):
@@ -105,7 +121,11 @@ class PassFolder:
         hidden = self.folder / Path(data["hidden"]["file"]).name
         if hidden.stat().st_size != data["hidden"]["size"]:
             return
-        self._hidden = _Hidden(hidden)
+        self._hidden = _Hidden(HiddenFile(hidden))
+        if self._spill is not None:
+            self._hidden = self._spill = Spill(
+                self.folder, room=self._room, blocks=data["blocks"], current=HiddenFile(hidden)
+            )
         self._data = data
         for cell_id, kept in data["cells"].items():
             if keys.get(cell_id) != kept["key"]:
@@ -154,19 +174,37 @@ class PassFolder:
             hidden=self._hidden,
         )
 
+    def hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
+        """In memory, or on disk where they are to be spilled."""
+        return list(batches) if self._spill is None else self._spill.hold(name, batches)
+
     def commit(self, state: PassState) -> None:
         """Shards first, then the hidden states in a new file, then the words that name them.
 
-        Where the disk is full the pass goes on without: the checkpoints need the room more.
+        Where the disk is full the pass goes on without: the checkpoints need the room more. Spilled states
+        cannot be done without.
+
+        Raises:
+            OSError: where the disk is too full for spilled states.
         """
         if not self._keeps:
             return
-        hidden = self.folder / f"hidden-{state.blocks:05d}.safetensors"
         try:
-            shards = {
-                cell_id: None if state.cells[cell_id].error else writer.sync()
-                for cell_id, writer in self.writers.items()
-            }
+            self._write(state)
+        except OSError as error:
+            if self._spill is not None:
+                raise
+            self._give_up(error)
+
+    def _write(self, state: PassState) -> None:
+        shards = {
+            cell_id: None if state.cells[cell_id].error else writer.sync()
+            for cell_id, writer in self.writers.items()
+        }
+        if self._spill is not None:
+            hidden = self._spill.turn()
+        else:
+            hidden = self.folder / f"hidden-{state.blocks:05d}.safetensors"
             write_tensors(
                 hidden,
                 (
@@ -176,14 +214,11 @@ class PassFolder:
                 ),
                 count=sum(map(len, state.hidden.values())),
             )
-            text = json.dumps(self._describe(state, hidden, shards), separators=(",", ":"))
-            write_text(self.folder / PROGRESS_FILE, text)
-        except OSError as error:
-            self._give_up(error)
-        else:
-            for older in self.folder.glob("hidden-*.safetensors"):
-                if older != hidden:
-                    older.unlink()
+        text = json.dumps(self._describe(state, hidden, shards), separators=(",", ":"))
+        write_text(self.folder / PROGRESS_FILE, text)
+        for older in self.folder.glob("hidden-*.safetensors"):
+            if older != hidden:
+                older.unlink()
 
     def _describe(self, state: PassState, hidden: Path, shards: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -223,35 +258,21 @@ class PassFolder:
                 file.unlink()
 
 
-class _Hidden(Mapping[str, "Sequence[Tensor]"]):
-    """Hidden states in a safetensors file, read by name when they are asked for."""
+class _Hidden(Mapping[str, "Batches"]):
+    """Hidden states of a file, read into memory by name when they are asked for."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: HiddenFile) -> None:
         self._file = file
-        self._batches: dict[str, int] = {}
-        with self._open() as shard:
-            for key in shard.keys():  # noqa: SIM118 - no mapping
-                name, _, number = key.rpartition(":")
-                self._batches[name] = max(self._batches.get(name, 0), int(number) + 1)
 
-    def _open(self) -> Any:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            return safe_open(self._file, framework="pt", device="cpu")
-        except SafetensorError as error:
-            raise CheckpointError(f"{self._file} is damaged: {error}") from error
-
-    def __getitem__(self, name: str) -> list[Tensor]:
-        with self._open() as shard:
-            # Copies: what is mapped from the file would count as memory, and go with it.
-            return [shard.get_tensor(f"{name}:{number}").clone() for number in range(self._batches[name])]
+    def __getitem__(self, name: str) -> Batches:
+        # Copies: what is mapped from the file would go with it.
+        return [self._file.batch(name, number).clone() for number in range(self._file.counts[name])]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._batches)
+        return iter(self._file.counts)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._file.counts)
 
 
 def _outcome(kept: Mapping[str, Any]) -> CellOutcome:

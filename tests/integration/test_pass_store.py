@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.pass_state import PassState
+from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.run.hidden_files import HiddenFile
 from quantize_lib.run.pass_store import PROGRESS_FILE, PassFolder
 from quantize_lib.source.groups import resolved_layers
 from quantize_lib.types import MethodName, ModelFacts, Settings
@@ -43,6 +45,9 @@ class Killed:
 
     def __init__(self, store: PassFolder, *, block: int, kept: bool) -> None:
         self._store, self._block, self._kept = store, block, kept
+
+    def hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
+        return self._store.hold(name, batches)
 
     def load(self) -> PassState | None:
         return self._store.load()
@@ -97,11 +102,24 @@ def text(seed: int, samples: int) -> Tensor:
 
 
 def opened(
-    folder: Path, keys: Mapping[str, str], *, found: bool, reporter: Silent | None = None
+    folder: Path,
+    keys: Mapping[str, str],
+    *,
+    found: bool,
+    reporter: Silent | None = None,
+    spilled: bool = False,
 ) -> PassFolder:
     """The pass there, from its beginning or as it was left."""
     make = PassFolder.find if found else PassFolder.new
-    made = make(folder, key="pass", keys=keys, room=ROOM, device="cpu", reporter=reporter or Silent())
+    made = make(
+        folder,
+        key="pass",
+        keys=keys,
+        room=ROOM,
+        device="cpu",
+        reporter=reporter or Silent(),
+        spill=50 if spilled else 0,
+    )
     assert made is not None
     return made
 
@@ -311,3 +329,101 @@ def test_a_pass_whose_state_cannot_be_kept_says_so_once_and_goes_on(
     assert len(reporter.warnings) == 1
     assert "the state of the pass cannot be kept: Is a directory" in reporter.warnings[0]
     assert not (tmp_path / "1" / PROGRESS_FILE).exists()
+
+
+def test_spilled_to_disk_every_bit_is_the_same(
+    streamed: tuple[StreamedModel, ModelFacts], whole: tuple[PassOutcome, dict[str, str]], tmp_path: Path
+) -> None:
+    folder = opened(tmp_path / "1", KEYS, found=False, spilled=True)
+    outcome = run(streamed, folder)
+    same(outcome, whole[0], CELLS)
+    assert weights(folder) == whole[1]
+    # What the next block would read, and nothing of the blocks before.
+    assert [file.name for file in folder.folder.glob("hidden-*")] == [f"hidden-{BLOCKS:05d}.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(True, True), (True, False), (False, True)],
+    ids=["spilled", "then not", "only then"],
+)
+@pytest.mark.parametrize("kept", [False, True], ids=["before it was kept", "after"])
+def test_a_spilled_pass_goes_on_whether_it_spills_then_or_not(
+    before: bool,
+    after: bool,
+    kept: bool,
+    streamed: tuple[StreamedModel, ModelFacts],
+    whole: tuple[PassOutcome, dict[str, str]],
+    forwards: list[int],
+    tmp_path: Path,
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False, spilled=before)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=4, kept=kept))
+    forwards.clear()
+    again = opened(tmp_path / "1", KEYS, found=True, spilled=after)
+    outcome = run(streamed, again)
+    assert min(forwards) == (4 if kept else 3)
+    same(outcome, whole[0], CELLS)
+    assert weights(again) == whole[1]
+
+
+def test_spilled_states_are_never_all_in_memory(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[weakref.ref[Tensor]] = []
+    most = 0
+    original = HiddenFile.batch
+
+    def batch(self: HiddenFile, name: str, number: int) -> Tensor:
+        nonlocal most
+        tensor = original(self, name, number)
+        taken.append(weakref.ref(tensor))
+        most = max(most, sum(one() is not None for one in taken))
+        return tensor
+
+    monkeypatch.setattr(HiddenFile, "batch", batch)
+    run(streamed, opened(tmp_path / "1", KEYS, found=False, spilled=True))
+    # Calibration, held-out text and three cells' ways of it, through eight blocks.
+    assert len(taken) > BLOCKS * (1 + 2 * 4)
+    # The one that is worked on, and the first one of the calibration, on which folds are proven.
+    assert most <= 3
+
+
+def test_spilled_states_that_find_no_room_end_the_pass_and_not_its_state(
+    streamed: tuple[StreamedModel, ModelFacts], tmp_path: Path
+) -> None:
+    begun = opened(tmp_path / "1", KEYS, found=False, spilled=True)
+    with pytest.raises(KilledError):
+        run(streamed, begun, Killed(begun, block=2, kept=True))
+    again = opened(tmp_path / "1", KEYS, found=True, spilled=True)
+    (tmp_path / "1" / "hidden-00003.safetensors").mkdir()
+    with pytest.raises(OSError, match="Is a directory"):
+        run(streamed, again)
+    assert read_json(tmp_path / "1" / PROGRESS_FILE)["blocks"] == 2
+
+
+def test_calibration_goes_through_a_block_in_which_nothing_is_quantized(
+    streamed: tuple[StreamedModel, ModelFacts], forwards: list[int], tmp_path: Path
+) -> None:
+    model, facts = streamed
+    settings = Settings(
+        method="gptq", bits=4, group_size=32, modules_to_not_convert=("model.layers.2.*", "model.layers.3.*")
+    )
+    layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
+    assert not [name for name in layers if name.startswith("model.layers.2.")]
+    folder = opened(tmp_path / "1", {"tiny-gptq-4bit": "key"}, found=False)
+    work = CellWork(
+        id="tiny-gptq-4bit",
+        settings=settings,
+        method=get_method("gptq"),
+        layers=layers,
+        sink=folder.writers["tiny-gptq-4bit"],
+    )
+    calibration = text(1, 8)
+    SharedPass(
+        model, [work], calibration=calibration, evaluation=None, sample=0, reporter=Silent(), store=folder
+    ).run()
+    assert {index: forwards.count(index) for index in range(BLOCKS)} == dict.fromkeys(
+        range(BLOCKS), forwards.count(0)
+    )
