@@ -103,6 +103,13 @@ class PublishSpec:
     namespace: str | None = None
     name: str = "{model}-{method}-{bits}bit"
     private: bool = True
+    terms_allow_public: bool = False
+    """A gated or private base may become an open, public model."""
+    pull_request: bool = False
+    tag: bool = False
+    """Tag the first publication from each commit of the base."""
+    collection: str | None = None
+    """A title; `{model}` is the base model's name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,8 @@ from quantize_lib.types import (
 )
 
 _LIMITS = ("max_perplexity_increase", "max_kl_divergence")
+_ON_THE_HUB = ("pull_request", "tag", "collection")
+"""Keys of `publish` that mean nothing for a folder."""
 
 
 def build(
@@ -190,6 +192,9 @@ class _Builder:
         values = {**defaults_of("publish"), **self.at("publish")}
         for fault in template_faults(values["name"]):
             self.report(("publish", "name"), fault)
+        for key in _ON_THE_HUB:
+            if values["to"] != "hub" and values.get(key):
+                self.report(("publish", key), "a folder has none; it is for `to: hub`.")
         path = absolute(values.pop("path"), self.base)
         return PublishSpec(**values, path=path)
 

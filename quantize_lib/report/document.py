@@ -29,6 +29,7 @@ _FIGURES = (
     "perplexity_after",
     "kl_divergence",
 )
+_HUB_OPTIONS = ("terms_allow_public", "pull_request", "tag", "collection")
 _OF_THE_RUN = ("status", "error", "path", "commit")
 """What a checkpoint cannot know of itself."""
 
@@ -54,7 +55,7 @@ def write_report(
     Raises:
         OSError: where it cannot be written.
     """
-    target = None
+    target: dict[str, Any] | None = None
     if publish is not None:
         target = {
             "to": publish.to,
@@ -62,6 +63,8 @@ def write_report(
             "path": os.path.relpath(publish.path, folder.resolve()) if publish.to == "directory" else None,
             "private": publish.private,
         }
+        if publish.to == "hub":
+            target.update({name: getattr(publish, name) for name in _HUB_OPTIONS})
     path = folder / REPORT_FILE
     document = {
         "version": 1,
@@ -95,7 +98,9 @@ def read_publish_spec(folder: Path) -> PublishSpec | None:
     if target is None:
         return None
     if target["to"] == "hub":
-        return PublishSpec(to="hub", private=target["private"])
+        # A report of an earlier version lacks them, which asks for none.
+        options = {name: target[name] for name in _HUB_OPTIONS if name in target}
+        return PublishSpec(to="hub", private=target["private"], **options)
     path = Path(os.path.normpath(folder.resolve() / target["path"]))
     return PublishSpec(to="directory", path=path, private=target["private"])
 

@@ -262,6 +262,13 @@ REST = [
         "publish: {to: hug}",
         "5:15: publish.to: `hug` is not allowed here. Allowed: directory, hub. Perhaps you meant `hub`?",
     ),
+    ("publish: {tag: true}", "5:16: publish.tag: a folder has none; it is for `to: hub`."),
+    ("publish: {collection: mine}", "5:23: publish.collection: a folder has none; it is for `to: hub`."),
+    (
+        "publish: {to: hub, collection: '{name}'}",
+        "5:32: publish.collection: `{name}` is not a title; use one line of text, and no braces but those of "
+        "{model}.",
+    ),
     ("runners: {cpu: ubuntu-latest}", "5:16: runners.cpu: expected a list, got the text `ubuntu-latest`."),
     ("include: [{}]", "5:11: include[0]: a combination needs at least one of `model`, `method` and `bits`."),
     (

@@ -120,8 +120,16 @@ def test_where_it_was_published_to_comes_back_even_after_a_move(tmp_path: Path) 
 
 
 def test_publishing_to_the_hub_or_nowhere_comes_back(tmp_path: Path) -> None:
-    _write(tmp_path, publish=PublishSpec(to="hub", private=False))
-    assert read_publish_spec(tmp_path) == PublishSpec(to="hub", private=False)
+    spec = PublishSpec(
+        to="hub",
+        private=False,
+        terms_allow_public=True,
+        pull_request=True,
+        tag=True,
+        collection="{model}, small",
+    )
+    _write(tmp_path, publish=spec)
+    assert read_publish_spec(tmp_path) == spec
     _write(tmp_path)
     assert read_publish_spec(tmp_path) is None
 
