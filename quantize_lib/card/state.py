@@ -1,0 +1,67 @@
+"""What a card says of the repository that it stands in, for this tool's next run.
+
+model_quantizer: {fingerprint: <hex>, version: <of this tool>, rejected: [<hex>, …]}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+STATE_KEY = "model_quantizer"
+"""A key of our own, which the Hub passes through: one request for a repository's card tells what it holds."""
+MAX_REJECTED = 100
+"""The oldest are forgotten."""
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{1,128}")
+_VERSION = re.compile(r"[0-9A-Za-z.+!-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardState:
+    """The card's own words, checked: anyone with write access can have changed them.
+
+    Attributes:
+        fingerprint: of the checkpoint.
+        version: of this tool, which made it.
+        rejected: fingerprints that were taken back, oldest first.
+    """
+
+    fingerprint: str | None = None
+    version: str | None = None
+    rejected: tuple[str, ...] = ()
+
+
+def card_state(metadata: Mapping[str, object]) -> CardState | None:
+    """What the front matter says; None where it has not our key."""
+    said = metadata.get(STATE_KEY)
+    if not isinstance(said, Mapping):
+        return None
+    rejected = said.get("rejected")
+    return CardState(
+        fingerprint=_text(said.get("fingerprint"), _FINGERPRINT),
+        version=_text(said.get("version"), _VERSION),
+        rejected=tuple(
+            item for item in (rejected if isinstance(rejected, list) else ()) if _text(item, _FINGERPRINT)
+        )[-MAX_REJECTED:],
+    )
+
+
+def with_rejected(card: str, rejected: Iterable[str]) -> str:
+    """A card whose state names these fingerprints as taken back; the card's own is never among them."""
+    from huggingface_hub import ModelCard
+
+    parsed = ModelCard(card, ignore_metadata_errors=True)
+    said = parsed.data.get(STATE_KEY)
+    state = dict(said) if isinstance(said, Mapping) else {}
+    kept = [item for item in dict.fromkeys(rejected) if item != state.get("fingerprint")][-MAX_REJECTED:]
+    if kept == state.get("rejected", []):
+        return card
+    state.pop("rejected", None)
+    parsed.data[STATE_KEY] = {**state, **({"rejected": kept} if kept else {})}
+    return str(parsed)
+
+
+def _text(value: object, pattern: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
