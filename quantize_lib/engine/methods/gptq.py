@@ -208,13 +208,16 @@ def _round(linears: Sequence[LinearInput], factor: Factor, settings: Settings) -
     codes = round_columns(weight.T[factor.order], factor, grid)
     back = torch.argsort(factor.order)
     dequantized = grid.dequantize(codes)[back].T.contiguous()
-    difference = dequantized - weight
+    # As bytes before the rest: these matrices are the largest of a run.
     codes += grid.zeros[grid.group_of]
+    small = codes.to(torch.uint8)[back].T
+    del codes
+    difference = dequantized - weight
     return _Rounded(
-        codes=codes[back].T.to(torch.uint8),
+        codes=small,
         zeros=grid.zeros.T,
         scales=grid.scales.T,
         weight=dequantized,
-        error=((difference @ _statistics(first).hessian) * difference).sum(1),
+        error=(difference @ _statistics(first).hessian).mul_(difference).sum(1),
         g_idx=g_idx,
     )

@@ -55,18 +55,20 @@ def _factorize(hessian: Tensor) -> Factor:
     dead = diagonal <= 0
     mean = float(diagonal.mean()) or 1.0
     order = torch.argsort(diagonal, descending=True, stable=True)
-    permuted = hessian[order][:, order]
+    # H = RRᵀ with R upper triangular is the factorization of the reversed matrix, reversed; then U = R⁻¹
+    # without ever forming H⁻¹. For a wide layer these matrices are the largest of all: never more than two.
+    backwards = order.flip(0)
+    permuted = hessian[backwards[:, None], backwards]
     # A dead channel is coupled to nothing; with the mean on its diagonal it is rounded to nearest, which is
     # right for text that does reach it.
-    permuted.diagonal().add_(dead[order].to(permuted.dtype) * mean)
+    permuted.diagonal().add_(dead[backwards].to(permuted.dtype) * mean)
     damping, added = DAMPING, 0.0
     while True:
         permuted.diagonal().add_((damping - added) * mean)
         added = damping
-        # H = RRᵀ with R upper triangular is the factorization of the reversed matrix, reversed; then
-        # U = R⁻¹ without ever forming H⁻¹.
-        lower, info = torch.linalg.cholesky_ex(permuted.flip(0, 1))
-        if int(info) == 0 and torch.isfinite(lower).all():
+        lower, info = torch.linalg.cholesky_ex(permuted)
+        # One sum: it is finite where every entry is, without a mask of them all.
+        if int(info) == 0 and torch.isfinite(lower.sum()):
             break
         if damping >= _DAMPING_LIMIT:
             raise EngineError(
@@ -75,12 +77,13 @@ def _factorize(hessian: Tensor) -> Factor:
             )
         damping *= 10
     importance = torch.empty_like(diagonal)
-    importance[order] = permuted.diagonal()
+    importance[backwards] = permuted.diagonal()
     del permuted
     reversed_lower = lower.flip(0, 1)
     del lower
-    identity = torch.eye(len(order), dtype=hessian.dtype, device=hessian.device)
-    upper = torch.linalg.solve_triangular(reversed_lower, identity, upper=True)
+    # By columns, as the solver works, so that it can put its result in the identity's place.
+    upper = torch.eye(len(order), dtype=hessian.dtype, device=hessian.device).T
+    torch.linalg.solve_triangular(reversed_lower, upper, upper=True, out=upper)
     return Factor(
         order=order,
         upper=upper,
