@@ -184,6 +184,28 @@ class LayerInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What binds whoever passes a base model on."""
+
+    license: str | None = None
+    """The licence's id as the card says it; its name where the id is `other`."""
+    gated: Literal["auto", "manual"] | None = None
+    """Who wants the model must ask, and gets an answer at once or by a person."""
+    private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A file as the Hub lists it."""
+
+    size: int
+    sha256: str | None = None
+    """Of a file in LFS."""
+    oid: str | None = None
+    """Of any other: its git object id, a sha1 over a short header and the bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """What is known of a base model before its weights are read."""
 
@@ -197,6 +219,9 @@ class ModelFacts:
     """Bytes of all safetensors shards on disk."""
     download_bytes: int
     """Bytes still to be fetched; 0 for a local folder."""
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
+    """Everything that a Hub model's repository holds at `revision`."""
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,12 +316,16 @@ class CellRecord:
     repository: str | None = None
     commit: str | None = None
     fingerprint: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What the fingerprint is made of (`plan.fingerprint.inputs`), so that a plan can say what changed."""
     calibration: TextRecord | None = None
     measurements: Measurements | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each file of the checkpoint, by relative path."""
     notes: tuple[str, ...] = ()
+    terms: Terms | None = None
+    """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The gate it has to meet (`gate.limits`); `publish DIR` holds it against these again."""
 

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.card.escape import plain
+from quantize_lib.card.state import STATE_KEY
 from quantize_lib.manifest.names import repository_fault
 from quantize_lib.manifest.schema import is_calibrated
 from quantize_lib.types import METHOD_SLUG, CellRecord, ModelSource, ModelSpec
-
-STATE_KEY = "model_quantizer"
-"""A key of our own, which the Hub passes through: one request for a repository's card tells what it holds."""
 
 
 def base_model_id(model: ModelSpec) -> str | None:
@@ -52,7 +50,12 @@ def _state(record: CellRecord) -> dict[str, str] | None:
     if record.fingerprint is None:
         return None
     version = record.versions.get("model-quantizer")
-    return {"fingerprint": record.fingerprint, **({} if version is None else {"version": plain(version)})}
+    return {
+        "fingerprint": record.fingerprint,
+        **({} if version is None else {"version": plain(version)}),
+        # One request for the card is to tell what has changed, too.
+        **record.inputs,
+    }
 
 
 def _pipeline_tag(config: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.files import sha256_json
@@ -11,6 +13,8 @@ from quantize_lib.types import Cell, Job, TextSpec
 
 FORMAT = 1
 """Raised when the same words begin to mean another output."""
+INPUTS = ("base", "settings", "calibration")
+_PART = re.compile(r"(sha256:)?[0-9a-f]{16,64}")
 
 
 def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> str:
@@ -25,9 +29,6 @@ def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revisi
         model_revision: 40-hex commit of a Hub model, `sha256:…` of a local folder's content.
         calibration_revision: 40-hex commit of a Hub data set, `sha256:…` of the content of files and texts.
     """
-    settings = effective_settings(cell.settings)
-    # Which layers stay is a set; which override comes first matters.
-    settings["modules_to_not_convert"] = sorted(set(settings["modules_to_not_convert"]))
     model = job.model
     calibrated = is_calibrated(cell.settings.method)
     return sha256_json(
@@ -40,10 +41,42 @@ def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revisi
                 "trust_remote_code": model.trust_remote_code,
                 "allow_pickle": model.allow_pickle,
             },
-            "settings": settings,
+            "settings": _settings(cell),
             "calibration": _text(job.calibration, calibration_revision) if calibrated else None,
         }
     )
+
+
+def inputs(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> dict[str, str]:
+    """The parts of a fingerprint, by which a later plan tells what changed.
+
+    Args:
+        cell, job, model_revision, calibration_revision: as for `fingerprint`.
+    """
+    parts = {"base": model_revision, "settings": _short(_settings(cell))}
+    if is_calibrated(cell.settings.method):
+        parts["calibration"] = _short(_text(job.calibration, calibration_revision))
+    return parts
+
+
+def known_inputs(value: object) -> dict[str, str]:
+    """Those of `inputs` that somebody's file holds; nothing of what does not look like them."""
+    if not isinstance(value, Mapping):
+        return {}
+    found = {name: value.get(name) for name in INPUTS}
+    return {name: part for name, part in found.items() if isinstance(part, str) and _PART.fullmatch(part)}
+
+
+def _settings(cell: Cell) -> dict[str, Any]:
+    settings = effective_settings(cell.settings)
+    # Which layers stay is a set; which override comes first matters.
+    settings["modules_to_not_convert"] = sorted(set(settings["modules_to_not_convert"]))
+    return settings
+
+
+def _short(value: Any) -> str:
+    # With a prefix, as YAML would read some digests as numbers.
+    return f"sha256:{sha256_json(value)[:16]}"
 
 
 def _text(text: TextSpec, revision: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantize_lib.errors import PublishError
@@ -25,12 +26,14 @@ class PublishedState:
         commit: 40 hex digits.
         version: of this tool, which made it; None where the repository does not say.
         rejected: fingerprints of checkpoints that were taken back (`publish --rollback`).
+        inputs: what the fingerprint is made of (`plan.fingerprint.inputs`), as far as the repository says.
     """
 
     fingerprint: str | None
     commit: str
     version: str | None = None
     rejected: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.plan.fingerprint import known_inputs
 from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState, Publisher, check_repository
 from quantize_lib.publish.swap import exchange
 from quantize_lib.publish.verify import verify_checkpoint
@@ -154,6 +155,7 @@ def _state(target: Path) -> PublishedState | None:
         fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         commit=sha256_file(report)[:_COMMIT_DIGITS],
         version=version if isinstance(version, str) else None,
+        inputs=known_inputs(data.get("inputs")),
     )
 
 

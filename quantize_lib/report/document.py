@@ -17,7 +17,7 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError
 from quantize_lib.files import read_json, write_json
-from quantize_lib.types import CellRecord, Measurements, PublishSpec, Reload, TextRecord
+from quantize_lib.types import CellRecord, Measurements, PublishSpec, Reload, Terms, TextRecord
 
 REPORT_FILE = "report.json"
 _FIGURES = (
@@ -121,6 +121,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "commit": record.commit,
         **{name: None if measured is None else _plain(getattr(measured, name)) for name in _FIGURES},
         "fingerprint": record.fingerprint,
+        "inputs": dict(record.inputs),
         "settings": _plain(record.settings),
         "calibration": None if record.calibration is None else asdict(record.calibration),
         "evaluation": None
@@ -130,6 +131,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "versions": dict(record.versions),
         "files": dict(record.files),
         "notes": list(record.notes),
+        "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
     }
 
@@ -161,11 +163,14 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         repository=data["repository"],
         commit=data["commit"],
         fingerprint=data["fingerprint"],
+        # A report of an earlier version has none.
+        inputs=data.get("inputs", {}),
         calibration=None if data["calibration"] is None else TextRecord(**data["calibration"]),
         measurements=measurements,
         versions=data["versions"],
         files=data["files"],
         notes=tuple(data["notes"]),
+        terms=None if data.get("terms") is None else Terms(**data["terms"]),
         limits=data["limits"],
     )
 

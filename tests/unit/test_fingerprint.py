@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from quantize_lib.plan import fingerprint
+from quantize_lib.plan.fingerprint import inputs, known_inputs
 from quantize_lib.types import Cell, EvaluateSpec, Job, ModelSpec, Override, Settings, TextSpec
 
 COMMIT = "0" * 40
@@ -102,3 +103,29 @@ def test_the_order_of_kept_modules_does_not_matter_but_that_of_overrides_does() 
 
 def test_a_method_without_calibration_does_not_see_the_text() -> None:
     assert digest(BNB, with_text(samples=1), text="1" * 40) == digest(BNB)
+
+
+def parts(settings: Settings = GPTQ, job: Job = JOB, model: str = COMMIT, text: str = COMMIT) -> dict[str, str]:
+    cell = Cell(id="x", settings=settings, repository="x")
+    return inputs(cell, job, model_revision=model, calibration_revision=text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (parts(model="1" * 40), "base"),
+        (parts(replace(GPTQ, group_size=32)), "settings"),
+        (parts(text="1" * 40), "calibration"),
+        (parts(job=with_text(samples=1)), "calibration"),
+    ],
+)
+def test_each_part_of_it_tells_of_its_own_change_alone(changed: dict[str, str], name: str) -> None:
+    before = parts()
+    assert [key for key in before if before[key] != changed[key]] == [name]
+
+
+def test_parts_are_read_back_and_nothing_else_is() -> None:
+    assert known_inputs(parts()) == parts()
+    assert "calibration" not in parts(BNB)
+    assert known_inputs({"base": "\n::error::", "settings": 12, "more": "a" * 40}) == {}
+    assert known_inputs(["base"]) == {}
