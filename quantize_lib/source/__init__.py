@@ -6,6 +6,8 @@ from quantize_lib.source.families import FAMILIES, SUPPORTED, Family, get_family
 from quantize_lib.source.files import base_card, side_files
 from quantize_lib.source.groups import resolve_group_size, resolved_layers
 from quantize_lib.source.local import inspect_local, make_source, read_facts
+from quantize_lib.source.remote import Resolved
+from quantize_lib.source.terms import display, name_warning, notice
 from quantize_lib.tokens import read_token
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Reporter
 
@@ -13,19 +15,24 @@ __all__ = [
     "FAMILIES",
     "SUPPORTED",
     "Family",
+    "Resolved",
     "base_card",
+    "display",
     "fetch",
     "get_family",
     "inspect",
+    "name_warning",
+    "notice",
     "read_facts",
+    "resolve",
     "resolve_group_size",
     "resolved_layers",
     "side_files",
 ]
 
 
-def inspect(model: ModelSpec, *, token: str | None, reporter: Reporter | None = None) -> ModelFacts:
-    """What is known of a base model before its weights are read; nothing large is downloaded.
+def resolve(model: ModelSpec, *, token: str | None, reporter: Reporter | None = None) -> Resolved:
+    """The revision of a base model: the commit of a Hub model by one request, the content of a local folder.
 
     Args:
         model: as the manifest names it.
@@ -33,13 +40,38 @@ def inspect(model: ModelSpec, *, token: str | None, reporter: Reporter | None = 
         reporter: shows the progress of hashing a large local folder.
 
     Raises:
-        SourceError: where the model cannot be found, is damaged or not supported.
+        SourceError: where the model cannot be found or read.
     """
     if model.local is not None:
-        return inspect_local(model, model.local, reporter)
+        facts = inspect_local(model, model.local, reporter)
+        return Resolved(revision=facts.revision, name=model.id, terms=facts.terms)
+    from quantize_lib.source.hub import resolve_hub
+
+    return resolve_hub(model, token=token or read_token())
+
+
+def inspect(
+    model: ModelSpec,
+    *,
+    token: str | None,
+    resolved: Resolved | None = None,
+    reporter: Reporter | None = None,
+) -> ModelFacts:
+    """What is known of a base model before its weights are read; nothing large is downloaded.
+
+    Args:
+        model, token, reporter: as for `resolve`.
+        resolved: where the model is resolved already.
+
+    Raises:
+        SourceError: where the model cannot be found, is damaged or not supported.
+    """
+    resolved = resolved or resolve(model, token=token, reporter=reporter)
+    if model.local is not None:
+        return read_facts(model, model.local, revision=resolved.revision)
     from quantize_lib.source.hub import inspect_hub
 
-    return inspect_hub(model, token=token or read_token())
+    return inspect_hub(model, resolved, token=token or read_token())
 
 
 def fetch(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:

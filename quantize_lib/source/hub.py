@@ -6,11 +6,11 @@ of each shard by a range request. Everything is read at one commit, resolved onc
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,23 +29,41 @@ from quantize_lib.source.headers import (
 )
 from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.source.layers import find_layers
-from quantize_lib.source.local import make_source, no_safetensors, no_tokenizer
-from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
+from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
+from quantize_lib.source.remote import Resolved, is_intact, list_model
+from quantize_lib.types import (
+    ModelFacts,
+    ModelSource,
+    ModelSpec,
+    Progress,
+    RemoteFile,
+    Reporter,
+    TensorInfo,
+)
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FIRST_READ = 100_000
 """Most headers fit in this; the rest of the others is asked for again."""
 _CONNECTIONS = 8
 
 
-def inspect_hub(model: ModelSpec, *, token: str | None) -> ModelFacts:
+def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
+    """The commit that a Hub model's revision stands for now, with the list of its files.
+
+    Raises:
+        SourceError: where it cannot be reached, is not ours to read, or has no such revision.
+    """
+    with hub_errors(model.id, model.revision):
+        return list_model(model, token=token)
+
+
+def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> ModelFacts:
     """What is known of a Hub model from its list of files, config and headers.
 
     Raises:
         SourceError: where it cannot be reached or used.
     """
-    with hub_errors(model.id, model.revision):
-        commit, files = _list_files(model, model.revision, token)
+    commit, files = resolved.revision, resolved.files
+    with hub_errors(model.id, commit):
         if CONFIG not in files:
             raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
         config = parse_config(_small_file(model, CONFIG, files, commit, token))
@@ -63,24 +81,28 @@ def inspect_hub(model: ModelSpec, *, token: str | None) -> ModelFacts:
         revision=commit,
         tensors=tensors,
         layers=layers,
-        weight_bytes=sum(files[shard] for shard in shards),
-        download_bytes=sum(missing.values()),
+        weight_bytes=sum(files[shard].size for shard in shards),
+        download_bytes=sum(file.size for file in missing.values()),
+        files=files,
+        terms=resolved.terms,
     )
 
 
 def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
-    """Download what is needed of a Hub model into the Hub's own cache (HF_HOME).
+    """Download what is needed of a Hub model into the Hub's own cache (HF_HOME), and check it.
+
+    Every file is held against the hash in the Hub's list, also one that lay in the cache: neither the client
+    nor its cache looks at more than sizes. A file that is not what the list says is fetched anew, once.
 
     Raises:
-        SourceError: where it cannot be reached, or there is no room for it.
+        SourceError: where it cannot be reached, there is no room for it, or a file arrives damaged twice.
     """
     from huggingface_hub import hf_hub_download
 
-    with hub_errors(model.id, facts.revision):
-        _, files = _list_files(model, facts.revision, token)
-        needed = _needed(model, files, {info.file for info in facts.tensors.values()})
-        missing = _not_cached(model, needed, facts.revision)
-        total = sum(missing.values())
+    needed = _needed(model, facts.files, {info.file for info in facts.tensors.values()})
+
+    def download(names: Collection[str], *, force: bool) -> None:
+        total = sum(needed[name].size for name in names)
         _check_room(model, total)
         with (
             reporter.progress(f"Downloading {model.name}", total, "B") as bar,
@@ -88,41 +110,72 @@ def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token:
         ):
             shown = _bar_class(bar)
 
-            def download(name: str) -> None:
-                hf_hub_download(model.id, name, revision=facts.revision, token=token, tqdm_class=shown)
+            def one(name: str) -> None:
+                hf_hub_download(
+                    model.id,
+                    name,
+                    revision=facts.revision,
+                    token=token,
+                    tqdm_class=shown,
+                    force_download=force,
+                )
 
-            list(pool.map(download, missing))
-        config = hf_hub_download(model.id, CONFIG, revision=facts.revision, token=token)
-    return make_source(Path(config).parent, facts)
+            list(pool.map(one, names))
+
+    with hub_errors(model.id, facts.revision):
+        download(_not_cached(model, needed, facts.revision), force=False)
+        folder = Path(hf_hub_download(model.id, CONFIG, revision=facts.revision, token=token)).parent
+        if damaged := _damaged(model, folder, needed, reporter):
+            reporter.warning(f"{model.id}: {', '.join(damaged)} is damaged and fetched again")
+            download(damaged, force=True)
+            damaged = _damaged(model, folder, {name: needed[name] for name in damaged}, reporter)
+    if damaged:
+        raise SourceError(
+            f"{model.id}: {', '.join(damaged)} arrived twice with other bytes than the Hub lists",
+            hint="Check the disk of HF_HOME, and what stands between here and the Hub (a proxy, a mirror).",
+        )
+    return make_source(folder, facts)
 
 
-def _list_files(model: ModelSpec, revision: str, token: str | None) -> tuple[str, dict[str, int]]:
-    """The commit, and the size of each file by its name."""
-    from huggingface_hub import HfApi
+def _damaged(
+    model: ModelSpec, folder: Path, files: Mapping[str, RemoteFile], reporter: Reporter
+) -> list[str]:
+    total = sum(file.size for file in files.values())
+    lock = threading.Lock()
+    with (
+        reporter.progress(f"Checking {model.name}", total, "B")
+        if total >= SHOW_PROGRESS_FROM
+        else nullcontext() as bar,
+        ThreadPoolExecutor(_CONNECTIONS) as pool,
+    ):
 
-    info = HfApi().model_info(model.id, revision=revision, files_metadata=True, token=token)
-    if info.sha is None or not _COMMIT.fullmatch(info.sha):
-        raise SourceError(f"{model.id}: the Hub names no commit for {revision!r}", hint="Try again later.")
-    return info.sha, {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        def advance(count: int) -> None:
+            if bar is not None:
+                with lock:
+                    bar.advance(count)
+
+        intact = pool.map(lambda name: is_intact(folder / name, files[name], advance=advance), files)
+        return [name for name, good in zip(files, intact, strict=True) if not good]
 
 
 def _small_file(
-    model: ModelSpec, name: str, files: Mapping[str, int], commit: str, token: str | None
+    model: ModelSpec, name: str, files: Mapping[str, RemoteFile], commit: str, token: str | None
 ) -> bytes:
     from huggingface_hub import hf_hub_download
 
-    if files[name] > MAX_INDEX_BYTES:
+    size = files[name].size
+    if size > MAX_INDEX_BYTES:
         raise SourceError(
-            f"{model.id}: {name} has {files[name]} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
+            f"{model.id}: {name} has {size} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
         )
     return Path(hf_hub_download(model.id, name, revision=commit, token=token)).read_bytes()
 
 
 def _read_tensors(
-    model: ModelSpec, files: Mapping[str, int], commit: str, token: str | None
+    model: ModelSpec, files: Mapping[str, RemoteFile], commit: str, token: str | None
 ) -> dict[str, TensorInfo]:
     def read(shard: str) -> dict[str, TensorInfo]:
-        return _remote_header(model, shard, files[shard], commit, token)
+        return _remote_header(model, shard, files[shard].size, commit, token)
 
     if SINGLE in files:
         return read(SINGLE)
@@ -170,22 +223,22 @@ def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
     return bytes(data[:count])
 
 
-def _needed(model: ModelSpec, files: Mapping[str, int], shards: set[str]) -> dict[str, int]:
+def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:
     index = {INDEX} if SINGLE not in files else set()
     wanted = {CONFIG, CARD, *index, *shards}
     return {
-        name: size
-        for name, size in files.items()
+        name: file
+        for name, file in files.items()
         if name in wanted or is_side_file(name, code=model.trust_remote_code)
     }
 
 
-def _not_cached(model: ModelSpec, files: Mapping[str, int], commit: str) -> dict[str, int]:
+def _not_cached(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str) -> dict[str, RemoteFile]:
     from huggingface_hub import try_to_load_from_cache
 
     return {
-        name: size
-        for name, size in files.items()
+        name: file
+        for name, file in files.items()
         if not isinstance(try_to_load_from_cache(model.id, name, revision=commit), str)
     }
 

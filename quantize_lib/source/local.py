@@ -20,10 +20,11 @@ from quantize_lib.source.files import (
 )
 from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
 from quantize_lib.source.layers import find_layers
+from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
 
 _CHUNK = 1 << 20
-_SHOW_PROGRESS_FROM = 1 << 30
+SHOW_PROGRESS_FROM = 1 << 30
 
 
 def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = None) -> ModelFacts:
@@ -71,6 +72,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         layers=layers,
         weight_bytes=sum((folder / shard).stat().st_size for shard in {i.file for i in tensors.values()}),
         download_bytes=0,
+        terms=terms_of(base_card(folder)),
     )
 
 
@@ -162,7 +164,7 @@ def _content_hash(model: ModelSpec, folder: Path, shards: list[str], reporter: R
     digest = hashlib.sha256()
     with (
         reporter.progress(f"Hashing {model.name}", total, "B")
-        if reporter is not None and total >= _SHOW_PROGRESS_FROM
+        if reporter is not None and total >= SHOW_PROGRESS_FROM
         else nullcontext()
     ) as bar:
         for name, path in zip(names, paths, strict=True):

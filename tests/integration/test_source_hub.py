@@ -25,13 +25,15 @@ from quantize_lib.errors import QuantizerError
 from quantize_lib.types import ModelSpec, TextSpec
 
 class Reporter:
-    advanced, total = 0, None
+    advanced, total, warnings = 0, None, []
     @contextmanager
     def progress(self, title, total, unit):
         self.total = total
         yield self
     def advance(self, amount=1):
         self.advanced += amount
+    def warning(self, message):
+        self.warnings.append(message)
 
 def model(id, revision="main", fetched=False, **more):
     from quantize_lib.source import inspect, fetch, read_facts, side_files

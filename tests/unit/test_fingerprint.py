@@ -105,7 +105,9 @@ def test_a_method_without_calibration_does_not_see_the_text() -> None:
     assert digest(BNB, with_text(samples=1), text="1" * 40) == digest(BNB)
 
 
-def parts(settings: Settings = GPTQ, job: Job = JOB, model: str = COMMIT, text: str = COMMIT) -> dict[str, str]:
+def parts(
+    settings: Settings = GPTQ, job: Job = JOB, model: str = COMMIT, text: str = COMMIT
+) -> dict[str, str]:
     cell = Cell(id="x", settings=settings, repository="x")
     return inputs(cell, job, model_revision=model, calibration_revision=text)
 

@@ -1,0 +1,75 @@
+"""A Hub model's repository at one commit: what it holds, and whether what arrived is that."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quantize_lib.errors import SourceError
+from quantize_lib.source.terms import terms_of
+from quantize_lib.types import ModelSpec, RemoteFile, Terms
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A base model at one revision, found out once and used by everything that follows.
+
+    Attributes:
+        revision: 40-hex commit of a Hub model; `sha256:…` content hash of a local folder.
+        name: what the Hub calls it now, which is another id than was asked for where it was renamed.
+        files: what a Hub model's repository holds; nothing for a local folder.
+        terms: what binds who passes it on.
+    """
+
+    revision: str
+    name: str
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
+
+
+def list_model(model: ModelSpec, *, token: str | None) -> Resolved:
+    """The commit that a revision stands for, and what is in it: one request.
+
+    Raises:
+        SourceError: where the Hub names no commit. The client's own errors are for `hub_errors`.
+    """
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(model.id, revision=model.revision, files_metadata=True, token=token)
+    if info.sha is None or not _COMMIT.fullmatch(info.sha):
+        raise SourceError(
+            f"{model.id}: the Hub names no commit for {model.revision!r}", hint="Try again later."
+        )
+    files = {
+        file.rfilename: RemoteFile(size=file.size or 0, sha256=file.lfs.sha256)
+        if file.lfs is not None
+        else RemoteFile(size=file.size or 0, oid=file.blob_id)
+        for file in info.siblings or ()
+    }
+    card = {} if info.card_data is None else info.card_data.to_dict()  # type: ignore[no-untyped-call]
+    terms = terms_of(card, gated=info.gated or None, private=info.private is True)
+    return Resolved(revision=info.sha, name=info.id, files=files, terms=terms)
+
+
+def is_intact(path: Path, file: RemoteFile, *, advance: Callable[[int], None]) -> bool:
+    """Whether a file on disk has the bytes that the Hub's list promises.
+
+    Args:
+        advance: is told of every byte that was looked at.
+    """
+    size = path.stat().st_size
+    if size != file.size:
+        return False
+    # A file that is not in LFS is known by its git object id: sha1 over `blob SIZE\0` and the bytes.
+    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+            advance(len(chunk))
+    return (file.sha256 or file.oid) in (None, digest.hexdigest())
