@@ -1,7 +1,8 @@
-"""How much memory this process has needed."""
+"""How much memory this process has needed, and giving back what it no longer needs."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -17,3 +18,14 @@ def peak_resident_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def release_freed() -> None:
+    """Give freed memory back to the system, where the C library is glibc.
+
+    It keeps freed pieces of up to 32 MiB for later, and lets what is between them grow (mallopt(3),
+    M_MMAP_THRESHOLD): hidden states and narrow layers are of that size.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.types import ModelFacts
 
+_PIECE = 1 << 20
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -133,7 +134,7 @@ class StreamedModel:
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Tensors as they are on disk, by full name, shard by shard.
 
-        A shard is opened for this call alone: mapped pages that stayed open would count as resident memory.
+        Each is mapped from its shard, opened for it alone: its pages count as resident memory until it goes.
 
         Raises:
             SourceError: where a shard cannot be read or a tensor is not finite.
@@ -141,22 +142,23 @@ class StreamedModel:
         by_file: dict[str, list[str]] = {}
         for name in names:
             by_file.setdefault(self._facts.tensors[self._source_names[name]].file, []).append(name)
-        for file, wanted in by_file.items():
+        for file, name in ((file, name) for file, wanted in by_file.items() for name in wanted):
             try:
                 with safe_open(self._folder / file, framework="pt", device="cpu") as shard:
-                    for name in wanted:
-                        tensor = shard.get_tensor(self._source_names[name]).clone()
-                        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                            raise SourceError(
-                                f"{file}: tensor {self._source_names[name]} holds NaN or Inf",
-                                hint="The base model is damaged; fetch it again or choose another revision.",
-                            )
-                        yield name, tensor
+                    tensor = shard.get_tensor(self._source_names[name])
             except (SafetensorError, OSError) as error:
                 raise SourceError(
                     f"{self._folder.name}/{file} cannot be read: {error}",
                     hint="The file is damaged or incomplete; fetch the base model again.",
                 ) from error
+            if tensor.is_floating_point() and not _is_finite(tensor):
+                raise SourceError(
+                    f"{file}: tensor {self._source_names[name]} holds NaN or Inf",
+                    hint="The base model is damaged; fetch it again or choose another revision.",
+                )
+            yield name, tensor
+            # Before the next one is mapped.
+            del tensor
 
     def load_block(self, index: int) -> nn.Module:
         """A block with its weights, in the compute dtype on the device."""
@@ -263,7 +265,10 @@ class StreamedModel:
                     f"{None if wanted is None else tuple(wanted.shape)}",
                     hint="The safetensors files do not belong to this config.json.",
                 )
-            value = tensor.to(self.device, self.compute_dtype if tensor.is_floating_point() else None)
+            # A copy of our own: what is mapped is neither to be kept nor to be written to.
+            dtype = self.compute_dtype if tensor.is_floating_point() else tensor.dtype
+            value = tensor.to(self.device, dtype, copy=True)
+            del tensor
             if current is not None:
                 owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
             else:
@@ -272,6 +277,11 @@ class StreamedModel:
             for buffer_name, present in parent._buffers.items():
                 if present is not None and present.device != self.device and present.device.type != "meta":
                     parent._buffers[buffer_name] = present.to(self.device)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether every value is finite, looked at in pieces: masks of a whole embedding would be large."""
+    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(_PIECE))
 
 
 def _disk_dtype(facts: ModelFacts) -> torch.dtype:

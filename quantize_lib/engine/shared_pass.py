@@ -19,6 +19,7 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, FoldKey, PassState, PassStore
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError, QuantizerError
+from quantize_lib.memory import release_freed
 from quantize_lib.metrics import token_kl, token_nll
 from quantize_lib.types import Reporter, Settings
 
@@ -131,6 +132,7 @@ class SharedPass:
                     self._block(index)
                     if not self._alive():
                         break
+                    release_freed()
                     self._commit(index + 1, time.monotonic() - started)
                     progress.advance()
             self._write_outside()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError, QuantizerError
+from quantize_lib.memory import release_freed
 from quantize_lib.run.jobfile import JobFile
 from quantize_lib.run.resume import Finished
 from quantize_lib.types import Reporter
@@ -61,6 +62,8 @@ def check_cells(
         except OSError as error:
             raise cannot_write(work, error) from error
     gc.collect()
+    # The reloads need it.
+    release_freed()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
         try:
             base_generated = generate_base(
