@@ -11,6 +11,7 @@ from quantize_lib.card.figures import figures, is_proven
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
 from quantize_lib.manifest.schema import experimental_bits, is_calibrated
+from quantize_lib.source import display
 from quantize_lib.types import Cell, CellRecord, Job, ModelSource
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -95,6 +96,8 @@ def _values(
         "notes": record.notes,
         "limits": _limits(record),
         "license": _license(data),
+        "display": None if record.terms is None else display(record.terms),
+        "closed": record.terms is not None and (record.terms.gated is not None or record.terms.private),
         "code": code,
         "code_block": code_block,
     }

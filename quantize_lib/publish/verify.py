@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file
 from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.source.files import is_terms_file
 
 ALLOWED = (
     "*.safetensors",
@@ -23,12 +24,8 @@ ALLOWED = (
     "*.jinja",
     "*.tiktoken",
     "README.md",
-    "LICENSE*",
-    "LICENCE*",
-    "NOTICE*",
-    "USE_POLICY*",
 )
-"""File names that a checkpoint may hold: weights, configuration, tokenizer, templates, card and licence."""
+"""File names that a checkpoint may hold beside licence and notices."""
 _SIDE_FOLDERS = ("additional_chat_templates",)
 """The one folder that transformers itself writes beside a model's files."""
 
@@ -91,13 +88,17 @@ def _files(folder: Path, code: Collection[str]) -> Iterator[str]:
                     pending.append(path)
                 elif not stat.S_ISREG(mode):
                     raise PublishError(f"{folder}: {str(path)!r} is {_kind(mode)}, not a regular file")
-                elif str(path) not in code and not any(fnmatchcase(entry.name, p) for p in ALLOWED):
+                elif str(path) not in code and not _is_allowed(path):
                     raise PublishError(
                         f"{folder}: {str(path)!r} has no place in a checkpoint",
-                        hint="Allowed are " + ", ".join(ALLOWED) + ".",
+                        hint="Allowed are " + ", ".join(ALLOWED) + ", licence and notices.",
                     )
                 else:
                     yield str(path)
+
+
+def _is_allowed(path: PurePosixPath) -> bool:
+    return is_terms_file(str(path)) or any(fnmatchcase(path.name, pattern) for pattern in ALLOWED)
 
 
 def _kind(mode: int) -> str:

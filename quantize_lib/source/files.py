@@ -30,11 +30,9 @@ _SIDE_PATTERNS = (
     "processor_config.json",
     "image_processor_config.json",
     "video_preprocessor_config.json",
-    "LICENSE*",
-    "LICENCE*",
-    "NOTICE*",
-    "USE_POLICY*",
 )
+_TERMS = ("LICENSE*", "LICENCE*", "MODEL_LICENSE*", "NOTICE*", "USE_POLICY*", "COPYING*")
+"""In whatever case they are written."""
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
 _TOKENIZER_ENDINGS = (".model", ".tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -51,12 +49,23 @@ def is_side_file(name: str, *, code: bool = False) -> bool:
     """
     if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")):
         return False
+    if is_terms_file(name):
+        return True
     folder, _, _ = name.rpartition("/")
     for pattern in (*_SIDE_PATTERNS, *(("*.py",) if code else ())):
         # fnmatch's `*` matches `/` too; a pattern is meant for its own folder alone.
         if fnmatch.fnmatchcase(name, pattern) and folder == pattern.rpartition("/")[0]:
             return True
     return False
+
+
+def is_terms_file(name: str) -> bool:
+    """Whether a file at the top of a repository is a licence, a notice or a use policy."""
+    return (
+        "/" not in name
+        and not name.endswith((".py", *_PICKLED))
+        and any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in _TERMS)
+    )
 
 
 def side_files(folder: Path, *, code: bool = False) -> list[Path]:

@@ -66,9 +66,7 @@ _BY_LICENSE: Mapping[str, _Conditions] = {
 """By the licence's id on the Hub (https://huggingface.co/docs/hub/repositories-licenses)."""
 
 
-def terms_of(
-    card: Mapping[str, Any], *, gated: Literal["auto", "manual"] | None = None, private: bool = False
-) -> Terms:
+def terms_of(card: Mapping[str, Any], *, gated: str | bool | None = None, private: bool = False) -> Terms:
     """The terms of a base model.
 
     Args:
@@ -79,9 +77,11 @@ def terms_of(
     license_id, name = card.get("license"), card.get("license_name")
     if license_id in (None, "other") and isinstance(name, str):
         license_id = name
-    if gated is None and any(key.startswith("extra_gated_") for key in card):
-        gated = "manual"
-    return Terms(license=license_id if isinstance(license_id, str) else None, gated=gated, private=private)
+    kind: Literal["auto", "manual"] | None = None
+    if gated or any(key.startswith("extra_gated_") for key in card):
+        # Whatever else the Hub may come to say, it is not "to everybody".
+        kind = "auto" if gated == "auto" else "manual"
+    return Terms(license=license_id if isinstance(license_id, str) else None, gated=kind, private=private)
 
 
 def name_warning(terms: Terms, repository: str) -> str | None:

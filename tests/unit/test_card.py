@@ -25,6 +25,7 @@ from quantize_lib.types import (
     ModelSpec,
     Override,
     Settings,
+    Terms,
     TextSpec,
 )
 from tests.records import MEASURED, RECORD, RELOAD, TEXT
@@ -121,6 +122,18 @@ def test_a_licence_of_its_own_is_copied_with_name_and_link() -> None:
     assert card.data["license_name"] == "gemma"
     assert card.data["license_link"] == "https://x.example/l"
     assert "The licence is the base model's: other (gemma)." in card.text
+
+
+def test_a_card_shows_what_the_licence_wants_shown() -> None:
+    card = render(replace(RECORD, terms=Terms(license="llama3.1")))
+    assert "\n\n**Built with Llama**\n\n" in card.text
+    assert "Built with" not in render(replace(RECORD, terms=Terms(license="mit"))).text
+
+
+@pytest.mark.parametrize("terms", [Terms(gated="auto"), Terms(private=True)])
+def test_a_card_says_that_the_base_is_not_for_everybody(terms: Terms) -> None:
+    card = render(replace(RECORD, terms=terms), card={"license": "mit"})
+    assert "mit. Who passes this checkpoint on must hold to the terms" in card.text
 
 
 def test_a_local_folder_names_no_base_model_even_if_its_card_does() -> None:

@@ -1,0 +1,29 @@
+"""What a base model's terms mean for its cells: warnings before the work, the notice in the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from quantize_lib.files import write_text
+from quantize_lib.publish.access import access
+from quantize_lib.source import name_warning, notice
+from quantize_lib.types import Cell, PublishSpec, Terms
+
+NOTICE_FILE = "NOTICE"
+
+
+def terms_warnings(cell: Cell, terms: Terms, publish: PublishSpec) -> Iterator[str]:
+    """What to know before a cell is published: its name's fault, and who will see it."""
+    if (fault := name_warning(terms, cell.repository)) is not None:
+        yield f"{cell.id}: {fault}"
+    if publish.to == "hub" and (reason := access(publish, terms).reason) is not None:
+        yield f"{cell.id}: {reason}"
+
+
+def add_notice(checkpoint: Path, terms: Terms) -> None:
+    """Write the notice that the licence wants with every copy, where the base model brings none."""
+    text = notice(terms)
+    there = any(path.name.upper().startswith(NOTICE_FILE) for path in checkpoint.iterdir())
+    if text is not None and not there:
+        write_text(checkpoint / NOTICE_FILE, text)
