@@ -48,9 +48,14 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def to_json(value: Any) -> str:
+    """Indented JSON as it is written to files; keys keep their order."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; keys keep their order."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write indented JSON atomically."""
+    write_text(path, to_json(value))
 
 
 def read_json(path: Path) -> Any:

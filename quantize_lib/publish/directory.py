@@ -22,7 +22,7 @@ from quantize_lib.files import read_json, sha256_file
 from quantize_lib.plan.fingerprint import known_inputs
 from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState, Publisher, check_repository
 from quantize_lib.publish.swap import exchange
-from quantize_lib.publish.verify import verify_checkpoint
+from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 
 _HIDDEN = ".publishing"
 """Locks and unfinished states. No repository can have that name: names start with a letter or a digit."""
@@ -63,7 +63,7 @@ class DirectoryPublisher(Publisher):
     def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:  # noqa: ARG002
         """See `Publisher`. A folder has no history, so the message is not kept."""
         target = self._root / check_repository(repository)
-        files = _recorded_files(checkpoint, fingerprint)
+        files = recorded_files(checkpoint, fingerprint)
         verify_checkpoint(checkpoint, files)
         commit = files[RECORD_FILE][:_COMMIT_DIGITS]
         published = Published(commit=commit, location=str(target))
@@ -157,25 +157,6 @@ def _state(target: Path) -> PublishedState | None:
         version=version if isinstance(version, str) else None,
         inputs=known_inputs(data.get("inputs")),
     )
-
-
-def _recorded_files(checkpoint: Path, fingerprint: str) -> dict[str, str]:
-    """The files that the checkpoint's own report names, and the report."""
-    path = checkpoint / RECORD_FILE
-    try:
-        data = read_json(path)
-        digest = sha256_file(path)
-    except (OSError, ValueError) as error:
-        raise PublishError(f"{path} cannot be read: {error}") from error
-    files = data.get("files") if isinstance(data, dict) else None
-    if not isinstance(files, dict) or "config.json" not in files:
-        raise PublishError(f"{path} does not name the checkpoint's files")
-    if data.get("fingerprint") != fingerprint:
-        raise PublishError(
-            f"{checkpoint} has the fingerprint {data.get('fingerprint')!r} instead of {fingerprint!r}",
-            hint="It was built with other settings; build it again.",
-        )
-    return {**{str(name): str(value) for name, value in files.items()}, RECORD_FILE: digest}
 
 
 def _refuse_foreign(target: Path) -> None:

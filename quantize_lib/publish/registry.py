@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.errors import UsageError
+from quantize_lib.tokens import WRITE, can_exchange, write_token
 from quantize_lib.types import PublishSpec
 
 if TYPE_CHECKING:
@@ -17,31 +16,19 @@ def get_publisher(spec: PublishSpec) -> Publisher:
     """The publisher that the manifest asks for; called before anything is computed.
 
     Raises:
-        UsageError: `hub`, without a token or, in this version, with one.
+        UsageError: `hub`, without a token and without an identity to trade for one.
         PublishError: where the place can be seen to be unusable.
     """
     if spec.to == "directory":
         from quantize_lib.publish.directory import DirectoryPublisher
 
         return DirectoryPublisher(spec.path)
-    if not _has_hub_token():
+    if write_token() is None and not can_exchange():
         raise UsageError(
             "publish.to: hub needs a token with write access, and there is none",
-            hint="Set HF_TOKEN, or publish into a folder with `to: directory`.",
+            hint=f"Set {WRITE} (or HF_TOKEN), give the workflow's job the permission `id-token: write` and "
+            "the repository a trusted publisher, or publish into a folder with `to: directory`.",
         )
-    raise UsageError(
-        "publish.to: hub is not in this version",
-        hint="Publish into a folder with `to: directory`; `hf upload` takes each repository from there.",
-    )
+    from quantize_lib.publish.hub import HubPublisher
 
-
-def _has_hub_token() -> bool:
-    """In the environment or where `hf auth login` leaves it; seen without importing the Hub's client."""
-    if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
-        return True
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
-    try:
-        return bool(file.read_text(encoding="utf-8").strip())
-    except OSError:
-        return False
+    return HubPublisher(spec)

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from quantize_lib.errors import PublishError
-from quantize_lib.files import sha256_file
+from quantize_lib.files import read_json, sha256_file
 from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.source.files import is_terms_file
 
@@ -43,6 +43,29 @@ def check_files(folder: Path, *, code: Collection[str] = ()) -> tuple[str, ...]:
         return tuple(sorted(_files(folder, code)))
     except OSError as error:
         raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def recorded_files(checkpoint: Path, fingerprint: str) -> dict[str, str]:
+    """The files that the checkpoint's own report names, and the report.
+
+    Raises:
+        PublishError: where the report is missing, or is of another checkpoint.
+    """
+    path = checkpoint / RECORD_FILE
+    try:
+        data = read_json(path)
+        digest = sha256_file(path)
+    except (OSError, ValueError) as error:
+        raise PublishError(f"{path} cannot be read: {error}") from error
+    files = data.get("files") if isinstance(data, dict) else None
+    if not isinstance(files, dict) or "config.json" not in files:
+        raise PublishError(f"{path} does not name the checkpoint's files")
+    if data.get("fingerprint") != fingerprint:
+        raise PublishError(
+            f"{checkpoint} has the fingerprint {data.get('fingerprint')!r} instead of {fingerprint!r}",
+            hint="It was built with other settings; build it again.",
+        )
+    return {**{str(name): str(value) for name, value in files.items()}, RECORD_FILE: digest}
 
 
 def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:

@@ -1,23 +1,33 @@
-"""What `publish.to` may say in this version."""
+"""What `publish.to` may say, and what it needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.publish import get_publisher
 from quantize_lib.publish.directory import DirectoryPublisher
+from quantize_lib.publish.hub import HubPublisher
 from quantize_lib.types import PublishSpec
 
 
 @pytest.fixture(autouse=True)
 def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+    for name in (
+        "HF_TOKEN",
+        "HF_TOKEN_READ",
+        "HF_TOKEN_WRITE",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_OIDC_ID_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return tmp_path / "hf"
+    # The client reads the path at its import.
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    return tmp_path / "token"
 
 
 def test_a_directory_is_the_default(tmp_path: Path) -> None:
@@ -30,15 +40,24 @@ def test_the_hub_without_a_token_is_a_usage_error() -> None:
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_the_hub_with_a_token_is_said_not_to_be_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with pytest.raises(UsageError, match="not in this version") as caught:
+@pytest.mark.parametrize("name", ["HF_TOKEN_WRITE", "HF_TOKEN"])
+def test_the_hub_with_a_token_is_a_publisher(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "hf_secret")
+    assert isinstance(get_publisher(PublishSpec(to="hub")), HubPublisher)
+
+
+def test_a_token_that_may_only_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN_READ", "hf_secret")
+    with pytest.raises(UsageError, match="needs a token with write access") as caught:
         get_publisher(PublishSpec(to="hub"))
     assert "hf_secret" not in str(caught.value)
 
 
 def test_a_token_that_hf_auth_login_left_counts(no_token: Path) -> None:
-    no_token.mkdir()
-    (no_token / "token").write_text("hf_secret\n")
-    with pytest.raises(UsageError, match="not in this version"):
-        get_publisher(PublishSpec(to="hub"))
+    no_token.write_text("hf_secret\n")
+    assert isinstance(get_publisher(PublishSpec(to="hub")), HubPublisher)
+
+
+def test_a_workflow_whose_identity_can_be_traded_needs_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_OIDC_ID_TOKEN", "eyJ.secret.x")
+    assert isinstance(get_publisher(PublishSpec(to="hub")), HubPublisher)

@@ -1,0 +1,249 @@
+"""Publishes to the Hugging Face Hub, by one commit that is checked before anyone is told of it.
+
+Large files are sent first and are invisible; then one commit on the state that was read before makes
+everything visible at once. What the Hub then holds is compared with the checkpoint. Each attempt begins by
+reading what is there, so a commit whose answer was lost is found instead of repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantize_lib import __version__
+from quantize_lib.card.escape import plain
+from quantize_lib.card.keep import kept_sections, with_sections
+from quantize_lib.card.state import with_rejected
+from quantize_lib.errors import PublishError
+from quantize_lib.files import to_json
+from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState, Publisher, check_repository
+from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
+from quantize_lib.publish.hub_errors import hub_errors
+from quantize_lib.publish.hub_repository import Head, HubRepository
+from quantize_lib.publish.retry import Retry
+from quantize_lib.publish.verify import recorded_files, verify_checkpoint
+from quantize_lib.tokens import publishing_token, read_token, write_token
+from quantize_lib.types import PublishSpec, RemoteFile
+
+_CARD = "README.md"
+_CONFIG = "config.json"
+_SMALL = 16 << 20
+"""Bytes of the largest file that is read back: config.json, a card or a record have a few thousand."""
+_HARMLESS = frozenset({".gitattributes", ".gitignore", _CARD})
+"""What a repository may hold that somebody made by hand for us to publish into."""
+
+
+class HubPublisher(Publisher):
+    """Repositories on the Hub that HF_ENDPOINT names.
+
+    Args:
+        spec: what the manifest says.
+        retry: for requests that fail for a passing reason.
+        conflicts: how often somebody else may be faster before that is an error.
+    """
+
+    def __init__(self, spec: PublishSpec, *, retry: Retry | None = None, conflicts: int = 3) -> None:
+        self._spec = spec
+        self._retry = retry or Retry()
+        self._conflicts = conflicts
+
+    def current(self, repository: str) -> PublishedState | None:
+        """See `Publisher`. One request; two where a repository is private though the manifest says public."""
+        with hub_errors(_named(repository)):
+            place = HubRepository(repository, write_token() or read_token(), self._retry)
+            head = place.head()
+            if head is None or (not head.is_ours and head.names <= _HARMLESS):
+                return None
+            _refuse_foreign(repository, head)
+            if head.private and not self._spec.private and place.is_pending():
+                # Cut off before it became public: publishing again settles it, without a commit.
+                return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
+            return head.state
+
+    def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:
+        """See `Publisher`."""
+        files = recorded_files(checkpoint, fingerprint)
+        verify_checkpoint(checkpoint, files)
+        with hub_errors(_named(repository)):
+            place = HubRepository(repository, publishing_token(repository), self._retry)
+            commit = _Publication(
+                place=place,
+                checkpoint=checkpoint,
+                files=files,
+                fingerprint=fingerprint,
+                message=plain(message),
+                public=not self._spec.private,
+                retry=self._retry,
+                conflicts=self._conflicts,
+            ).run()
+            if not self._spec.private and place.is_pending():
+                place.open()
+        return Published(commit=commit, location=place.url)
+
+
+class _Publication:
+    """One checkpoint on its way into one repository."""
+
+    def __init__(
+        self,
+        *,
+        place: HubRepository,
+        checkpoint: Path,
+        files: Mapping[str, str],
+        fingerprint: str,
+        message: str,
+        public: bool,
+        retry: Retry,
+        conflicts: int,
+    ) -> None:
+        self._place = place
+        self._checkpoint = checkpoint
+        self._files = files
+        self._fingerprint = fingerprint
+        self._message = message
+        self._public = public
+        self._retry = retry
+        self._conflicts = conflicts
+
+    def run(self) -> str:
+        """Publish it; the commit that holds it."""
+        import httpx2
+
+        failures = conflicts = 0
+        while True:
+            head = self._place.head() or self._place.create()
+            _refuse_foreign(self._place.name, head)
+            if conflicts and head.state.fingerprint == self._fingerprint:
+                # Somebody else published the same at the same time, and checks it.
+                return head.commit
+            before = self._place.files(head.commit)
+            local = self._content(head, before)
+            made = changes(local, before, self._published(head, before))
+            if not made:
+                self._check(head.commit, local, before, before, made)
+                return head.commit
+            if self._public and head.private and not head.is_ours:
+                self._place.mark_pending()
+            operations = self._place.upload(local, made)
+            try:
+                commit = self._place.commit(
+                    operations, parent=head.commit, message=self._message, description=self._description()
+                )
+            except (OSError, httpx2.HTTPError) as error:
+                if _is_conflict(error):
+                    conflicts += 1
+                    if conflicts >= self._conflicts:
+                        raise
+                else:
+                    failures += 1
+                    if not self._retry.again(failures, error):
+                        raise
+                continue
+            self._settle(commit, head, local, before, made)
+            return commit
+
+    def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
+        """The checkpoint's files, with what the published card hands on to the next one."""
+        local = {
+            name: LocalFile(
+                content=self._checkpoint / name, size=(self._checkpoint / name).stat().st_size, sha256=digest
+            )
+            for name, digest in self._files.items()
+        }
+        if _CARD not in local or _CARD not in before:
+            return local
+        old = self._place.read(_CARD, head.commit, limit=_SMALL).decode("utf-8", errors="replace")
+        card = local[_CARD].read().decode("utf-8")
+        rejected = [] if head.card is None else head.card.rejected
+        merged = with_sections(with_rejected(card, rejected), kept_sections(old))
+        if merged != card:
+            local[_CARD] = LocalFile.of_bytes(merged.encode("utf-8"))
+            record = json.loads(local[RECORD_FILE].read())
+            record["files"][_CARD] = local[_CARD].sha256
+            local[RECORD_FILE] = LocalFile.of_bytes(to_json(record).encode("utf-8"))
+        return local
+
+    def _published(self, head: Head, before: Mapping[str, RemoteFile]) -> frozenset[str]:
+        """The files that the publication before this one named as its own."""
+        if RECORD_FILE not in before:
+            return frozenset()
+        try:
+            record = json.loads(self._place.read(RECORD_FILE, head.commit, limit=_SMALL))
+        except ValueError:
+            return frozenset()
+        files = record.get("files") if isinstance(record, dict) else None
+        return frozenset(files) if isinstance(files, dict) else frozenset()
+
+    def _settle(
+        self,
+        commit: str,
+        head: Head,
+        local: Mapping[str, LocalFile],
+        before: Mapping[str, RemoteFile],
+        made: Changes,
+    ) -> None:
+        """Check a commit, and take it back where it is not what was sent."""
+        now = self._place.files(commit)
+        try:
+            self._check(commit, local, now, before, made)
+        except PublishError as error:
+            self._place.go_back(
+                head.commit,
+                way_back(before, now),
+                parent=commit,
+                message=f"Take back {commit[:12]}: it is not what was sent",
+            )
+            raise PublishError(
+                error.message, hint="What was published before was put back by a further commit."
+            ) from None
+
+    def _check(
+        self,
+        commit: str,
+        local: Mapping[str, LocalFile],
+        now: Mapping[str, RemoteFile],
+        before: Mapping[str, RemoteFile],
+        made: Changes,
+    ) -> None:
+        """Compare what the Hub holds at a commit with what was to be published.
+
+        Raises:
+            PublishError: where it is something else.
+        """
+        wrong = differences(local, now, before, made)
+        if not wrong and self._place.read(_CONFIG, commit, limit=_SMALL) != local[_CONFIG].read():
+            wrong = (f"{_CONFIG} reads differently",)
+        if wrong:
+            raise PublishError(
+                f"{self._place.name}: what the Hub holds at {commit} is not what was sent: "
+                + plain("; ".join(wrong))
+            )
+
+    def _description(self) -> str:
+        return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
+
+
+def _named(repository: str) -> str:
+    if "/" not in check_repository(repository):
+        raise PublishError(
+            f"{repository}: a repository on the Hub is in a namespace", hint="Set publish.namespace."
+        )
+    return repository
+
+
+def _refuse_foreign(repository: str, head: Head) -> None:
+    """Only what this tool published is replaced; somebody's model is not ours to overwrite."""
+    if not head.is_ours and not head.names <= _HARMLESS:
+        raise PublishError(
+            f"{repository} exists on the Hub and was not published by this tool",
+            hint="Choose another name with publish.name, or rename that repository. One that is empty, or "
+            "holds a README.md alone, is taken.",
+        )
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Whether a commit was refused because its parent is not the head any more."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return isinstance(error, HfHubHTTPError) and error.response.status_code in (409, 412)

@@ -1,0 +1,280 @@
+"""One repository on the Hugging Face Hub, through the Hub's own client.
+
+The client takes HF_ENDPOINT, proxies and certificates from the environment. Methods raise what the client
+raises; `hub_errors` explains it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quantize_lib import __version__
+from quantize_lib.card.state import CardState, card_state
+from quantize_lib.errors import PublishError
+from quantize_lib.publish.base import RECORD_FILE, PublishedState
+from quantize_lib.publish.hub_changes import Changes, LocalFile
+from quantize_lib.publish.hub_errors import refused_content
+from quantize_lib.publish.retry import Retry, parsed
+from quantize_lib.types import RemoteFile
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+    Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PENDING = "private-until-published"
+"""A tag of a repository that is to become public with its first good commit, and only then."""
+_CONNECT_SECONDS = 30.0
+_ANSWER_SECONDS = 300.0
+"""The client waits for ever; a commit of many files takes the Hub a minute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What a repository is at the moment.
+
+    Attributes:
+        commit: of its branch `main`, 40 hex digits.
+        private: whether only its namespace sees it.
+        names: its files.
+        card: what its card says of the last publication; None where it says nothing.
+    """
+
+    commit: str
+    private: bool
+    names: frozenset[str]
+    card: CardState | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this tool published it."""
+        return self.card is not None or RECORD_FILE in self.names
+
+    @property
+    def state(self) -> PublishedState:
+        """For `Publisher.current`; where essential files are gone, the fingerprint is not believed."""
+        card = self.card or CardState()
+        whole = {RECORD_FILE, "config.json"} <= self.names and any(
+            name.endswith(".safetensors") for name in self.names
+        )
+        return PublishedState(
+            fingerprint=card.fingerprint if whole else None,
+            commit=self.commit,
+            version=card.version,
+            rejected=card.rejected,
+            inputs=card.inputs,
+        )
+
+
+class HubRepository:
+    """A model repository.
+
+    Args:
+        name: `namespace/name`.
+        token: None to ask without one.
+        retry: for requests that the client makes once only.
+    """
+
+    def __init__(self, name: str, token: str | None, retry: Retry) -> None:
+        from huggingface_hub import HfApi
+
+        self.name = name
+        self._api = HfApi(token=token or False, library_name="model-quantizer", library_version=__version__)
+        self._retry = retry
+
+    @property
+    def url(self) -> str:
+        """Where a person finds it."""
+        return f"{self._api.endpoint}/{self.name}"
+
+    def head(self) -> Head | None:
+        """What it is now, by one request; None where it does not exist, or not for this token."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        try:
+            info = self._retry.call(lambda: self._api.model_info(self.name, timeout=_CONNECT_SECONDS))
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return None
+        if info.id != self.name:
+            # The Hub redirects from a repository's old names.
+            raise PublishError(
+                f"{self.name} is called {info.id!r} on the Hub",
+                hint="Write publish.namespace and publish.name so, or choose a name that is free.",
+            )
+        if info.sha is None or not _COMMIT.fullmatch(info.sha):
+            raise PublishError(f"{self.name}: the Hub names no commit", hint="Try again later.")
+        return Head(
+            commit=info.sha,
+            private=bool(info.private),
+            names=frozenset(file.rfilename for file in info.siblings or ()),
+            card=None if info.card_data is None else card_state(info.card_data.__dict__),
+        )
+
+    def create(self) -> Head:
+        """Make it, seen by its namespace alone; it may come into being meanwhile.
+
+        Raises:
+            PublishError: where it exists and cannot be seen.
+        """
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            # `exist_ok` would hide that the token may not write (a read token's 403).
+            self._retry.call(lambda: self._api.create_repo(self.name, private=True))
+        except HfHubHTTPError as error:
+            if error.response.status_code != 409:
+                raise
+        head = self.head()
+        if head is None:
+            raise PublishError(
+                f"{self.name} exists on the Hub, but this token cannot see it",
+                hint="Use a token with access to it, or choose another name.",
+            )
+        return head
+
+    def files(self, commit: str) -> dict[str, RemoteFile]:
+        """Every file at a commit."""
+        from huggingface_hub import RepoFile
+
+        tree = parsed(lambda: list(self._api.list_repo_tree(self.name, recursive=True, revision=commit)))
+        return {
+            file.path: RemoteFile(
+                size=file.size,
+                sha256=None if file.lfs is None else file.lfs.sha256,
+                oid=file.blob_id if file.lfs is None else None,
+            )
+            for file in tree
+            if isinstance(file, RepoFile)
+        }
+
+    def read(self, path: str, commit: str, *, limit: int) -> bytes:
+        """A small file at a commit.
+
+        Raises:
+            PublishError: where it has more than `limit` bytes.
+        """
+        from huggingface_hub import hf_hub_url
+
+        # Exported, but lazily: mypy does not see it.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
+        headers = build_hf_headers(token=self._api.token, library_name=self._api.library_name)
+        url = hf_hub_url(self.name, path, revision=commit, endpoint=self._api.endpoint)
+        data = bytearray()
+        with http_stream_backoff(
+            "GET", url, headers=headers, timeout=_CONNECT_SECONDS, follow_redirects=True
+        ) as response:
+            hf_raise_for_status(response)
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > limit:
+                    raise PublishError(f"{self.name}: {path} has more than {limit} bytes")
+        return bytes(data)
+
+    def upload(self, local: Mapping[str, LocalFile], made: Changes) -> list[Operation]:
+        """Send what is large; what the Hub has already is not sent again, whoever sent it.
+
+        Nothing of it is visible before `commit`.
+
+        Returns:
+            The operations for `commit`.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        additions = []
+        for name in made.added:
+            addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=local[name].content)
+            # Known since the checkpoint was checked; the client would read the file again for it.
+            addition.upload_info.sha256 = bytes.fromhex(local[name].sha256)
+            additions.append(addition)
+        self._be_patient()
+        try:
+            parsed(
+                lambda: self._api.preupload_lfs_files(
+                    self.name,
+                    additions,
+                    free_memory=False,
+                    # A .gitignore in the repository would have files left out without a word.
+                    gitignore_content="",
+                )
+            )
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, OSError):
+                raise
+            raise refused_content(self.name, error) from None
+        return [*additions, *(CommitOperationDelete(path_in_repo=name) for name in made.removed)]
+
+    def commit(self, operations: list[Operation], *, parent: str, message: str, description: str = "") -> str:
+        """Make one commit; its number. It is made on `parent` or not at all.
+
+        It is asked for once: where the answer is lost, the commit may be there all the same.
+        """
+        self._be_patient()
+        try:
+            made = parsed(
+                lambda: self._api.create_commit(
+                    self.name,
+                    operations,
+                    commit_message=message,
+                    commit_description=description,
+                    parent_commit=parent,
+                )
+            )
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, OSError):
+                raise
+            raise refused_content(self.name, error) from None
+        return made.oid
+
+    def go_back(self, to: str, made: Changes, *, parent: str, message: str) -> str:
+        """Make one commit that takes files back from an earlier commit."""
+        from huggingface_hub import CommitOperationCopy, CommitOperationDelete
+
+        return self.commit(
+            [
+                *(
+                    CommitOperationCopy(src_path_in_repo=name, path_in_repo=name, src_revision=to)
+                    for name in made.added
+                ),
+                *(CommitOperationDelete(path_in_repo=name) for name in made.removed),
+            ],
+            parent=parent,
+            message=message,
+        )
+
+    def mark_pending(self) -> None:
+        """Note in the repository that it is private only until its first good commit."""
+        self._retry.call(lambda: self._api.create_tag(self.name, tag=_PENDING, exist_ok=True))
+
+    def is_pending(self) -> bool:
+        """Whether it is private only until its first good commit."""
+        refs = self._retry.call(lambda: self._api.list_repo_refs(self.name))
+        return any(tag.name == _PENDING for tag in refs.tags)
+
+    def open(self) -> None:
+        """Make it public; only then the note goes."""
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False))
+        try:
+            self._retry.call(lambda: self._api.delete_tag(self.name, tag=_PENDING))
+        except RevisionNotFoundError:
+            # An earlier attempt took it away, and its answer was lost.
+            return
+
+    def _be_patient(self) -> None:
+        """Give up on a connection that died silently: the client itself would wait for ever."""
+        import httpx2
+        from huggingface_hub import get_session
+
+        get_session().timeout = httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
