@@ -31,7 +31,7 @@ from tests.containers import (
     start,
     without_torch,
 )
-from tests.hub_server import COMMIT, Hub, serve
+from tests.hub import Hub, serve
 from tests.model_files import write_model
 from tests.small_runs import report
 
@@ -196,12 +196,14 @@ def test_whatever_a_container_leaves_its_cell_fails_and_the_next_job_runs(
 def test_code_that_a_container_changed_is_not_published(stub: Stub, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     files = {path.name: path.read_bytes() for path in model.iterdir()}
-    entry = {"id": "acme/one", "revision": COMMIT, "trust_remote_code": True, "quantize": [CELL]}
+    hub = Hub()
+    commit = hub.add_model("acme/one", {**files, "modeling.py": b"good"}).head
+    entry = {"id": "acme/one", "revision": commit, "trust_remote_code": True, "quantize": [CELL]}
     path = tmp_path / "quantize.yml"
     path.write_text(yaml.safe_dump({"version": 1, "models": [entry]}), encoding="utf-8")
     worker = RESULT + "checkpoint(); (out / cell / 'modeling.py').write_text('evil'); save()"
-    with serve(Hub(repositories={"models/acme/one": {**files, "modeling.py": b"good"}})) as hub:
-        env = without_torch(tmp_path) | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub")}
+    with serve(hub):
+        env = without_torch(tmp_path) | hub.environment(tmp_path / "hub")
         code, said = run(tmp_path, "--image", stub(worker), env=env)
     assert code == 3, said
     (cell,) = report(tmp_path / "out").values()

@@ -9,17 +9,20 @@ import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from quantize_lib import __version__
 from quantize_lib.files import read_json
 from quantize_lib.run.docker_spec import MAX_PROCESSES
 from tests.containers import containers, events, run, without_torch
-from tests.hub_server import COMMIT, Hub, serve
+from tests.hub import Hub, serve
 from tests.integration.conftest import CANARY
 from tests.small_runs import FASTEST, ROOT, manifest, report, save_tiny_model
 
@@ -252,8 +255,8 @@ def with_code(
 
 def on_hub(hub: Hub, folder: Path) -> dict[str, str]:
     """An environment for a host without torch that reads from a Hub with a token."""
-    told = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hub"), "HF_TOKEN": "hf_secret"}
-    return without_torch(folder) | told
+    token = hub.add_token("hf_secret", "reader", "read")
+    return without_torch(folder) | hub.environment(folder / "hub") | {"HF_TOKEN": token}
 
 
 def test_hostile_code_gets_nothing_breaks_nothing_and_the_others_go_on(
@@ -262,10 +265,12 @@ def test_hostile_code_gets_nothing_breaks_nothing_and_the_others_go_on(
     files = with_code(tiny, "configuration_evil", HOSTILE, config="EvilConfig")
     path = manifest(tmp_path, tiny, calibration_text, FASTEST)
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    evil = {"id": "acme/evil", "revision": COMMIT, "trust_remote_code": True, "quantize": FASTEST}
+    hub = Hub()
+    commit = hub.add_model("acme/evil", files).head
+    evil = {"id": "acme/evil", "revision": commit, "trust_remote_code": True, "quantize": FASTEST}
     document["models"] = [evil, *document["models"]]
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    with serve(Hub(repositories={"models/acme/evil": files})) as hub:
+    with serve(hub):
         env = on_hub(hub, tmp_path) | {"GITHUB_TOKEN": "ghs_secret"}
         code, said = run(tmp_path, "--image", image, "--memory", "6g", "--timeout", "10m", env=env)
 
@@ -297,15 +302,49 @@ def test_a_model_whose_code_is_harmless_is_quantized_with_it(
     files = with_code(tiny, "modeling_own", HARMLESS, config="OwnConfig", model="OwnModel")
     path = manifest(tmp_path, tiny, calibration_text, FASTEST)
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    model = {"id": "acme/own", "revision": COMMIT, "trust_remote_code": True, "quantize": FASTEST}
+    hub = Hub()
+    commit = hub.add_model("acme/own", files).head
+    model = {"id": "acme/own", "revision": commit, "trust_remote_code": True, "quantize": FASTEST}
     path.write_text(yaml.safe_dump({**document, "models": [model]}), encoding="utf-8")
-    with serve(Hub(repositories={"models/acme/own": files})) as hub:
+    with serve(hub):
         exit_code, said = run(tmp_path, "--image", image, env=on_hub(hub, tmp_path))
     assert exit_code == 0, said
     published = tmp_path / "published" / "own-bnb-8bit"
     assert (published / "modeling_own.py").read_text(encoding="utf-8") == HARMLESS
     assert read_json(published / "config.json")["auto_map"]["AutoConfig"] == "modeling_own.OwnConfig"
     assert "HARMLESS" in said
+
+
+def test_a_pickled_model_is_read_in_the_container_alone(
+    image: str, tiny: Path, calibration_text: Path, tmp_path: Path
+) -> None:
+    """The host has no torch here, and would fail at the pickle that is none."""
+    weights = BytesIO()
+    torch.save(load_file(tiny / "model.safetensors"), weights)
+    side = {path.name: path.read_bytes() for path in tiny.iterdir() if path.suffix != ".safetensors"}
+    path = manifest(tmp_path, tiny, calibration_text, FASTEST)
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    names = {"good": weights.getvalue(), "bad": b"\x80\x02no pickle"}
+    document["models"] += [
+        {"id": f"acme/{name}", "revision": COMMIT, "allow_pickle": True, "quantize": FASTEST}
+        for name in names
+    ]
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    repositories = {
+        f"models/acme/{name}": {**side, "pytorch_model.bin": data} for name, data in names.items()
+    }
+    with serve(Hub(repositories=repositories)) as hub:
+        code, said = run(tmp_path, "--image", image, env=on_hub(hub, tmp_path))
+    assert code == 3, said
+    cells = report(tmp_path / "out")
+    assert cells["bad-bnb-8bit"]["error"].startswith(
+        "pytorch_model.bin cannot be read as tensors and nothing else: "
+    )
+    assert cells["good-bnb-8bit"]["status"] == "published"
+    published = tmp_path / "published"
+    assert (published / "good-bnb-8bit" / "model.safetensors").read_bytes() == (
+        published / "tiny-bnb-8bit" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_job_over_its_memory_limit_is_told_apart(

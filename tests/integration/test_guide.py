@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json
-from tests.hub_server import COMMIT, Hub, serve
+from tests.hub import Hub, serve
 from tests.small_runs import command, environment, save_tiny_model
 
 
@@ -71,14 +71,15 @@ def test_c4_is_read_from_the_hub(tiny: Path, held_out_text: Path, tmp_path: Path
     documents = held_out_text.read_text(encoding="utf-8").splitlines()
     rows = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in documents * 40)
     files = {"README.md": C4_CARD, "c4-train.json": rows}
-    with serve(Hub(repositories={"datasets/allenai/c4": files})) as hub:
-        env = environment(HF_ENDPOINT=hub.endpoint, HF_HOME=str(tmp_path / "home"), NO_PROXY="127.0.0.1")
+    with serve(Hub()) as hub:
+        commit = hub.add_dataset("allenai/c4", files).head
+        env = environment(**hub.environment(tmp_path / "home"))
         words = (tiny, "--bits", "4", "--output-dir", "made", "--calibration-dataset")
         done = command(*words, "c4", cwd=tmp_path, env=env)
         gone = command(*words, "acme/gone", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     record = read_json(tmp_path / "made" / "quantization_report.json")["calibration"]
-    assert (record["dataset"], record["revision"]) == ("allenai/c4", COMMIT)
+    assert (record["dataset"], record["revision"]) == ("allenai/c4", commit)
     assert record["samples"] == 128
     assert "datasets:\n- allenai/c4\n" in (tmp_path / "made" / "README.md").read_text(encoding="utf-8")
     assert gone.returncode == 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub_server import COMMIT, Hub, serve
+from tests.hub import Hub, serve
 from tests.model_files import LLAMA, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,7 @@ except QuantizerError as error:
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     with serve(Hub()) as server:
+        server.add_token("hf_reader", "reader", "read")
         yield server
 
 
@@ -84,10 +85,7 @@ class Client:
             [sys.executable, "-c", CLIENT, json.dumps({"call": call, **arguments})],
             env={
                 **kept,
-                "HF_ENDPOINT": self._hub.endpoint,
-                "HF_HOME": str(self._home),
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "NO_PROXY": "127.0.0.1",
+                **self._hub.environment(self._home),
                 "PYTHONPATH": str(ROOT),
                 **(environ or {}),
             },
@@ -106,12 +104,14 @@ def client(hub: Hub, tmp_path: Path) -> Client:
     return Client(hub, tmp_path / "home")
 
 
-def add_model(hub: Hub, folder: Path, *, config: dict[str, Any] = LLAMA, shards: int = 1) -> dict[str, bytes]:
+def add_model(
+    hub: Hub, folder: Path, *, config: dict[str, Any] = LLAMA, shards: int = 1, without: str | None = None
+) -> dict[str, bytes]:
     write_model(folder, config, shards=shards)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     files |= {"README.md": CARD, "modeling.py": b"raise SystemExit", "pytorch_model.bin": bytes(10_000)}
     files |= {"original/tokenizer.model": b"x", "chat_template.jinja": b"{{ x }}"}
-    hub.repositories["models/acme/tiny"] = files
+    hub.add_model("acme/tiny", {name: data for name, data in files.items() if name != without})
     return files
 
 
@@ -124,7 +124,7 @@ def test_a_model_is_known_before_and_complete_after_the_download(
     left = {"modeling.py", "pytorch_model.bin", "original/tokenizer.model"}
     needed = {name: data for name, data in files.items() if name not in left}
     weights = sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))
-    assert told["revision"] == COMMIT
+    assert told["revision"] == hub.model("acme/tiny").head
     assert told["layers"] == 14
     assert told["weights"] == weights
     assert told["files"] == sorted(needed)
@@ -154,16 +154,16 @@ def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Cli
 
 
 @pytest.mark.parametrize(
-    ("code", "message", "hint"),
+    ("gated", "message", "hint"),
     [
         (
-            "GatedRepo",
+            True,
             "model acme/tiny is gated and this account has no access to it",
             "Accept its terms at https://huggingface.co/acme/tiny, then pass that account's token in "
             "HF_TOKEN_READ or HF_TOKEN. A local folder works too: ./folder.",
         ),
         (
-            "RepoNotFound",
+            False,
             "model acme/tiny does not exist on the Hub, or is private",
             "Check the spelling; a private one needs a token with read access in HF_TOKEN_READ or HF_TOKEN. "
             "A local folder works too: ./folder.",
@@ -171,9 +171,11 @@ def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Cli
     ],
 )
 def test_a_model_that_is_not_for_us_says_what_to_do(
-    hub: Hub, client: Client, code: str, message: str, hint: str
+    hub: Hub, client: Client, tmp_path: Path, gated: bool, message: str, hint: str
 ) -> None:
-    hub.denied["models/acme/tiny"] = code
+    add_model(hub, tmp_path / "m")
+    repository = hub.model("acme/tiny")
+    repository.gated, repository.private = ("manual", False) if gated else (False, True)
     assert client("model", id="acme/tiny") == {"family": "SourceError", "message": message, "hint": hint}
 
 
@@ -213,7 +215,7 @@ def test_an_unreachable_hub_says_so(client: Client) -> None:
 def test_a_missing_file_is_found_before_the_download(
     hub: Hub, client: Client, tmp_path: Path, gone: str, message: str
 ) -> None:
-    del add_model(hub, tmp_path / "m")[gone]
+    add_model(hub, tmp_path / "m", without=gone)
     assert client("model", id="acme/tiny")["message"] == message
 
 
@@ -240,7 +242,7 @@ ROWS = [{"text": "one", "n": 1}, {"text": None, "n": 2}, {"text": "three", "n": 
 
 def add_dataset(hub: Hub) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-    hub.repositories["datasets/acme/news"] = {"train.jsonl": lines, "README.md": b"# News\n"}
+    hub.add_dataset("acme/news", {"train.jsonl": lines, "README.md": b"# News\n"})
 
 
 def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
@@ -249,7 +251,7 @@ def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
         "texts": ["one", "three"],
         "source": "acme/news (train)",
         "dataset": "acme/news",
-        "revision": COMMIT,
+        "revision": hub.repositories["datasets/acme/news"].head,
     }
 
 
