@@ -149,6 +149,11 @@ class Shard:
             self._file.close()
 
 
+def is_writable(tensor: Tensor) -> bool:
+    """Whether a file can hold a tensor: it has a dtype of the format, and bytes."""
+    return tensor.dtype in _DTYPES and tensor.layout is torch.strided and not tensor.is_meta
+
+
 def header_room(tensors: int) -> int:
     """Bytes for the header of about so many tensors."""
     return 1024 + tensors * _ENTRY_BYTES

@@ -194,6 +194,11 @@ def state_limit(job: JobFile) -> int:
 
 
 def weight_limit(folder: Path, cells: int) -> int:
-    """Bytes that a job may write: every checkpoint and the base model's figures, with room to spare."""
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    """Bytes that a job may write: every checkpoint and the base model's figures, with room to spare.
+
+    Pickled weights are copied into safetensors first; that copy fits in what is spare.
+    """
+    weights = sum(
+        path.stat().st_size for kind in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(kind)
+    )
     return 2 * weights * (cells + 1) + 2 * 2**30

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
@@ -19,6 +19,7 @@ from quantize_lib.run.job_checks import check_cells
 from quantize_lib.run.job_text import load_tokens
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.resume import Finished, alone_in, cell_keys, open_passes, pass_key
+from quantize_lib.run.unpickle import as_safetensors
 from quantize_lib.run.versions import versions
 from quantize_lib.types import ModelFacts, ModelSpec, Reporter, Settings
 
@@ -54,8 +55,8 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         "cells": {cell.id: {} for cell in job.cells},
     }
     try:
-        with alone_in(job.output):
-            _Job(job, reporter, result).run()
+        with alone_in(job.output), as_safetensors(job.model, job.output, reporter) as model:
+            _Job(replace(job, model=model), reporter, result).run()
     except QuantizerError as error:
         _fail_rest(job, result, error)
         raise

@@ -124,23 +124,30 @@ def parse_header(data: bytes, *, file: str, file_size: int) -> dict[str, TensorI
     return tensors
 
 
-def parse_index(data: bytes) -> dict[str, str]:
-    """Tensor name → shard, from `model.safetensors.index.json`.
+def parse_index(
+    data: bytes, *, file: str = INDEX, shard_name: re.Pattern[str] = _SHARD_NAME, kind: str = "*.safetensors"
+) -> dict[str, str]:
+    """Tensor name → shard, from `model.safetensors.index.json` or another format's index.
+
+    Args:
+        file: the index's own name, for messages.
+        shard_name: what a shard may be called.
+        kind: the same, for people.
 
     Raises:
         SourceError: where it is not an index, or a shard's name could lead out of the model's folder.
     """
     if len(data) > MAX_INDEX_BYTES:
-        raise _damaged(INDEX, f"{len(data)} bytes are more than the {MAX_INDEX_BYTES} that are allowed")
-    weight_map = _parse_object(data, INDEX).get("weight_map")
+        raise _damaged(file, f"{len(data)} bytes are more than the {MAX_INDEX_BYTES} that are allowed")
+    weight_map = _parse_object(data, file).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise _damaged(INDEX, "it has no weight_map")
+        raise _damaged(file, "it has no weight_map")
     for name, shard in weight_map.items():
-        _check_name(name, INDEX)
-        if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
+        _check_name(name, file)
+        if not isinstance(shard, str) or not shard_name.fullmatch(shard):
             raise SourceError(
-                f"{INDEX}: tensor {name} is said to be in {_shown(shard)}",
-                hint="A shard is a plain *.safetensors file name beside the index, never a path.",
+                f"{file}: tensor {name} is said to be in {_shown(shard)}",
+                hint=f"A shard is a plain {kind} file name beside the index, never a path.",
             )
     return weight_map
 

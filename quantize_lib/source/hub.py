@@ -30,6 +30,14 @@ from quantize_lib.source.headers import (
 from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.source.layers import find_layers
 from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
+from quantize_lib.source.pickled import (
+    PICKLED,
+    PICKLED_INDEX,
+    assumed_tensors,
+    has_pickled,
+    is_pickled,
+    parse_pickled_index,
+)
 from quantize_lib.source.remote import Resolved, is_intact, list_model
 from quantize_lib.types import (
     ModelFacts,
@@ -68,9 +76,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
             raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
         config = parse_config(_small_file(model, CONFIG, files, commit, token))
         get_family(config)
-        if SINGLE not in files and INDEX not in files:
-            raise no_safetensors(model, list(files))
-        tensors = _read_tensors(model, files, commit, token)
+        tensors = _read_tensors(model, files, config, commit, token)
         layers = find_layers(config, tensors)
         if not has_tokenizer(files):
             raise no_tokenizer(model)
@@ -172,24 +178,43 @@ def _small_file(
 
 
 def _read_tensors(
-    model: ModelSpec, files: Mapping[str, RemoteFile], commit: str, token: str | None
+    model: ModelSpec,
+    files: Mapping[str, RemoteFile],
+    config: Mapping[str, Any],
+    commit: str,
+    token: str | None,
 ) -> dict[str, TensorInfo]:
     def read(shard: str) -> dict[str, TensorInfo]:
         return _remote_header(model, shard, files[shard].size, commit, token)
 
     if SINGLE in files:
         return read(SINGLE)
-    weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
+    if INDEX in files:
+        weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
+        shards = _shards(model, files, INDEX, weight_map)
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            headers = dict(zip(shards, pool.map(read, shards), strict=True))
+        return combine(weight_map, headers.__getitem__)
+    if not (model.allow_pickle and has_pickled(files)):
+        raise no_safetensors(model, list(files))
+    if PICKLED in files:
+        return assumed_tensors(config)
+    weight_map = parse_pickled_index(_small_file(model, PICKLED_INDEX, files, commit, token))
+    _shards(model, files, PICKLED_INDEX, weight_map)
+    return assumed_tensors(config, weight_map)
+
+
+def _shards(
+    model: ModelSpec, files: Mapping[str, RemoteFile], index: str, weight_map: Mapping[str, str]
+) -> list[str]:
     shards = sorted(set(weight_map.values()))
     for shard in shards:
         if shard not in files:
             raise SourceError(
-                f"{INDEX} names {shard}, but {model.id} does not hold it",
+                f"{index} names {shard}, but {model.id} does not hold it",
                 hint="The repository is incomplete; choose another revision.",
             )
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        headers = dict(zip(shards, pool.map(read, shards), strict=True))
-    return combine(weight_map, headers.__getitem__)
+    return shards
 
 
 def _remote_header(
@@ -224,8 +249,8 @@ def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
 
 
 def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:
-    index = {INDEX} if SINGLE not in files else set()
-    wanted = {CONFIG, CARD, *index, *shards}
+    index = PICKLED_INDEX if all(map(is_pickled, shards)) else INDEX
+    wanted = {CONFIG, CARD, *shards} | ({index} if SINGLE not in files else set())
     return {
         name: file
         for name, file in files.items()

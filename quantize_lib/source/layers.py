@@ -26,18 +26,9 @@ def find_layers(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) ->
     family = get_family(config)
     size = sizes(family, config)
     _check(tensors, family, family.embedding, (vocabulary(config), size["embedding"]))
-    layers: list[LayerInfo] = []
-    for block in range(size["blocks"]):
-        for relative, (inputs, outputs) in family.layers.items():
-            layer = LayerInfo(
-                name=f"{family.blocks}.{block}.{relative}",
-                in_features=size[inputs],
-                out_features=size[outputs],
-                not_for=family.not_for.get(relative, ()),
-            )
-            shape = (layer.out_features, layer.in_features)
-            _check(tensors, family, layer.name, shape[::-1] if family.conv1d else shape)
-            layers.append(layer)
+    layers = expected_layers(config)
+    for layer in layers:
+        _check(tensors, family, layer.name, weight_shape(family, layer))
     beyond = f"{family.blocks}.{size['blocks']}."
     extra = next((name for name in tensors if _full_name(family, name).startswith(beyond)), None)
     if extra is not None:
@@ -45,7 +36,33 @@ def find_layers(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) ->
             f"{tensors[extra].file} holds {extra}, but config.json says {size['blocks']} blocks",
             hint=_MISMATCH,
         )
-    return tuple(layers)
+    return layers
+
+
+def expected_layers(config: Mapping[str, Any]) -> tuple[LayerInfo, ...]:
+    """As `find_layers`, from the config alone.
+
+    Raises:
+        SourceError: where the model is not supported.
+    """
+    family = get_family(config)
+    size = sizes(family, config)
+    return tuple(
+        LayerInfo(
+            name=f"{family.blocks}.{block}.{relative}",
+            in_features=size[inputs],
+            out_features=size[outputs],
+            not_for=family.not_for.get(relative, ()),
+        )
+        for block in range(size["blocks"])
+        for relative, (inputs, outputs) in family.layers.items()
+    )
+
+
+def weight_shape(family: Family, layer: LayerInfo) -> tuple[int, ...]:
+    """The shape of a layer's weight on disk."""
+    shape = (layer.out_features, layer.in_features)
+    return shape[::-1] if family.conv1d else shape
 
 
 _MISMATCH = "The safetensors files do not belong to this config.json."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import SourceError
 from quantize_lib.source.families import get_family
@@ -20,6 +22,13 @@ from quantize_lib.source.files import (
 )
 from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
 from quantize_lib.source.layers import find_layers
+from quantize_lib.source.pickled import (
+    PICKLED,
+    PICKLED_INDEX,
+    assumed_tensors,
+    has_pickled,
+    parse_pickled_index,
+)
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
 
@@ -59,9 +68,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     config = parse_config(_read(_inside(folder, CONFIG)))
     get_family(config)
     names = [path.name for path in folder.iterdir()]
-    if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
-        raise no_safetensors(model, names)
-    tensors = _read_tensors(folder)
+    tensors = _read_tensors(model, folder, config, names)
     layers = find_layers(config, tensors)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
@@ -98,7 +105,7 @@ def no_safetensors(model: ModelSpec, names: list[str]) -> SourceError:
         )
     if model.allow_pickle:
         return SourceError(
-            f"{model.id} has pickled weights alone ({pickled[0]}), which cannot be read yet",
+            f"{model.id} has neither safetensors nor {PICKLED}, but {pickled[0]}, which cannot be read",
             hint="Save it once with transformers' save_pretrained, which writes safetensors.",
         )
     return SourceError(
@@ -116,18 +123,32 @@ def no_tokenizer(model: ModelSpec) -> SourceError:
     )
 
 
-def _read_tensors(folder: Path) -> dict[str, TensorInfo]:
+def _read_tensors(
+    model: ModelSpec, folder: Path, config: Mapping[str, Any], names: list[str]
+) -> dict[str, TensorInfo]:
     # transformers takes the single file where both are there.
     if (folder / SINGLE).is_file():
         return read_header(_inside(folder, SINGLE), file=SINGLE)
-    weight_map = parse_index(_read(_inside(folder, INDEX)))
+    if (folder / INDEX).is_file():
+        weight_map = parse_index(_read(_inside(folder, INDEX)))
+        _check_complete(folder, INDEX, weight_map)
+        return combine(weight_map, lambda shard: read_header(_inside(folder, shard), file=shard))
+    if not (model.allow_pickle and has_pickled(names)):
+        raise no_safetensors(model, names)
+    if (folder / PICKLED).is_file():
+        return assumed_tensors(config)
+    weight_map = parse_pickled_index(_read(_inside(folder, PICKLED_INDEX)))
+    _check_complete(folder, PICKLED_INDEX, weight_map)
+    return assumed_tensors(config, weight_map)
+
+
+def _check_complete(folder: Path, index: str, weight_map: Mapping[str, str]) -> None:
     for shard in sorted(set(weight_map.values())):
         if not (folder / shard).is_file():
             raise SourceError(
-                f"{INDEX} names {shard}, but {folder} does not hold it",
+                f"{index} names {shard}, but {folder} does not hold it",
                 hint="The model is incomplete; fetch it again.",
             )
-    return combine(weight_map, lambda shard: read_header(_inside(folder, shard), file=shard))
 
 
 def _inside(folder: Path, name: str) -> Path:

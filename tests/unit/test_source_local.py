@@ -103,7 +103,56 @@ def test_pickled_weights_are_refused_with_a_way_out(model: Path) -> None:
     )
     assert error.hint is not None
     assert "allow_pickle: true" in error.hint
-    assert "cannot be read yet" in error_of(model, allow_pickle=True).message
+
+
+def test_allowed_pickled_weights_are_known_from_the_config_alone(model: Path) -> None:
+    expected = inspect(spec(model), token=None)
+    (model / "model.safetensors").unlink()
+    # Nothing of it is read: these are no bytes of a pickle.
+    (model / "pytorch_model.bin").write_bytes(b"\x80 never looked at")
+    facts = inspect(spec(model, allow_pickle=True), token=None)
+    assert facts.layers == expected.layers
+    assert facts.weight_bytes == (model / "pytorch_model.bin").stat().st_size
+    for name, assumed in facts.tensors.items():
+        assert assumed.shape == expected.tensors[name].shape
+    norms = {name for name in expected.tensors if "norm" in name}
+    assert facts.tensors.keys() == expected.tensors.keys() - norms
+    (model / "pytorch_model.bin").write_bytes(b"\x80 something else")
+    assert inspect(spec(model, allow_pickle=True), token=None).revision != facts.revision
+
+
+def test_pickled_shards_are_what_their_index_names(model: Path) -> None:
+    names = list(inspect(spec(model), token=None).tensors)
+    (model / "model.safetensors").unlink()
+    files = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    weight_map = {name: files[number % 2] for number, name in enumerate(names)}
+    index = model / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    (model / files[0]).write_bytes(b"12")
+    assert error_of(model, allow_pickle=True).message == (
+        f"pytorch_model.bin.index.json names {files[1]}, but {model} does not hold it"
+    )
+    (model / files[1]).write_bytes(b"345")
+    facts = inspect(spec(model, allow_pickle=True), token=None)
+    assert {name: info.file for name, info in facts.tensors.items()} == weight_map
+    assert facts.weight_bytes == 5
+    index.write_text(json.dumps({"weight_map": {"w": "../pytorch_model.bin"}}))
+    assert "never a path" in str(error_of(model, allow_pickle=True).hint)
+
+
+def test_pickles_that_transformers_does_not_read_are_refused_also_where_pickles_are_allowed(
+    model: Path,
+) -> None:
+    (model / "model.safetensors").rename(model / "consolidated.00.pth")
+    assert error_of(model, allow_pickle=True).message == (
+        "./mine has neither safetensors nor pytorch_model.bin, but consolidated.00.pth, which cannot be read"
+    )
+
+
+def test_safetensors_are_taken_where_both_are_there(model: Path) -> None:
+    (model / "pytorch_model.bin").write_bytes(b"not looked at")
+    facts = inspect(spec(model, allow_pickle=True), token=None)
+    assert {info.file for info in facts.tensors.values()} == {"model.safetensors"}
 
 
 def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:

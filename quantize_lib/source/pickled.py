@@ -1,0 +1,78 @@
+"""Pickled weights, for models that say `allow_pickle`: what is known of them without reading them.
+
+A pickle can run code while it is read, so only the process that quantizes does that, in a container
+(`run/unpickle.py`). Until then names and shapes are what config.json says they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from quantize_lib.source.families import get_family, sizes, vocabulary
+from quantize_lib.source.headers import parse_index
+from quantize_lib.source.layers import expected_layers, weight_shape
+from quantize_lib.types import TensorInfo
+
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+
+_SHARD_NAME = re.compile(r"pytorch_model[A-Za-z0-9._-]*\.bin")
+_DTYPES = {"float16": "F16", "bfloat16": "BF16"}
+_HEAD = "lm_head.weight"
+
+
+def has_pickled(names: Collection[str]) -> bool:
+    """Whether the files hold pickled weights as transformers names them; others cannot be read."""
+    return PICKLED in names or PICKLED_INDEX in names
+
+
+def is_pickled(file: str) -> bool:
+    """Whether a tensor's file is a pickle."""
+    return _SHARD_NAME.fullmatch(file) is not None
+
+
+def parse_pickled_index(data: bytes) -> dict[str, str]:
+    """Tensor name → shard, from `pytorch_model.bin.index.json`.
+
+    Raises:
+        SourceError: as `headers.parse_index`.
+    """
+    return parse_index(data, file=PICKLED_INDEX, shard_name=_SHARD_NAME, kind="pytorch_model*.bin")
+
+
+def assumed_tensors(
+    config: Mapping[str, Any], weight_map: Mapping[str, str] | None = None
+) -> dict[str, TensorInfo]:
+    """The tensors that a model should have, in the files that should hold them.
+
+    They serve estimates, and say which files belong to the model. The names of an index are real; what is
+    neither a linear layer nor an embedding has no known shape, and is small.
+
+    Args:
+        config: `config.json`.
+        weight_map: from the index; None where `pytorch_model.bin` holds everything.
+
+    Raises:
+        SourceError: where the model is not supported.
+    """
+    family = get_family(config)
+    embedding = (vocabulary(config), sizes(family, config)["embedding"])
+    shapes: dict[str, tuple[int, ...]] = {f"{family.embedding}.weight": embedding}
+    shapes |= {f"{layer.name}.weight": weight_shape(family, layer) for layer in expected_layers(config)}
+    if not config.get("tie_word_embeddings", False):
+        shapes[_HEAD] = embedding
+    dtype = _DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "F32")
+    if weight_map is None:
+        weight_map = dict.fromkeys(shapes, PICKLED)
+    prefix = family.base_prefix + "."
+    return {
+        name: TensorInfo(
+            name=name,
+            dtype=dtype,
+            shape=shapes.get(name, shapes.get(prefix + name, ())),
+            file=file,
+        )
+        for name, file in weight_map.items()
+    }
