@@ -103,6 +103,8 @@ class PublishSpec:
     namespace: str | None = None
     name: str = "{model}-{method}-{bits}bit"
     private: bool = True
+    rebuild_on_new_version: bool = False
+    """Cells that another version of this tool published are built again."""
     terms_allow_public: bool = False
     """A gated or private base may become an open, public model."""
     pull_request: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -11,31 +12,43 @@ from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.tokens import read_token
 from quantize_lib.types import TextSpec
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'
 
 
-def read_dataset(spec: TextSpec, dataset: str, *, token: str | None) -> tuple[Iterator[str], str]:
-    """Open a data set as a stream.
+def dataset_commit(dataset: str, revision: str, *, token: str | None) -> str:
+    """The 40-hex commit that a data set's revision stands for now: one request.
 
     Args:
-        spec: config, split, column and revision.
         dataset: Hub id.
+        revision: branch, tag or commit.
         token: for a private or gated data set; None for `read_token`.
 
-    Returns:
-        The texts of the column, and the 40-hex commit that they are read at.
-
     Raises:
-        CalibrationError: where the data set, its config, split or column is not there; also while iterating.
+        CalibrationError: where there is no such data set or revision, or it cannot be looked up.
     """
     from huggingface_hub import HfApi
 
-    token = token or read_token()
-    with _errors(dataset, spec.revision):
-        commit = HfApi().dataset_info(dataset, revision=spec.revision, token=token).sha
-    if commit is None:
+    with _errors(dataset, revision):
+        commit = HfApi().dataset_info(dataset, revision=revision, token=token or read_token()).sha
+    if commit is None or not _COMMIT.fullmatch(commit):
         raise CalibrationError(f"the Hub names no commit for data set {dataset}", hint=ALTERNATIVE)
-    return _rows(spec, dataset, commit, token), commit
+    return commit
+
+
+def read_dataset(spec: TextSpec, dataset: str, *, commit: str, token: str | None) -> Iterator[str]:
+    """The texts of a data set's column, as a stream.
+
+    Args:
+        spec: config, split and column.
+        dataset: Hub id.
+        commit: what to read it at.
+        token: as for `dataset_commit`.
+
+    Raises:
+        CalibrationError: while iterating, where the data set, its config, split or column is not there.
+    """
+    return _rows(spec, dataset, commit, token or read_token())
 
 
 def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[str]:

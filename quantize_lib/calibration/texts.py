@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantize_lib.calibration.datasets import read_dataset
+from quantize_lib.calibration.datasets import dataset_commit, read_dataset
 from quantize_lib.calibration.rows import cell, no_column
 from quantize_lib.errors import CalibrationError
 from quantize_lib.types import TextSpec
@@ -36,7 +36,7 @@ class Texts:
     revision: str
 
 
-def collect_texts(spec: TextSpec, *, token: str | None) -> Texts:
+def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = None) -> Texts:
     """Collect documents until there are about three times as many characters as the tokens asked for need.
 
     Of files, `.jsonl`, `.csv` and `.parquet` give a document per row (`spec.column`), every other file is one
@@ -45,13 +45,15 @@ def collect_texts(spec: TextSpec, *, token: str | None) -> Texts:
     Args:
         spec: where the text comes from and how much is asked for.
         token: for a private or gated data set.
+        commit: of a data set, where it is known already; looked up otherwise.
 
     Raises:
         CalibrationError: where there is no text, or it cannot be read, naming the place.
     """
     limit = spec.samples * spec.sequence_length * CHARACTERS_PER_TOKEN
     if spec.dataset is not None:
-        rows, revision = read_dataset(spec, spec.dataset, token=token)
+        revision = commit or dataset_commit(spec.dataset, spec.revision, token=token)
+        rows = read_dataset(spec, spec.dataset, commit=revision, token=token)
         details = ", ".join(part for part in (spec.config, spec.split) if part)
         source = f"{spec.dataset} ({details})"
         texts = tuple(_enough(rows, limit))

@@ -1,13 +1,16 @@
 """What a card says of the repository that it stands in, for this tool's next run.
 
-model_quantizer: {fingerprint: <hex>, version: <of this tool>, rejected: [<hex>, …]}
+model_quantizer: {fingerprint: <hex>, version: <of this tool>, rejected: [<hex>, …],
+                  base: <revision>, settings: <digest>, calibration: <digest>}
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from quantize_lib.plan.fingerprint import known_inputs
 
 STATE_KEY = "model_quantizer"
 """A key of our own, which the Hub passes through: one request for a repository's card tells what it holds."""
@@ -26,11 +29,13 @@ class CardState:
         fingerprint: of the checkpoint.
         version: of this tool, which made it.
         rejected: fingerprints that were taken back, oldest first.
+        inputs: what the fingerprint is made of (`plan.fingerprint.inputs`).
     """
 
     fingerprint: str | None = None
     version: str | None = None
     rejected: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def card_state(metadata: Mapping[str, object]) -> CardState | None:
@@ -45,6 +50,7 @@ def card_state(metadata: Mapping[str, object]) -> CardState | None:
         rejected=tuple(
             item for item in (rejected if isinstance(rejected, list) else ()) if _text(item, _FINGERPRINT)
         )[-MAX_REJECTED:],
+        inputs=known_inputs(said),
     )
 
 

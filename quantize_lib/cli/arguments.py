@@ -67,6 +67,7 @@ def _commands() -> argparse.ArgumentParser:
     plan.add_argument(
         "--changed-only", action="store_true", help="leave out cells that are published unchanged"
     )
+    _force(plan)
     _only(plan)
     plan.add_argument(
         "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
@@ -74,6 +75,7 @@ def _commands() -> argparse.ArgumentParser:
 
     run = _add(commands, "run", "quantize, check and publish")
     _manifest(run)
+    _force(run)
     _only(run)
     run.add_argument(
         "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
@@ -162,6 +164,12 @@ def _add(
 
 def _manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="quantize.yml")
+
+
+def _force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force", action="store_true", help="build every cell, whatever was built or published before"
+    )
 
 
 def _only(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.cli.arguments import short_version
-from quantize_lib.errors import ExitCode, QuantizerError, UsageError
-from quantize_lib.types import CellRecord, Job, Plan, Reporter
+from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageError
+from quantize_lib.types import CellRecord, Plan, Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.plan.estimate import JobEstimate
+    from quantize_lib.plan.verdict import Verdict
     from quantize_lib.publish.base import Publisher
     from quantize_lib.run.host import Executor
+    from quantize_lib.run.lookups import Lookups
 
 _TIMEOUT_SECONDS = 24 * 3600
 
@@ -82,43 +84,60 @@ def _validate(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
+    from quantize_lib.run.changes import changed_only
+    from quantize_lib.run.lookups import Lookups
+    from quantize_lib.run.survey import survey
 
     plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
     reporter = _reporter()
     for warning in plan.warnings:
         reporter.warning(warning)
+    lookups = Lookups(reporter)
+    verdicts: Mapping[str, Verdict] = {}
+    if options.changed_only or options.format != "github":
+        verdicts = survey(plan, _reader(plan, reporter), lookups, reporter, force=options.force)
     if options.changed_only:
-        from quantize_lib.publish.registry import get_publisher
-        from quantize_lib.run.changes import changed_only
-
-        # The Hub's side is not in this version.
-        publisher = get_publisher(plan.publish) if plan.publish.to == "directory" else None
-        plan = changed_only(plan, publisher, reporter)
+        plan = changed_only(plan, verdicts, lookups, reporter)
     if options.format == "github":
         print(json.dumps(plan_github(plan), ensure_ascii=False))
         return ExitCode.OK
-    estimates = _estimates(plan.jobs, reporter)
+    estimates = _estimates(plan, lookups, reporter)
     if options.format == "json":
-        print(json.dumps(plan_json(plan, estimates), indent=2, ensure_ascii=False))
+        print(json.dumps(plan_json(plan, estimates, verdicts), indent=2, ensure_ascii=False))
     else:
-        print(plan_table(plan, estimates))
+        print(plan_table(plan, estimates, verdicts))
     return ExitCode.OK
 
 
-def _estimates(jobs: tuple[Job, ...], reporter: Reporter) -> dict[str, JobEstimate]:
+def _reader(plan: Plan, reporter: Reporter) -> Publisher | None:
+    """What tells of the published state; None where it cannot be asked, which is no error of a plan."""
+    from quantize_lib.publish.registry import get_reader
+
+    try:
+        return get_reader(plan.publish)
+    except PublishError as error:
+        reporter.warning(f"every cell counts as changed: {error.message}")
+        return None
+
+
+def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, JobEstimate]:
     """Estimates by job id; every job's error is told before the first one ends the command."""
     from quantize_lib.plan.estimate import estimate_job
     from quantize_lib.run.prepare import look
+    from quantize_lib.run.terms import terms_warnings
 
     estimates: dict[str, JobEstimate] = {}
     errors: list[QuantizerError] = []
-    for job in jobs:
+    for job in plan.jobs:
         try:
-            facts, sizes = look(job)
+            facts, sizes = look(job, lookups)
         except QuantizerError as error:
             errors.append(error)
         else:
             estimates[job.id] = estimate_job(job, facts, sizes)
+            for cell in job.cells:
+                for warning in terms_warnings(cell, facts.terms, plan.publish):
+                    reporter.warning(warning)
     for earlier in errors[:-1]:
         reporter.error(str(earlier))
     if errors:
@@ -136,7 +155,7 @@ def _run(options: argparse.Namespace) -> int:
     publisher = get_publisher(plan.publish) if options.publish else None
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
-    return _execute(plan, options.output, log, publisher, shlex.join(command), execute)
+    return _execute(plan, options.output, log, publisher, shlex.join(command), execute, force=options.force)
 
 
 def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
@@ -164,7 +183,14 @@ def _local_executor(plan: Plan) -> Executor:
 
 
 def _execute(
-    plan: Plan, output: Path, log: Path, publisher: Publisher | None, command: str, execute: Executor
+    plan: Plan,
+    output: Path,
+    log: Path,
+    publisher: Publisher | None,
+    command: str,
+    execute: Executor,
+    *,
+    force: bool = False,
 ) -> int:
     from quantize_lib.run.host import RunOptions, run_plan
 
@@ -175,6 +201,7 @@ def _execute(
         command=command,
         log=log.absolute(),
         show=_show,
+        force=force,
     )
     return run_plan(plan, run_options, _reporter()).code
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from quantize_lib.files import sha256_json
 from quantize_lib.manifest.schema import is_calibrated
@@ -13,7 +13,7 @@ from quantize_lib.types import Cell, Job, TextSpec
 
 FORMAT = 1
 """Raised when the same words begin to mean another output."""
-INPUTS = ("base", "settings", "calibration")
+INPUTS: tuple[Literal["base", "settings", "calibration"], ...] = ("base", "settings", "calibration")
 _PART = re.compile(r"(sha256:)?[0-9a-f]{16,64}")
 
 

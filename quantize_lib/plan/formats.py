@@ -10,21 +10,26 @@ from typing import Any, Literal
 from quantize_lib.errors import UsageError
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.settings import effective_settings
+from quantize_lib.plan.verdict import Verdict
 from quantize_lib.types import Cell, DeviceName, Job, Plan, TextSpec
 
 MATRIX_LIMIT = 256
 """Jobs that GitHub allows in one matrix."""
 
 _FORMAT = 1
+_NONE: Mapping[str, Verdict] = {}
 _IMAGE: Mapping[DeviceName, Literal["cpu", "cuda"]] = {"auto": "cpu", "cpu": "cpu", "cuda": "cuda"}
 
 
-def plan_json(plan: Plan, estimates: Mapping[str, JobEstimate]) -> dict[str, Any]:
+def plan_json(
+    plan: Plan, estimates: Mapping[str, JobEstimate], verdicts: Mapping[str, Verdict] = _NONE
+) -> dict[str, Any]:
     """The plan as `schemas/plan.schema.json` describes it.
 
     Args:
         plan: the plan.
         estimates: by job id; a job without one has null.
+        verdicts: by cell id; a cell without one has null.
     """
     publish = plan.publish
     return {
@@ -36,7 +41,7 @@ def plan_json(plan: Plan, estimates: Mapping[str, JobEstimate]) -> dict[str, Any
             "namespace": publish.namespace,
             "private": publish.private,
         },
-        "jobs": [_job(job, estimates.get(job.id)) for job in plan.jobs],
+        "jobs": [_job(job, estimates.get(job.id), verdicts) for job in plan.jobs],
         "warnings": list(plan.warnings),
     }
 
@@ -80,7 +85,7 @@ def _entry(plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
     }
 
 
-def _job(job: Job, estimate: JobEstimate | None) -> dict[str, Any]:
+def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     model = job.model
     held_out = job.evaluate.perplexity
     return {
@@ -107,11 +112,11 @@ def _job(job: Job, estimate: JobEstimate | None) -> dict[str, Any]:
             "peak_memory_bytes": estimate.peak_memory_bytes,
             "parameters": estimate.parameters,
         },
-        "cells": [_cell(cell, estimate) for cell in job.cells],
+        "cells": [_cell(cell, estimate, verdicts.get(cell.id)) for cell in job.cells],
     }
 
 
-def _cell(cell: Cell, estimate: JobEstimate | None) -> dict[str, Any]:
+def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> dict[str, Any]:
     settings = effective_settings(cell.settings)
     estimated = None
     if estimate and cell.id in estimate.cells:
@@ -125,6 +130,13 @@ def _cell(cell: Cell, estimate: JobEstimate | None) -> dict[str, Any]:
         "settings": settings,
         "repository": cell.repository,
         "estimate": estimated,
+        "change": verdict
+        and {
+            "build": verdict.build,
+            "reasons": list(verdict.reasons),
+            "text": verdict.text,
+            "commit": verdict.commit,
+        },
     }
 
 

@@ -6,25 +6,32 @@ from collections.abc import Mapping, Sequence
 
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.settings import effective_settings
+from quantize_lib.plan.text import human_bytes
+from quantize_lib.plan.verdict import Verdict
 from quantize_lib.types import Cell, Plan
 
 _UNKNOWN = "?"
+_NONE: Mapping[str, Verdict] = {}
 
 
-def plan_table(plan: Plan, estimates: Mapping[str, JobEstimate]) -> str:
+def plan_table(
+    plan: Plan, estimates: Mapping[str, JobEstimate], verdicts: Mapping[str, Verdict] = _NONE
+) -> str:
     """Cells, then jobs with what they need; `?` stands where there is no estimate.
 
     Args:
         plan: the plan.
         estimates: by job id.
+        verdicts: by cell id; why each is to be built or not.
     """
-    cells = [("Cell", "Job", "Group size", "Checkpoint", "Repository")]
+    cells = [("Cell", "Job", "Group size", "Checkpoint", "Repository", *(["Build"] if verdicts else []))]
     jobs = [("Job", "Device", "Cells", "Download", "Disk", "Peak memory")]
     for job in plan.jobs:
         estimate = estimates.get(job.id)
         for cell in job.cells:
             size = human_bytes(estimate.cells[cell.id]) if estimate else _UNKNOWN
-            cells.append((cell.id, job.id, _group_size(cell, estimate), size, cell.repository))
+            row = (cell.id, job.id, _group_size(cell, estimate), size, cell.repository)
+            cells.append((*row, _why(verdicts[cell.id])) if verdicts else row)
         needs = [estimate.download_bytes, estimate.disk_bytes, estimate.peak_memory_bytes] if estimate else []
         download, disk, memory = map(human_bytes, needs) if needs else [_UNKNOWN] * 3
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
@@ -35,14 +42,8 @@ def plan_table(plan: Plan, estimates: Mapping[str, JobEstimate]) -> str:
     return "\n".join(lines)
 
 
-def human_bytes(count: int) -> str:
-    """`94.2 MB`, in powers of 1000 as disks and the Hub count."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.95:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+def _why(verdict: Verdict) -> str:
+    return f"{'yes' if verdict.build else 'no'}: {verdict.text}"
 
 
 def _group_size(cell: Cell, estimate: JobEstimate | None) -> str:

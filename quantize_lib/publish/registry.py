@@ -19,16 +19,25 @@ def get_publisher(spec: PublishSpec) -> Publisher:
         UsageError: `hub`, without a token and without an identity to trade for one.
         PublishError: where the place can be seen to be unusable.
     """
-    if spec.to == "directory":
-        from quantize_lib.publish.directory import DirectoryPublisher
-
-        return DirectoryPublisher(spec.path)
-    if write_token() is None and not can_exchange():
+    if spec.to == "hub" and write_token() is None and not can_exchange():
         raise UsageError(
             "publish.to: hub needs a token with write access, and there is none",
             hint=f"Set {WRITE} (or HF_TOKEN), give the workflow's job the permission `id-token: write` and "
             "the repository a trusted publisher, or publish into a folder with `to: directory`.",
         )
+    return get_reader(spec)
+
+
+def get_reader(spec: PublishSpec) -> Publisher:
+    """As `get_publisher`, to find out what is published alone: the Hub tells much of that without a token.
+
+    Raises:
+        PublishError: as `get_publisher`.
+    """
+    if spec.to == "directory":
+        from quantize_lib.publish.directory import DirectoryPublisher
+
+        return DirectoryPublisher(spec.path)
     from quantize_lib.publish.hub import HubPublisher
 
     return HubPublisher(spec)

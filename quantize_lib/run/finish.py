@@ -15,13 +15,16 @@ from quantize_lib.plan import effective_settings
 from quantize_lib.publish.base import RECORD_FILE, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
+from quantize_lib.run.lookups import Identity
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.state import replace_folder
-from quantize_lib.source import side_files
+from quantize_lib.run.terms import add_notice
+from quantize_lib.source import name_warning, side_files
 from quantize_lib.types import (
     Cell,
     CellRecord,
     EvaluateSpec,
+    Job,
     Measurements,
     ModelSource,
     Reload,
@@ -58,7 +61,7 @@ class Finisher:
             folder: where it left the cells' folders.
             result: what it said of the job.
         """
-        record = blank_record(cell, prepared)
+        record = blank_record(cell, prepared.job, prepared.identities[cell.id])
         said: Mapping[str, Any] = result["cells"].get(
             cell.id, {"error": "the quantizing process says nothing of it"}
         )
@@ -70,6 +73,8 @@ class Finisher:
             check_files(made, code=code)
         except QuantizerError as error:
             return replace(record, status="failed", error=str(error), versions=result["versions"])
+        add_notice(made, prepared.facts.terms)
+        fault = name_warning(prepared.facts.terms, cell.repository)
         record = replace(
             record,
             status="built",
@@ -78,7 +83,7 @@ class Finisher:
             calibration=_text(result.get("calibration")) if prepared.calibration else None,
             measurements=_measurements(said, result, prepared),
             versions=result["versions"],
-            notes=tuple(said.get("notes", ())),
+            notes=(*said.get("notes", ()), *([fault] if fault else [])),
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
@@ -132,19 +137,21 @@ def publish_checkpoint(publisher: Publisher, output: Path, record: CellRecord) -
     return replace(record, status="published", error=None, commit=done.commit)
 
 
-def blank_record(cell: Cell, prepared: Prepared) -> CellRecord:
+def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
     """What is known of a cell before it is quantized."""
     return CellRecord(
         id=cell.id,
-        model=prepared.job.model.id,
-        revision=prepared.facts.revision,
+        model=job.model.id,
+        revision=identity.model.revision,
         method=cell.settings.method,
         bits=cell.settings.bits,
         settings=effective_settings(cell.settings),
         status="failed",
         repository=cell.repository,
-        fingerprint=prepared.fingerprints[cell.id],
-        limits=limits(prepared.job.evaluate),
+        fingerprint=identity.fingerprint,
+        inputs=identity.inputs,
+        terms=identity.model.terms,
+        limits=limits(job.evaluate),
     )
 
 

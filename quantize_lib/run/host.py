@@ -15,14 +15,18 @@ from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, Usage
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
 from quantize_lib.plan.layers import left_out
+from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, write_report
 from quantize_lib.run.finish import Finisher
 from quantize_lib.run.job_state import JobState, sweep
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, JobText, read_result, write_job
+from quantize_lib.run.lookups import Lookups
 from quantize_lib.run.prepare import Prepared, prepare
 from quantize_lib.run.state import working_in
-from quantize_lib.run.unchanged import built_before, current_state, published_before
+from quantize_lib.run.survey import survey
+from quantize_lib.run.terms import terms_warnings
+from quantize_lib.run.unchanged import built_before, skipped
 from quantize_lib.source import fetch
 from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
 
@@ -43,6 +47,7 @@ class RunOptions:
         execute: runs a job.
         command: the command line that makes the same again, for report and cards.
         log: gets what the libraries of the quantizing process print.
+        force: build every cell, whatever was built or published before.
         show: is called with the records in the plan's order once the report is written, also after an error
             or a signal.
     """
@@ -53,6 +58,7 @@ class RunOptions:
     command: str
     log: Path
     show: Callable[[Sequence[CellRecord]], None]
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,9 @@ class _Run:
         self._reporter = reporter
         self._state = state
         self._records: dict[str, CellRecord] = {}
+        self._lookups = Lookups(reporter)
+        self._built: dict[str, CellRecord] = {}
+        """What an earlier run built, by cell id."""
         self._started = datetime.now(UTC)
         self._finisher = Finisher(
             output=options.output,
@@ -99,10 +108,22 @@ class _Run:
             for warning in self._plan.warnings:
                 self._reporter.warning(warning)
             sweep(self._state, [job.id for job in self._plan.jobs])
-            prepared = [job for job in map(self._prepare, self._plan.jobs) if job is not None]
-            for job in prepared:
-                with self._reporter.group(f"{job.job.id}: {len(job.job.cells)} cells"):
-                    self._run_job(job)
+            verdicts = survey(
+                self._plan,
+                self._options.publisher,
+                self._lookups,
+                self._reporter,
+                force=self._options.force,
+            )
+            waiting = [job for job in (self._left(job, verdicts) for job in self._plan.jobs) if job.cells]
+            self._lookups.look_up(waiting)
+            prepared = [job for job in map(self._prepare, waiting) if job is not None]
+            for job, cell in self._plan.cells():
+                if cell.id in self._built:
+                    self._records[cell.id] = self._settle(self._built[cell.id], job, verdicts[cell.id])
+            for one in prepared:
+                with self._reporter.group(f"{one.job.id}: {len(one.job.cells)} cells"):
+                    self._run_job(one)
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
             reason = "interrupted"
@@ -145,7 +166,7 @@ class _Run:
 
     def _prepare(self, job: Job) -> Prepared | None:
         try:
-            prepared = prepare(job, self._reporter)
+            prepared = prepare(job, self._lookups)
         except UsageError:
             raise
         except QuantizerError as error:
@@ -159,14 +180,50 @@ class _Run:
                 self._reporter.info(f"{cell.id}: {chosen}{auto}")
             for note in left_out(prepared.facts.layers, cell.settings):
                 self._reporter.warning(f"{cell.id}: {note}")
+            for warning in terms_warnings(cell, prepared.facts.terms, self._plan.publish):
+                self._reporter.warning(warning)
         return prepared
 
+    def _left(self, job: Job, verdicts: Mapping[str, Verdict]) -> Job:
+        """The job without the cells that need not be built."""
+        cells = tuple(cell for cell in job.cells if not self._is_done(job, cell, verdicts[cell.id]))
+        if not cells:
+            JobState(self._state, job.id).end()
+        return replace(job, cells=cells)
+
+    def _is_done(self, job: Job, cell: Cell, verdict: Verdict) -> bool:
+        if "rejected" not in verdict.reasons and not self._options.force:
+            built = built_before(
+                cell,
+                job,
+                self._lookups,
+                self._options.output,
+                same_version=self._plan.publish.rebuild_on_new_version,
+            )
+            if built is not None:
+                self._built[cell.id] = built
+                return True
+        if verdict.build:
+            if self._options.publisher is not None:
+                self._reporter.info(f"{cell.id} is to be built: {verdict.text}")
+            return False
+        self._records[cell.id] = skipped(cell, job, self._lookups, verdict)
+        self._reporter.info(f"{cell.id} is skipped: {verdict.text}")
+        return True
+
+    def _settle(self, built: CellRecord, job: Job, verdict: Verdict) -> CellRecord:
+        """Gate, publish or skip a checkpoint that an earlier run built."""
+        held = self._finisher.hold(built, job.evaluate)
+        if held.status == "gated":
+            return held
+        if self._options.publisher is not None and verdict.build:
+            return self._finisher.publish(held)
+        self._reporter.info(f"{built.id} is skipped: unchanged")
+        return replace(held, status="skipped", commit=verdict.commit)
+
     def _run_job(self, prepared: Prepared) -> None:
-        todo = tuple(cell for cell in prepared.job.cells if not self._is_done(cell, prepared))
+        todo = prepared.job.cells
         state = JobState(self._state, prepared.job.id)
-        if not todo:
-            state.end()
-            return
         keep = True
         try:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
@@ -208,34 +265,6 @@ class _Run:
             if record.status == "failed":
                 self._reporter.error(f"{cell.id} failed: {record.error}")
             self._records[cell.id] = record
-
-    def _is_done(self, cell: Cell, prepared: Prepared) -> bool:
-        """Whether a cell is unchanged since an earlier run; then its record is settled here."""
-        before = built_before(cell, prepared, self._options.output)
-        settled = (
-            published_before(cell, prepared, self._options.publisher, self._reporter)
-            if before is None
-            else self._settle(before, prepared)
-        )
-        if settled is None:
-            return False
-        if settled.status == "skipped":
-            self._reporter.info(f"{cell.id} is unchanged: skipped")
-        self._records[cell.id] = settled
-        return True
-
-    def _settle(self, built: CellRecord, prepared: Prepared) -> CellRecord:
-        """Gate, publish or skip a checkpoint that an earlier run built."""
-        held = self._finisher.hold(built, prepared.job.evaluate)
-        publisher = self._options.publisher
-        if held.status == "gated":
-            return held
-        if publisher is None:
-            return replace(held, status="skipped")
-        current = current_state(publisher, built.repository or "", self._reporter)
-        if current is None or current.fingerprint != built.fingerprint:
-            return self._finisher.publish(held)
-        return replace(held, status="skipped", commit=current.commit)
 
     def _write_job(self, prepared: Prepared, source: ModelSource, folder: Path) -> Path:
         job = prepared.job

@@ -122,7 +122,7 @@ def _key(cell: Cell, prepared: Prepared) -> str:
     return sha256_json(
         {
             "version": __version__,
-            "fingerprint": prepared.fingerprints[cell.id],
+            "fingerprint": prepared.identities[cell.id].fingerprint,
             "settings": effective_settings(cell.settings),
             "device": job.device,
             "evaluation": None

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from quantize_lib.calibration.texts import Texts
-from quantize_lib.errors import PublishError
+from quantize_lib import __version__
+from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.files import read_json
-from quantize_lib.publish.base import RECORD_FILE, PublishedState, Publisher
+from quantize_lib.plan.verdict import Verdict
+from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.publish.verify import verify_checkpoint
 from quantize_lib.report import record_from_json
 from quantize_lib.run.finish import blank_record
-from quantize_lib.run.prepare import Prepared
-from quantize_lib.types import Cell, CellRecord, Reporter, TextSpec
+from quantize_lib.run.lookups import Lookups
+from quantize_lib.types import Cell, CellRecord, Job, TextSpec
 
 
 def earlier_record(cell_id: str, output: Path) -> CellRecord | None:
@@ -29,47 +30,46 @@ def earlier_record(cell_id: str, output: Path) -> CellRecord | None:
         return None
 
 
-def built_before(cell: Cell, prepared: Prepared, output: Path) -> CellRecord | None:
-    """The earlier record, where its checkpoint is what this run would make and measure, byte for byte."""
-    earlier = earlier_record(cell.id, output)
-    if earlier is None or earlier.path is None or earlier.fingerprint != prepared.fingerprints[cell.id]:
-        return None
-    if not _measured_alike(earlier, prepared.job.evaluate.perplexity, prepared.evaluation):
-        return None
-    try:
-        verify_checkpoint(output / earlier.path, earlier.files)
-    except PublishError:
-        return None
-    return replace(earlier, repository=cell.repository)
-
-
-def current_state(publisher: Publisher | None, repository: str, reporter: Reporter) -> PublishedState | None:
-    """What is published now; None with a warning where that cannot be found out, as publishing will tell."""
-    if publisher is None:
-        return None
-    try:
-        return publisher.current(repository)
-    except PublishError as error:
-        reporter.warning(str(error))
-        return None
-
-
-def published_before(
-    cell: Cell, prepared: Prepared, publisher: Publisher | None, reporter: Reporter
+def built_before(
+    cell: Cell, job: Job, lookups: Lookups, output: Path, *, same_version: bool
 ) -> CellRecord | None:
-    """A record of what is published already, where its fingerprint is this cell's."""
-    current = current_state(publisher, cell.repository, reporter)
-    if current is None or current.fingerprint != prepared.fingerprints[cell.id]:
+    """The earlier record, where its checkpoint is what this run would make and measure, byte for byte.
+
+    Args:
+        same_version: whether another version of this tool makes something else.
+    """
+    earlier = earlier_record(cell.id, output)
+    if earlier is None or earlier.path is None:
         return None
-    return replace(blank_record(cell, prepared), status="skipped", commit=current.commit)
+    if same_version and earlier.versions.get("model-quantizer") != __version__:
+        return None
+    held_out = job.evaluate.perplexity
+    try:
+        identity = lookups.identity(cell, job)
+        if earlier.fingerprint != identity.fingerprint:
+            return None
+        if not _measured_alike(earlier, held_out, lookups):
+            return None
+        verify_checkpoint(output / earlier.path, earlier.files)
+    except (SourceError, CalibrationError, PublishError):
+        # What cannot be looked at will be said when it is to be built.
+        return None
+    return replace(earlier, repository=cell.repository, terms=identity.model.terms)
 
 
-def _measured_alike(earlier: CellRecord, spec: TextSpec | None, texts: Texts | None) -> bool:
+def skipped(cell: Cell, job: Job, lookups: Lookups, verdict: Verdict) -> CellRecord:
+    """The record of a cell that is not to be built, because of what is published."""
+    record = blank_record(cell, job, lookups.identity(cell, job))
+    notes = () if "unchanged" in verdict.reasons else (verdict.text,)
+    return replace(record, status="skipped", commit=verdict.commit, notes=notes)
+
+
+def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:
     measured = None if earlier.measurements is None else earlier.measurements.evaluation
-    if spec is None or texts is None or measured is None:
+    if spec is None or measured is None:
         return spec is None and measured is None
     return (
-        measured.revision == texts.revision
+        measured.revision == lookups.text_revision(spec)
         and measured.sequence_length == spec.sequence_length
         and (measured.samples == spec.samples or measured.short)
     )

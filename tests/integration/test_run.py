@@ -218,7 +218,7 @@ def test_the_same_run_again_skips_everything_at_once(again: Five) -> None:
     assert done.returncode == 0
     assert statuses(again) == dict.fromkeys(IDS, "skipped")
     for cell_id in IDS:
-        assert f"{cell_id} is unchanged: skipped" in done.stderr
+        assert f"{cell_id} is skipped: unchanged" in done.stderr
     assert "Quantizing" not in done.stderr
     assert files_of(again.published) == before
 

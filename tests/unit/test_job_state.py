@@ -11,9 +11,11 @@ import pytest
 from quantize_lib.files import read_json, write_json
 from quantize_lib.run.job_state import CONTAINER_OUTPUT, ENDED_FILE, JobState, sweep
 from quantize_lib.run.jobfile import JobCell, JobFile, JobModel
+from quantize_lib.run.lookups import Identity
 from quantize_lib.run.prepare import Prepared
 from quantize_lib.run.resume import PASSES, Finished, cell_keys, pass_key
 from quantize_lib.run.state import working_in
+from quantize_lib.source import Resolved
 from quantize_lib.types import Cell, EvaluateSpec, Job, ModelFacts, ModelSpec, Settings, TextSpec
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
@@ -36,7 +38,12 @@ def prepared(*cells: Cell, fingerprint: str = "f") -> Prepared:
         group_sizes={},
         calibration=None,
         evaluation=None,
-        fingerprints={cell.id: f"{fingerprint} {cell.id}" for cell in cells},
+        identities={
+            cell.id: Identity(
+                model=Resolved(revision="r", name="m"), fingerprint=f"{fingerprint} {cell.id}", inputs={}
+            )
+            for cell in cells
+        },
     )
 
 

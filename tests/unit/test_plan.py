@@ -13,7 +13,7 @@ from quantize_lib.manifest import Manifest, parse_manifest
 from quantize_lib.manifest.schema import load_schema
 from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.plan.table import human_bytes
+from quantize_lib.plan.text import human_bytes
 from quantize_lib.types import Plan
 
 TEXT = """
@@ -120,6 +120,7 @@ def test_the_json_tells_everything_of_a_cell(manifest: Manifest) -> None:
         },
         "repository": "acme/a-gptq-4bit",
         "estimate": {"checkpoint_bytes": 94_200_000, "group_size": 64},
+        "change": None,
     }
     assert data["jobs"][0]["cells"][2]["settings"] == {"modules_to_not_convert": []}
     assert data["jobs"][0]["cells"][2]["estimate"] == {"checkpoint_bytes": 94_200_000}
