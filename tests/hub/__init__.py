@@ -11,9 +11,9 @@ is off in tests (HF_HUB_DISABLE_XET): it is another way to move the same bytes, 
 """
 
 from tests.hub.faults import Fault
-from tests.hub.server import serve
+from tests.hub.server import serve, serve_here
 from tests.hub.state import Hub
 from tests.hub.store import Repository
 from tests.hub.web import Request
 
-__all__ = ["Fault", "Hub", "Repository", "Request", "serve"]
+__all__ = ["Fault", "Hub", "Repository", "Request", "serve", "serve_here"]

@@ -6,7 +6,6 @@ import socket
 import struct
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -42,6 +41,21 @@ def serve(hub: Hub) -> Iterator[Hub]:
             thread.join()
     if hub.problems:
         raise ExceptionGroup("the test's Hub has a fault of its own", hub.problems)
+
+
+@contextmanager
+def serve_here(hub: Hub) -> Iterator[Hub]:
+    """Serve, and let this process's client ask there: it read HF_ENDPOINT when it was imported."""
+    from huggingface_hub import constants
+
+    with serve(hub):
+        before = constants.ENDPOINT, constants.HUGGINGFACE_CO_URL_TEMPLATE
+        constants.ENDPOINT = hub.endpoint
+        constants.HUGGINGFACE_CO_URL_TEMPLATE = before[1].replace(before[0], hub.endpoint)
+        try:
+            yield hub
+        finally:
+            constants.ENDPOINT, constants.HUGGINGFACE_CO_URL_TEMPLATE = before
 
 
 class _Server(ThreadingHTTPServer):
@@ -106,7 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.kind == "drop":
                 raise _DroppedError
             if fault and fault.kind == "slow":
-                time.sleep(fault.seconds)
+                # Not time.sleep: tests shorten the waits of the client, which runs in the same process.
+                threading.Event().wait(fault.seconds)
             response = _failed(fault) if fault and fault.kind == "status" else None
             if response is None:
                 response = self._answer(request, known.function if known else None, arguments)
