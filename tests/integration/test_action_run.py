@@ -171,9 +171,9 @@ def test_tokens_are_masked_first_and_stand_only_where_they_are_needed(
     assert seen == {
         ("Check the inputs", "INPUT_HF_TOKEN_READ", READ),
         ("Check the inputs", "INPUT_HF_TOKEN_WRITE", WRITE),
-        (PLAN, "HF_TOKEN", READ),
-        (QUANTIZE, "HF_TOKEN", READ),
-        (PUBLISH, "HF_TOKEN", WRITE),
+        (PLAN, "HF_TOKEN_READ", READ),
+        (QUANTIZE, "HF_TOKEN_READ", READ),
+        (PUBLISH, "HF_TOKEN_WRITE", WRITE),
     }
 
 
@@ -222,7 +222,9 @@ def test_a_forks_pull_request_gets_no_token_and_publishes_nothing(tmp_path: Path
     )
     assert QUANTIZE in result.ran()
     assert PUBLISH not in result.ran()
-    assert {step.inputs["HF_TOKEN"] for step in result.steps if "HF_TOKEN" in step.inputs if step.ran} == {""}
+    given = [step.inputs for step in result.steps if step.ran]
+    assert {words["HF_TOKEN_READ"] for words in given if "HF_TOKEN_READ" in words} == {""}
+    assert not [words for words in given if "HF_TOKEN_WRITE" in words]
     assert "pull request of a fork" in result.log
     assert result.outputs["failed"] == BAD
     assert_harmless(runner, result)
@@ -239,15 +241,15 @@ def test_a_caller_without_tokens_publishes_into_a_folder_in_one_step(tmp_path: P
     assert (result.succeeded, result.outputs["failed"]) == (False, BAD)
 
 
-def test_the_hub_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+def test_the_hub_without_a_way_to_write_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "push")
     ready_environment(runner, "cpu")
     write_model(runner.workspace / "model")
     words = {"version": 1, "models": [{"id": "./model", "quantize": FASTEST}], "publish": {"to": "hub"}}
     (runner.workspace / "quantize.yml").write_text(json.dumps(words), encoding="utf-8")
-    result = runner.use(ROOT, {"executor": "local", "hf-token-write": WRITE})
+    result = runner.use(ROOT, {"executor": "local", "hf-token-read": READ})
     assert result.step(PLAN).code == 2
-    assert "publish.to: hub is not in this version" in result.log
+    assert "publish.to: hub needs hf-token-write, or `id-token: write`" in result.log
     assert QUANTIZE not in result.ran()
 
 

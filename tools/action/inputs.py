@@ -35,7 +35,8 @@ class Inputs:
         only: cell ids; all where empty.
         image: the container image; empty for the one that belongs to this version.
         publish: false for a pull request of a fork, whatever was asked for.
-        write_token: whether there is a token to publish with.
+        can_write: whether there is a token to publish with, or the job may prove who it is instead
+            (`id-token: write`).
         trusted: whether the event may use tokens at all: false for a pull request of a fork.
     """
 
@@ -50,7 +51,7 @@ class Inputs:
     output: str
     cache: bool
     artifacts: bool
-    write_token: bool
+    can_write: bool
     trusted: bool
 
     @property
@@ -61,8 +62,8 @@ class Inputs:
 
     @property
     def two_steps(self) -> bool:
-        """Whether publishing is a step of its own, which alone holds the write token."""
-        return self.command == "run" and self.publish and self.write_token
+        """Whether publishing is a step of its own, which alone may write."""
+        return self.command == "run" and self.publish and self.can_write
 
     @property
     def profile(self) -> str:
@@ -137,7 +138,7 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         output=path("output"),
         cache=booleans["cache"],
         artifacts=booleans["artifacts"],
-        write_token=bool(environ[_variable("hf-token-write")]),
+        can_write=bool(environ[_variable("hf-token-write")] or environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")),
         trusted=trusted,
     )
     if problems:

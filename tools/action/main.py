@@ -31,6 +31,15 @@ REPORTED = (0, 3, 4, 5)
 SUMMARY = "summary.md"
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
 """The caller's Python, which is neither used nor touched."""
+_TO_READ = ("HF_TOKEN_READ",)
+_TO_WRITE = (
+    "HF_TOKEN_WRITE",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+)
+"""What opens doors, by what for; GitHub gives the last two to every step of a job with `id-token: write`."""
+_FOR_ANYTHING = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN", "HF_OIDC_RESOURCE")
+"""The caller's own, which may stand in the job's environment: what is used is what the action is given."""
 
 
 def work_folder() -> Path:
@@ -131,9 +140,13 @@ def plan() -> int:
 
 def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
     """Say what cannot work, and what may not; not 0 where it cannot."""
-    if inputs.publish and planned["publish"]["to"] == "hub":
+    if inputs.publish and not inputs.can_write and planned["publish"]["to"] == "hub":
         # As publish/registry.py says, but before hours of work: the run itself does not publish here.
-        annotate("error", "publish.to: hub is not in this version; set `publish: false`, or use a folder")
+        annotate(
+            "error",
+            "publish.to: hub needs hf-token-write, or `id-token: write` among the job's permissions and "
+            "trusted publishers on the Hub. Without one set `publish: false`, or publish into a folder.",
+        )
         return 2
     errors, warnings = compare(planned["jobs"], this_runner(Path(inputs.output), os.environ))
     for warning in warnings:
@@ -165,10 +178,10 @@ def run() -> int:
 
 
 def publish() -> int:
-    """Publish what the run built; the only step that holds the write token."""
+    """Publish what the run built; the only step that may write."""
     work = work_folder()
     inputs = Inputs.load(work)
-    code = _tool(inputs, ["publish", inputs.output]).returncode
+    code = _tool(inputs, ["publish", inputs.output], writes=True).returncode
     (work / SUMMARY).unlink(missing_ok=True)
     return _settle(work, code, reported=True)
 
@@ -228,11 +241,24 @@ def _plan_words(inputs: Inputs, cells: list[str]) -> list[str]:
 
 
 def _tool(
-    inputs: Inputs, words: list[str], *, capture: bool = False, environment: Mapping[str, str] | None = None
+    inputs: Inputs,
+    words: list[str],
+    *,
+    capture: bool = False,
+    environment: Mapping[str, str] | None = None,
+    writes: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in the workspace; a module that lies there is never imported."""
+    """Run the command line in the workspace; a module that lies there is never imported.
+
+    Args:
+        writes: whether it gets what publishes; else it gets what reads, and never both.
+    """
     given = os.environ if environment is None else environment
-    clean = {name: value for name, value in given.items() if name not in _FOREIGN}
+    left_out = {*_FOREIGN, *_FOR_ANYTHING, *(_TO_READ if writes else _TO_WRITE)}
+    clean = {name: value for name, value in given.items() if name not in left_out}
+    if not inputs.trusted:
+        # Nor the login of a runner of one's own.
+        clean["HF_TOKEN_PATH"] = os.devnull
     command = [str(venv_of(inputs.profile) / "bin" / "model-quantizer"), *words]
     with subprocess.Popen(
         command,
