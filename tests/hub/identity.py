@@ -68,6 +68,11 @@ def id_token(hub: Hub, request: Request) -> Response:
     return answer({"value": hub.id_token(request.query["audience"][0])})
 
 
+def agent_harnesses(_hub: Hub, _request: Request) -> Response:
+    """What the client asks once a day for its user agent; none is known here."""
+    return answer({"standardEnvVars": [], "harnesses": {}})
+
+
 def validate_yaml(hub: Hub, request: Request) -> Response:
     hub.caller(request)
     content = request.json()["content"]
