@@ -324,16 +324,12 @@ def test_a_pickled_model_is_read_in_the_container_alone(
     side = {path.name: path.read_bytes() for path in tiny.iterdir() if path.suffix != ".safetensors"}
     path = manifest(tmp_path, tiny, calibration_text, FASTEST)
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    names = {"good": weights.getvalue(), "bad": b"\x80\x02no pickle"}
-    document["models"] += [
-        {"id": f"acme/{name}", "revision": COMMIT, "allow_pickle": True, "quantize": FASTEST}
-        for name in names
-    ]
+    hub = Hub()
+    for name, data in (("good", weights.getvalue()), ("bad", b"\x80\x02no pickle")):
+        hub.add_model(f"acme/{name}", {**side, "pytorch_model.bin": data})
+        document["models"].append({"id": f"acme/{name}", "allow_pickle": True, "quantize": FASTEST})
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    repositories = {
-        f"models/acme/{name}": {**side, "pytorch_model.bin": data} for name, data in names.items()
-    }
-    with serve(Hub(repositories=repositories)) as hub:
+    with serve(hub):
         code, said = run(tmp_path, "--image", image, env=on_hub(hub, tmp_path))
     assert code == 3, said
     cells = report(tmp_path / "out")
