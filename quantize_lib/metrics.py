@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-_CHUNK_VALUES = 1 << 23
-"""Logits turned to float32 at once: 32 MiB a buffer, whatever the vocabulary's size."""
+_CHUNK_VALUES = 1 << 21
+"""Logits turned to float32 at once: 8 MiB a buffer, whatever the vocabulary's size."""
 
 
 def token_nll(logits: Tensor, ids: Tensor) -> Tensor:

@@ -325,7 +325,9 @@ class SharedPass:
         if text is None:
             return None, None
         base_nll: list[Tensor] = []
-        kept: list[Tensor] = []
+        kept: Tensor | None = None
+        # The largest tensors of all come now; nothing is calibrated any more.
+        self._calibration = None
         nll: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
         kl: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
         with (
@@ -336,17 +338,22 @@ class SharedPass:
                 ids = batch.to(self._model.device)
                 base = self._model.head(ids, text.hidden[number])
                 base_nll.append(token_nll(base, ids).cpu())
-                if len(kept) < self._sample:
-                    kept.append(base.cpu())
+                if number < self._sample:
+                    if kept is None:
+                        kept = torch.empty(min(self._sample, len(text.batches)), *base.shape[1:])
+                    kept[number] = base[0]
                 for cell_id in nll:
                     logits = self._model.head(ids, self._carried[cell_id][number])
                     nll[cell_id].append(token_nll(logits, ids).cpu())
                     kl[cell_id].append(token_kl(base, logits).cpu())
+                    # Before the next ones are made.
+                    del logits
+                del base
                 progress.advance()
         for cell_id in nll:
             self._outcomes[cell_id].nll = torch.cat(nll[cell_id])
             self._outcomes[cell_id].kl = torch.cat(kl[cell_id])
-        return torch.cat(base_nll), torch.cat(kept) if kept else None
+        return torch.cat(base_nll), kept
 
 
 def _head_dim(model: StreamedModel) -> int:
