@@ -33,12 +33,12 @@ def access(spec: PublishSpec, terms: Terms | None) -> Access:
         return Access(private=spec.private)
     if terms is None or terms.private:
         what = "the base model is private" if terms is not None else "the base model's terms are not known"
-        return Access(private=True, reason=f"{what}, so the repository stays private; {_WAY_OUT}")
+        return Access(private=True, reason=f"{what}, so it is to be private; {_WAY_OUT}")
     if terms.gated is not None:
         return Access(
             private=False,
             gated=terms.gated,
-            reason=f"the base model is gated, so the repository is gated too; {_WAY_OUT}",
+            reason=f"the base model is gated, so it is published gated; {_WAY_OUT}",
         )
     return Access(private=False)
 

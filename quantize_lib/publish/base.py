@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quantize_lib.errors import PublishError
+from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.manifest.names import repository_fault
+from quantize_lib.types import Terms
 
 RECORD_FILE = "quantization_report.json"
 """The report inside a checkpoint: fingerprint, figures and the hash of every other file.
@@ -49,6 +50,24 @@ class Published:
     location: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a checkpoint was made from, for publishing; by default an open model of no release.
+
+    Attributes:
+        model: the base model's id.
+        revision: its commit, or the content hash of a folder.
+        terms: what binds who passes it on; None where that is not known, which counts as private.
+    """
+
+    model: str = ""
+    revision: str | None = None
+    terms: Terms | None = field(default_factory=Terms)
+
+
+OPEN = Origin()
+
+
 class Publisher(ABC):
     """A place to publish to."""
 
@@ -61,7 +80,16 @@ class Publisher(ABC):
         """
 
     @abstractmethod
-    def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:
+    def publish(
+        self,
+        checkpoint: Path,
+        repository: str,
+        *,
+        fingerprint: str,
+        message: str,
+        origin: Origin = OPEN,
+        force: bool = False,
+    ) -> Published:
         """Make the repository hold exactly the checkpoint's files.
 
         Args:
@@ -69,10 +97,24 @@ class Publisher(ABC):
             repository: `namespace/name` or `name`.
             fingerprint: of the cell; the checkpoint's report says the same.
             message: one line for the repository's history, where there is one.
+            origin: what it was made from.
+            force: publish it though it was taken back once.
 
         Raises:
             PublishError: where it cannot be published; the repository then holds what it held before.
         """
+
+    def rollback(self, repository: str) -> Published:
+        """Put the publication before the present one back, and note that the present one was taken back.
+
+        Raises:
+            PublishError: where there is none, or it cannot be put back.
+            UsageError: where this place keeps no history.
+        """
+        raise UsageError(
+            f"{repository} is in a folder, which keeps no history: there is nothing to go back to",
+            hint="Copy an earlier state there by hand, or build the cell again with other settings.",
+        )
 
 
 def check_repository(repository: str) -> str:

@@ -20,7 +20,15 @@ from pathlib import Path
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.plan.fingerprint import known_inputs
-from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState, Publisher, check_repository
+from quantize_lib.publish.base import (
+    OPEN,
+    RECORD_FILE,
+    Origin,
+    Published,
+    PublishedState,
+    Publisher,
+    check_repository,
+)
 from quantize_lib.publish.swap import exchange
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 
@@ -60,8 +68,17 @@ class DirectoryPublisher(Publisher):
         except OSError as error:
             raise self._failure(repository, error) from error
 
-    def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:  # noqa: ARG002
-        """See `Publisher`. A folder has no history, so the message is not kept."""
+    def publish(
+        self,
+        checkpoint: Path,
+        repository: str,
+        *,
+        fingerprint: str,
+        message: str,  # noqa: ARG002
+        origin: Origin = OPEN,  # noqa: ARG002
+        force: bool = False,  # noqa: ARG002
+    ) -> Published:
+        """See `Publisher`. A folder has no history and is seen by who may read it: the rest is not used."""
         target = self._root / check_repository(repository)
         files = recorded_files(checkpoint, fingerprint)
         verify_checkpoint(checkpoint, files)

@@ -17,7 +17,16 @@ from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
-from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState, Publisher, check_repository
+from quantize_lib.publish.access import Access, access
+from quantize_lib.publish.base import (
+    OPEN,
+    RECORD_FILE,
+    Origin,
+    Published,
+    PublishedState,
+    Publisher,
+    check_repository,
+)
 from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
 from quantize_lib.publish.hub_errors import hub_errors
 from quantize_lib.publish.hub_repository import Head, HubRepository
@@ -61,10 +70,20 @@ class HubPublisher(Publisher):
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
 
-    def publish(self, checkpoint: Path, repository: str, *, fingerprint: str, message: str) -> Published:
+    def publish(
+        self,
+        checkpoint: Path,
+        repository: str,
+        *,
+        fingerprint: str,
+        message: str,
+        origin: Origin = OPEN,
+        force: bool = False,
+    ) -> Published:
         """See `Publisher`."""
         files = recorded_files(checkpoint, fingerprint)
         verify_checkpoint(checkpoint, files)
+        seen = access(self._spec, origin.terms)
         with hub_errors(_named(repository)):
             place = HubRepository(repository, publishing_token(repository), self._retry)
             commit = _Publication(
@@ -73,12 +92,13 @@ class HubPublisher(Publisher):
                 files=files,
                 fingerprint=fingerprint,
                 message=plain(message),
-                public=not self._spec.private,
+                access=seen,
+                force=force,
                 retry=self._retry,
                 conflicts=self._conflicts,
             ).run()
-            if not self._spec.private and place.is_pending():
-                place.open()
+            if not seen.private and place.is_pending():
+                place.open(seen.gated)
         return Published(commit=commit, location=place.url)
 
 
@@ -93,7 +113,8 @@ class _Publication:
         files: Mapping[str, str],
         fingerprint: str,
         message: str,
-        public: bool,
+        access: Access,
+        force: bool,
         retry: Retry,
         conflicts: int,
     ) -> None:
@@ -102,7 +123,8 @@ class _Publication:
         self._files = files
         self._fingerprint = fingerprint
         self._message = message
-        self._public = public
+        self._access = access
+        self._force = force
         self._retry = retry
         self._conflicts = conflicts
 
@@ -114,6 +136,7 @@ class _Publication:
         while True:
             head = self._place.head() or self._place.create()
             _refuse_foreign(self._place.name, head)
+            self._check_access(head)
             if conflicts and head.state.fingerprint == self._fingerprint:
                 # Somebody else published the same at the same time, and checks it.
                 return head.commit
@@ -123,7 +146,7 @@ class _Publication:
             if not made:
                 self._check(head.commit, local, before, before, made)
                 return head.commit
-            if self._public and head.private and not head.is_ours:
+            if not self._access.private and head.private and not head.is_ours:
                 self._place.mark_pending()
             operations = self._place.upload(local, made)
             try:
@@ -142,6 +165,25 @@ class _Publication:
                 continue
             self._settle(commit, head, local, before, made)
             return commit
+
+    def _check_access(self, head: Head) -> None:
+        """Before anything is sent: was it taken back, and may everybody see it who sees the repository?
+
+        Raises:
+            PublishError: where that is not so.
+        """
+        if self._fingerprint in head.state.rejected and not self._force:
+            raise PublishError(
+                f"{self._place.name}: this checkpoint was taken back by a rollback",
+                hint="Change its settings and build it again; --force publishes it all the same.",
+            )
+        if self._access.private and self._access.reason is not None and not head.private:
+            raise PublishError(
+                f"{self._place.name} is public, but {self._access.reason}",
+                hint="Make the repository private on the Hub, or confirm that.",
+            )
+        if self._access.gated is not None and not head.private and not head.gated:
+            self._place.gate(self._access.gated)
 
     def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
         """The checkpoint's files, with what the published card hands on to the next one."""

@@ -7,9 +7,11 @@ raises; `hub_errors` explains it.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from quantize_lib import __version__
 from quantize_lib.card.state import CardState, card_state
@@ -40,12 +42,14 @@ class Head:
     Attributes:
         commit: of its branch `main`, 40 hex digits.
         private: whether only its namespace sees it.
+        gated: whether who wants its files must ask.
         names: its files.
         card: what its card says of the last publication; None where it says nothing.
     """
 
     commit: str
     private: bool
+    gated: bool
     names: frozenset[str]
     card: CardState | None
 
@@ -112,6 +116,7 @@ class HubRepository:
         return Head(
             commit=info.sha,
             private=bool(info.private),
+            gated=bool(info.gated),
             names=frozenset(file.rfilename for file in info.siblings or ()),
             card=None if info.card_data is None else card_state(info.card_data.__dict__),
         )
@@ -199,15 +204,16 @@ class HubRepository:
             additions.append(addition)
         self._be_patient()
         try:
-            parsed(
-                lambda: self._api.preupload_lfs_files(
-                    self.name,
-                    additions,
-                    free_memory=False,
-                    # A .gitignore in the repository would have files left out without a word.
-                    gitignore_content="",
+            with _bars():
+                parsed(
+                    lambda: self._api.preupload_lfs_files(
+                        self.name,
+                        additions,
+                        free_memory=False,
+                        # A .gitignore in the repository would have files left out without a word.
+                        gitignore_content="",
+                    )
                 )
-            )
         except (ValueError, RuntimeError) as error:
             if isinstance(error, OSError):
                 raise
@@ -261,11 +267,15 @@ class HubRepository:
         refs = self._retry.call(lambda: self._api.list_repo_refs(self.name))
         return any(tag.name == _PENDING for tag in refs.tags)
 
-    def open(self) -> None:
-        """Make it public; only then the note goes."""
+    def gate(self, gated: Literal["auto", "manual"]) -> None:
+        """Have who wants its files ask for them."""
+        self._retry.call(lambda: self._api.update_repo_settings(self.name, gated=gated))
+
+    def open(self, gated: Literal["auto", "manual"] | None) -> None:
+        """Make it public, and gated in the same moment; only then the note goes."""
         from huggingface_hub.errors import RevisionNotFoundError
 
-        self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False))
+        self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False, gated=gated))
         try:
             self._retry.call(lambda: self._api.delete_tag(self.name, tag=_PENDING))
         except RevisionNotFoundError:
@@ -278,3 +288,11 @@ class HubRepository:
         from huggingface_hub import get_session
 
         get_session().timeout = httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+
+
+def _bars() -> AbstractContextManager[object]:
+    """The client's own progress bars on a terminal; in a log they would be a line for every second."""
+    # Exported, but lazily: mypy does not see it.
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    return nullcontext() if sys.stderr.isatty() else disable_progress_bars()

@@ -12,7 +12,7 @@ from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate, limits
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish.base import RECORD_FILE, Publisher
+from quantize_lib.publish.base import RECORD_FILE, Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
 from quantize_lib.run.lookups import Identity
@@ -44,6 +44,7 @@ class Finisher:
         state: its `.state`.
         publisher: None where the run does not publish.
         command: how to make the checkpoint again, for the card.
+        force: publish also what was taken back by a rollback.
     """
 
     output: Path
@@ -51,6 +52,7 @@ class Finisher:
     publisher: Publisher | None
     command: str
     reporter: Reporter
+    force: bool = False
 
     def finish(
         self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: Mapping[str, Any]
@@ -111,7 +113,7 @@ class Finisher:
         if self.publisher is None:
             return record
         try:
-            published = publish_checkpoint(self.publisher, self.output, record)
+            published = publish_checkpoint(self.publisher, self.output, record, force=self.force)
         except PublishError as error:
             self.reporter.error(f"{record.id}: {error}")
             return replace(record, error=str(error))
@@ -119,8 +121,13 @@ class Finisher:
         return published
 
 
-def publish_checkpoint(publisher: Publisher, output: Path, record: CellRecord) -> CellRecord:
+def publish_checkpoint(
+    publisher: Publisher, output: Path, record: CellRecord, *, force: bool = False
+) -> CellRecord:
     """Publish one checkpoint of an output folder; the publisher checks its files against their hashes.
+
+    Args:
+        force: also one that was taken back by a rollback.
 
     Raises:
         PublishError: where files are missing, added or changed, or it cannot be published.
@@ -133,6 +140,8 @@ def publish_checkpoint(publisher: Publisher, output: Path, record: CellRecord) -
         record.repository,
         fingerprint=record.fingerprint or "",
         message=f"Quantize {record.model} with {record.method}, {record.bits} bits",
+        origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
+        force=force,
     )
     return replace(record, status="published", error=None, commit=done.commit)
 

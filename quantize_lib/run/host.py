@@ -99,6 +99,7 @@ class _Run:
             publisher=options.publisher,
             command=options.command,
             reporter=reporter,
+            force=options.force,
         )
 
     def run(self) -> RunResult:

@@ -113,7 +113,7 @@ def test_the_manifest_can_confirm_that_the_terms_allow_it(terms: Terms | None) -
 def test_who_will_see_it_is_told_beforehand_where_it_goes_to_the_hub() -> None:
     hub = PublishSpec(to="hub", private=False)
     (warning,) = terms_warnings(cell("acme/m"), Terms(gated="auto"), hub)
-    assert warning.startswith("m-awq-4bit: the base model is gated, so the repository is gated too;")
+    assert warning.startswith("m-awq-4bit: the base model is gated, so it is published gated;")
     assert not list(terms_warnings(cell("acme/m"), Terms(gated="auto"), PublishSpec(private=False)))
 
 
