@@ -56,11 +56,14 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
         case errors.DisabledRepoError():
             return f"{shown} was disabled on the Hub", "Choose another one."
         case errors.RepositoryNotFoundError():
-            return (
-                f"{shown} does not exist on the Hub, or is private",
-                "Check the spelling; a private one needs a token with read access in HF_TOKEN_READ or "
-                "HF_TOKEN.",
+            # The Hub tells nobody which of the two it is; but 401 is the answer to who sent no token.
+            token = (
+                "a private one needs a token with read access in HF_TOKEN_READ or HF_TOKEN."
+                if error.response.status_code == 401
+                else "the account of the token in HF_TOKEN_READ or HF_TOKEN has no access to a private one "
+                "of that name."
             )
+            return f"{shown} does not exist on the Hub, or is private", f"Check the spelling; {token}"
         case errors.RevisionNotFoundError():
             return f"{shown} has no revision {revision!r}", "Name a branch, a tag or a commit that exists."
         case errors.OfflineModeIsEnabled():
@@ -75,11 +78,11 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
             )
         case errors.HfHubHTTPError():
             status = error.response.status_code
-            hint = (
-                "The token in HF_TOKEN_READ or HF_TOKEN may lack read access."
-                if status in (401, 403)
-                else "Try again later."
-            )
+            hints = {
+                401: "The token in HF_TOKEN_READ or HF_TOKEN is not valid (any more).",
+                403: "The token in HF_TOKEN_READ or HF_TOKEN may lack read access.",
+            }
+            hint = hints.get(status, "Try again later; files that have arrived are kept.")
             return f"{shown} cannot be read: the Hub answered {status}", hint
         case OSError() if error.errno == errno.ENOSPC:
             return (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub import Hub, serve
+from tests.hub import Hub, Request, serve
 from tests.model_files import LLAMA, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,12 +48,21 @@ def model(id, revision="main", fetched=False, **more):
                  "license": source.license, "total": reporter.total, "advanced": reporter.advanced,
                  "side": [p.name for p in side_files(source.folder)],
                  "same": read_facts(spec, source.folder, revision=facts.revision).tensors == facts.tensors,
-                 "again": inspect(spec, token="hf_reader").download_bytes}
+                 "again": inspect(spec, token="hf_reader").download_bytes,
+                 "warnings": reporter.warnings, "folder": str(source.folder)}
     return told
 
-def texts(**spec):
+def resolved(id):
+    from quantize_lib.run.lookups import Lookups
+    reporter = Reporter()
+    lookups = Lookups(reporter)
+    for name in "one", "two":
+        found = lookups.model(ModelSpec(id=id, name=name))
+    return {"revision": found.revision, "warnings": reporter.warnings}
+
+def texts(commit=None, **spec):
     from quantize_lib.calibration.texts import collect_texts
-    found = collect_texts(TextSpec(**spec), token=None)
+    found = collect_texts(TextSpec(**spec), token=None, commit=commit)
     return vars(found)
 
 call = json.loads(sys.argv[1])
@@ -165,8 +174,8 @@ def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Cli
         (
             False,
             "model acme/tiny does not exist on the Hub, or is private",
-            "Check the spelling; a private one needs a token with read access in HF_TOKEN_READ or HF_TOKEN. "
-            "A local folder works too: ./folder.",
+            "Check the spelling; the account of the token in HF_TOKEN_READ or HF_TOKEN has no access to a "
+            "private one of that name. A local folder works too: ./folder.",
         ),
     ],
 )
@@ -183,6 +192,99 @@ def test_a_missing_revision_is_named(hub: Hub, client: Client, tmp_path: Path) -
     add_model(hub, tmp_path / "m")
     told = client("model", id="acme/tiny", revision="v9")
     assert told["message"] == "model acme/tiny has no revision 'v9'"
+
+
+def test_without_a_token_the_hint_is_another_one(client: Client) -> None:
+    told = client("texts", dataset="acme/gone")
+    assert "a private one needs a token with read access in HF_TOKEN_READ" in told["hint"]
+
+
+def test_a_token_that_is_not_valid_is_said_to_be(client: Client) -> None:
+    told = client("texts", dataset="acme/gone", environ={"HF_TOKEN_READ": "hf_of_yesterday"})
+    assert told["message"] == "data set acme/gone cannot be read: the Hub answered 401"
+    assert told["hint"].startswith("The token in HF_TOKEN_READ or HF_TOKEN is not valid")
+
+
+def test_a_renamed_model_is_found_and_its_new_name_is_said_once(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    add_model(hub, tmp_path / "m")
+    hub.rename(hub.model("acme/tiny"), "other/small")
+    assert client("resolved", id="acme/tiny") == {
+        "revision": hub.model("other/small").head,
+        "warnings": ["acme/tiny is called `other/small` on the Hub now; write that in the manifest"],
+    }
+    assert client("model", id="acme/tiny", fetched=True)["layers"] == 14
+
+
+def test_a_revision_is_asked_for_once_whoever_needs_it(hub: Hub, client: Client, tmp_path: Path) -> None:
+    add_model(hub, tmp_path / "m")
+    client("resolved", id="acme/tiny")
+    assert len(hub.requests) == 1
+
+
+def whole_weights(request: Request) -> bool:
+    """A download of the weights, not the look at their header."""
+    return request.site == "storage" and not request.headers.get("range", "").startswith("bytes=0-")
+
+
+def test_a_file_that_arrives_damaged_is_fetched_again(hub: Hub, client: Client, tmp_path: Path) -> None:
+    files = add_model(hub, tmp_path / "m")
+    hub.fail("corrupt", when=whole_weights)
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["warnings"] == ["acme/tiny: model.safetensors is damaged and fetched again"]
+    assert (Path(told["folder"]) / "model.safetensors").read_bytes() == files["model.safetensors"]
+
+
+def test_a_file_that_arrives_damaged_twice_is_refused(hub: Hub, client: Client, tmp_path: Path) -> None:
+    add_model(hub, tmp_path / "m")
+    hub.fail("corrupt", when=whole_weights, times=None)
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["family"] == "SourceError"
+    assert told["message"] == "acme/tiny: model.safetensors arrived twice with other bytes than the Hub lists"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("harm", ["truncated", "changed"])
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(
+    hub: Hub, client: Client, tmp_path: Path, name: str, harm: str
+) -> None:
+    files = add_model(hub, tmp_path / "m")
+    folder = Path(client("model", id="acme/tiny", fetched=True)["folder"])
+    data = files[name]
+    (folder / name).write_bytes(data[:-1] if harm == "truncated" else bytes([data[0] ^ 1]) + data[1:])
+    # A header that lies about its length would be seen at the load; this is about the bytes behind it.
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["warnings"] == [f"acme/tiny: {name} is damaged and fetched again"]
+    assert (folder / name).read_bytes() == data
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    files = add_model(hub, tmp_path / "m", config=LLAMA | {"vocab_size": 80_000})
+    hub.fail("truncated", when=whole_weights)
+    told = client("model", id="acme/tiny", fetched=True)
+    weights = files["model.safetensors"]
+    assert (Path(told["folder"]) / "model.safetensors").read_bytes() == weights
+    # The client writes 10 MiB at a time.
+    assert len(weights) > 20 << 20
+    ranges = [request.headers.get("range") for request in hub.asked("get_object")]
+    assert ranges[1:3] == [None, f"bytes={10 << 20}-"]
+
+
+def test_files_that_arrived_are_not_fetched_again_by_the_next_run(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    add_model(hub, tmp_path / "m", shards=3)
+    hub.fail("status", when=lambda request: whole_weights(request) and "00002" in request.target, times=None)
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["message"] == "model acme/tiny cannot be read: the Hub answered 503"
+    assert told["hint"].startswith("Try again later; files that have arrived are kept.")
+    hub.faults.clear()
+    before = hub.sent("tokenizer.json")
+    client("model", id="acme/tiny", fetched=True)
+    assert hub.sent("tokenizer.json") == before
 
 
 def test_what_is_no_hub_id_is_refused(client: Client) -> None:
@@ -253,6 +355,16 @@ def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
         "dataset": "acme/news",
         "revision": hub.repositories["datasets/acme/news"].head,
     }
+
+
+def test_a_data_set_is_read_at_the_commit_that_was_looked_up(hub: Hub, client: Client) -> None:
+    """Though its branch has moved on since."""
+    add_dataset(hub)
+    repository = hub.repositories["datasets/acme/news"]
+    old = repository.head
+    repository.add_files({"train.jsonl": b'{"text": "new"}\n'})
+    told = client("texts", dataset="acme/news", commit=old)
+    assert (told["texts"], told["revision"]) == (["one", "three"], old)
 
 
 @pytest.mark.parametrize(
