@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from quantize_lib.types import GroupSize, LayerInfo, Settings
+from quantize_lib.types import GroupSize, LayerInfo, Settings, TensorInfo
 
 
 def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:
@@ -42,3 +42,9 @@ def left_out(layers: Iterable[LayerInfo], settings: Settings) -> list[str]:
     if not names:
         return []
     return [f"{', '.join(names)} stay in full precision: transformers cannot load them in this format"]
+
+
+def on_disk(layer: LayerInfo, tensors: Mapping[str, TensorInfo]) -> TensorInfo:
+    """The layer's weight; a checkpoint may lack the base model's prefix, the first part of the name."""
+    name = f"{layer.name}.weight"
+    return tensors[name] if name in tensors else tensors[name.partition(".")[2]]
