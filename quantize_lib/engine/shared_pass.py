@@ -132,7 +132,6 @@ class SharedPass:
                     self._block(index)
                     if not self._alive():
                         break
-                    release_freed()
                     self._commit(index + 1, time.monotonic() - started)
                     progress.advance()
             self._write_outside()
@@ -193,21 +192,34 @@ class SharedPass:
             outcome = self._outcomes[cell.id]
             started = time.monotonic()
             try:
-                output = self._quantize(cell, index, block, linears, statistics, folds)
-                self._write_block(cell, index, output)
+                self._cell(cell, index, block, linears, statistics, folds)
             except QuantizerError as error:
                 self._fail(cell, error)
-            else:
-                outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
-                outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
-                if self._evaluation is not None:
-                    own = {f"{prefix}.{name}" for name in output.weights}
-                    mine = {n: m for n, m in linears.items() if f"{prefix}.{n}" in own}
-                    with as_quantized(block, mine, output):
-                        self._evaluation.advance(block, index, self._carried[cell.id])
+            # What one cell needed is not to be there beside what the next one needs.
+            release_freed()
             outcome.seconds += time.monotonic() - started
         if self._evaluation is not None:
             self._evaluation.advance(block, index, self._evaluation.hidden)
+
+    def _cell(
+        self,
+        cell: CellWork,
+        index: int,
+        block: nn.Module,
+        linears: Mapping[str, nn.Module],
+        statistics: Mapping[str, Statistics],
+        folds: tuple[Fold, ...],
+    ) -> None:
+        """Quantize a block for one cell, write it, and carry the held-out text through it."""
+        prefix, outcome = self._model.prefix(index), self._outcomes[cell.id]
+        output = self._quantize(cell, index, block, linears, statistics, folds)
+        self._write_block(cell, index, output)
+        outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
+        outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
+        if self._evaluation is not None:
+            mine = {name: module for name, module in linears.items() if name in output.weights}
+            with as_quantized(block, mine, output):
+                self._evaluation.advance(block, index, self._carried[cell.id])
 
     def _fail(self, cell: CellWork, error: QuantizerError) -> None:
         self._outcomes[cell.id].error = error
