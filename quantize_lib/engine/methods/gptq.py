@@ -9,7 +9,6 @@ group scales fixed beforehand, so that groups stay contiguous and no g_idx is ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,10 +17,9 @@ from torch import Tensor
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.methods.gptq_config import gptq_config
-from quantize_lib.engine.methods.gptq_rounding import Grid, round_columns
+from quantize_lib.engine.methods.gptq_rounding import Grouping, Rounded, make_grouping, round_rows
 from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
 from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
-from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
 from quantize_lib.types import Settings
@@ -51,8 +49,10 @@ class Gptq(Method):
         for linears in _sharing(block):
             factor = _factor(linears)
             notes += _notes(block.index, linears, factor)
+            size = linears[0].group_size if linears[0].group_size > 0 else linears[0].weight.shape[1]
+            grouping = make_grouping(factor, size, desc_act=settings.desc_act)
             with one_thread(elements=_largest(linears)):
-                rounded = _round(linears, factor, settings)
+                rounded = _round(linears, factor, grouping, sym=settings.sym)
             start = 0
             for linear in linears:
                 stop = start + len(linear.weight)
@@ -61,7 +61,7 @@ class Gptq(Method):
                 power = _power(linear)
                 errors[linear.name] = float(layer.error.sum()) / power if power > 0 else 0.0
                 packed = pack_gptq(
-                    layer.codes, layer.zeros, layer.scales, bits=linear.bits, g_idx=rounded.g_idx
+                    layer.codes, layer.zeros, layer.scales, bits=linear.bits, g_idx=grouping.of
                 )
                 if linear.bias is not None:
                     packed["bias"] = linear.bias.to(block.dtype).cpu()
@@ -83,38 +83,6 @@ class Gptq(Method):
     def quantization_config(self, context: CellContext) -> dict[str, Any]:
         """What transformers, GPTQModel and vLLM read; see `gptq_config`."""
         return gptq_config(context, damping=DAMPING)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rounded:
-    """Layers stacked along their outputs, in their own order of inputs.
-
-    Attributes:
-        codes: uint8 (out, in).
-        zeros, scales: float32 (out, groups).
-        weight: float32 (out, in), (codes - zeros) * scales.
-        error: tr(ΔW·H·ΔWᵀ) by output, (out,).
-        g_idx: int64 (in,).
-    """
-
-    codes: Tensor
-    zeros: Tensor
-    scales: Tensor
-    weight: Tensor
-    error: Tensor
-    g_idx: Tensor
-
-    def of(self, start: int, stop: int) -> _Rounded:
-        """The layer that has these outputs."""
-        rows = slice(start, stop)
-        return replace(
-            self,
-            codes=self.codes[rows],
-            zeros=self.zeros[rows],
-            scales=self.scales[rows],
-            weight=self.weight[rows].clone(),
-            error=self.error[rows],
-        )
 
 
 def _sharing(block: BlockInput) -> list[list[LinearInput]]:
@@ -186,38 +154,7 @@ def _power(linear: LinearInput) -> float:
     return statistics.derived(("gptq.power", linear.name), compute)
 
 
-def _round(linears: Sequence[LinearInput], factor: Factor, settings: Settings) -> _Rounded:
-    first = linears[0]
-    weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else first.weight
-    outputs, inputs = weight.shape
-    size = first.group_size if first.group_size > 0 else inputs
-    groups, maxq = inputs // size, 2**first.bits - 1
-    # Consecutive inputs form groups: in rounding order with desc_act, else in the layer's own.
-    grouping = factor.order if settings.desc_act else torch.arange(inputs, device=weight.device)
-    scales, zeros = search_scales(
-        weight[:, grouping].view(outputs, groups, size),
-        factor.importance[grouping].view(groups, size),
-        bits=first.bits,
-        sym=settings.sym,
-    )
-    g_idx = torch.empty_like(grouping)
-    g_idx[grouping] = torch.arange(inputs, device=weight.device) // size
-    grid = Grid(
-        scales=scales.T.contiguous(), zeros=zeros.T.contiguous(), group_of=g_idx[factor.order], maxq=maxq
-    )
-    codes = round_columns(weight.T[factor.order], factor, grid)
-    back = torch.argsort(factor.order)
-    dequantized = grid.dequantize(codes)[back].T.contiguous()
-    # As bytes before the rest: these matrices are the largest of a run.
-    codes += grid.zeros[grid.group_of]
-    small = codes.to(torch.uint8)[back].T
-    del codes
-    difference = dequantized - weight
-    return _Rounded(
-        codes=small,
-        zeros=grid.zeros.T,
-        scales=grid.scales.T,
-        weight=dequantized,
-        error=(difference @ _statistics(first).hessian).mul_(difference).sum(1),
-        g_idx=g_idx,
-    )
+def _round(linears: Sequence[LinearInput], factor: Factor, grouping: Grouping, *, sym: bool) -> Rounded:
+    """All outputs of layers that share their inputs, one layer below the other."""
+    weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else linears[0].weight
+    return round_rows(weight, factor, grouping, bits=linears[0].bits, sym=sym)

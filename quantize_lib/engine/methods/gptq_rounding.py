@@ -1,8 +1,8 @@
 """GPTQ's rounding (Frantar et al. 2022, arXiv 2210.17323), blocked.
 
-Everything here is transposed and permuted: a row is one input channel over all outputs, (in, out), in
-processing order, so that each step of the column loop reads and writes contiguous memory. Codes are held
-minus their zero point; the weight they mean is code × scale.
+The column loop works on transposed and permuted matrices: a row is one input channel over all outputs,
+(in, out), in processing order, so that each step reads and writes contiguous memory. Codes are held minus
+their zero point; the weight they mean is code × scale.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.methods.hessian import Factor
+from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.engine.methods.threads import one_thread
 
 BLOCK = 128
@@ -20,53 +21,135 @@ BLOCK = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Rounded:
+    """Some outputs of a layer, or of layers that share their inputs; inputs in the layer's own order.
+
+    Attributes:
+        codes: uint8 (out, in).
+        zeros, scales: float32 (out, groups).
+        weight: float32 (out, in), (codes - zeros) * scales.
+        error: tr(ΔW·H·ΔWᵀ) by output, (out,).
+    """
+
+    codes: Tensor
+    zeros: Tensor
+    scales: Tensor
+    weight: Tensor
+    error: Tensor
+
+    def of(self, start: int, stop: int) -> Rounded:
+        """The layer that has these outputs."""
+        rows = slice(start, stop)
+        return Rounded(
+            codes=self.codes[rows],
+            zeros=self.zeros[rows],
+            scales=self.scales[rows],
+            weight=self.weight[rows].clone(),
+            error=self.error[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """Which inputs share a scale.
+
+    Attributes:
+        order: int64 (in,): consecutive inputs of this order form groups; None for the layer's own order.
+        size: inputs per group.
+        of: int64 (in,), the group of each input.
+    """
+
+    order: Tensor | None
+    size: int
+    of: Tensor
+
+
+def make_grouping(factor: Factor, size: int, *, desc_act: bool) -> Grouping:
+    """Consecutive inputs in the layer's own order or, with `desc_act`, in that of rounding."""
+    groups = torch.arange(len(factor.order), device=factor.order.device) // size
+    if not desc_act:
+        return Grouping(order=None, size=size, of=groups)
+    of = torch.empty_like(groups)
+    of[factor.order] = groups
+    return Grouping(order=factor.order, size=size, of=of)
+
+
+def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int, sym: bool) -> Rounded:
+    """Round some outputs; others with the same inputs do not matter to them.
+
+    Args:
+        weight: float32 (out, in); not changed.
+    """
+    grouped, importance = weight, factor.importance
+    if grouping.order is not None:
+        grouped, importance = grouped[:, grouping.order], importance[grouping.order]
+    scales, zeros = search_scales(
+        grouped.view(len(weight), -1, grouping.size), importance.view(-1, grouping.size), bits=bits, sym=sym
+    )
+    grid = _Grid(
+        scales=scales.T.contiguous(),
+        zeros=zeros.T.contiguous(),
+        group_of=grouping.of[factor.order].tolist(),
+        maxq=2**bits - 1,
+    )
+    # Transposed first: whole rows are gathered much faster than columns.
+    codes, loss = _round_columns(weight.T.contiguous().index_select(0, factor.order), factor, grid)
+    codes = codes.index_select(0, torch.argsort(factor.order)).T.contiguous()
+    dequantized = codes * scales[:, grouping.of]
+    # As bytes before the rest: these matrices are the largest of a run.
+    small = codes.add_(zeros[:, grouping.of]).to(torch.uint8)
+    del codes
+    return Rounded(
+        codes=small,
+        zeros=zeros,
+        scales=scales,
+        weight=dequantized,
+        # The loss is the error under the damped H; what was added to its diagonal is taken off again.
+        error=(loss - (dequantized - weight).square_() @ factor.added).clamp_(min=0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
     """What codes mean.
 
     Attributes:
         scales: float32 (groups, out), float16 numbers.
         zeros: whole numbers (groups, out).
-        group_of: int64 (in,), the group of each row.
+        group_of: the group of each row.
         maxq: 2**bits - 1.
     """
 
     scales: Tensor
     zeros: Tensor
-    group_of: Tensor
+    group_of: list[int]
     maxq: int
 
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """Smallest and largest code minus zero point, each (groups, out)."""
-        return -self.zeros, self.maxq - self.zeros
 
-    def dequantize(self, codes: Tensor) -> Tensor:
-        """The weights that codes mean, (in, out)."""
-        return codes * self.scales[self.group_of]
-
-
-def round_columns(weight: Tensor, factor: Factor, grid: Grid) -> Tensor:
+def _round_columns(weight: Tensor, factor: Factor, grid: _Grid) -> tuple[Tensor, Tensor]:
     """Round row by row, each row's error made up for by the rows after it (GPTQ, algorithm 1).
 
     Args:
         weight: float32 (in, out); used as scratch memory.
 
     Returns:
-        codes minus zero point, float32 (in, out).
+        Codes minus zero point, float32 (in, out), and by output the sum of GPTQ's squared errors, (out,),
+        which is tr(ΔW·H·ΔWᵀ) with the damped H (equation 3 of the paper, summed over the columns).
     """
     upper = factor.upper
     pivots = upper.diagonal().tolist()
-    groups = grid.group_of.tolist()
     inverse = grid.scales.reciprocal()
-    low, high = grid.limits()
+    low, high = -grid.zeros, grid.maxq - grid.zeros
     codes = torch.empty_like(weight)
     errors = torch.empty(min(BLOCK, len(weight)), weight.shape[1], dtype=weight.dtype, device=weight.device)
+    loss = torch.zeros(weight.shape[1], dtype=weight.dtype, device=weight.device)
     for start in range(0, len(weight), BLOCK):
         stop = min(start + BLOCK, len(weight))
         # Column i of U, as a contiguous row: how much of the earlier rows' errors row i has to take.
         shares = upper[start:stop, start:stop].T.contiguous()
         with one_thread():
             for row in range(start, stop):
-                done, group = row - start, groups[row]
+                done, group = row - start, grid.group_of[row]
                 target = weight[row]
                 if done:
                     target = torch.addmv(target, errors[:done].T, shares[done, :done], alpha=-1)
@@ -74,6 +157,8 @@ def round_columns(weight: Tensor, factor: Factor, grid: Grid) -> Tensor:
                 torch.clamp(code, min=low[group], max=high[group], out=code)
                 error = torch.addcmul(target, code, grid.scales[group], value=-1, out=errors[done])
                 error.div_(pivots[row])
+        done = stop - start
+        loss += errors[:done].square().sum(0)
         if stop < len(weight):
-            weight[stop:].addmm_(upper[start:stop, stop:].T, errors[: stop - start], alpha=-1)
-    return codes
+            weight[stop:].addmm_(upper[start:stop, stop:].T, errors[:done], alpha=-1)
+    return codes, loss

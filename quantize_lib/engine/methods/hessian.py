@@ -25,6 +25,7 @@ class Factor:
         upper: float32 (in, in), in that order, upper triangular U with UᵀU the inverse of the damped Hessian.
         importance: float32 (in,), in the layer's own order: the damped diagonal, how much an input matters to
             the choice of scales.
+        added: float32 (in,), what was added to the diagonal, in the layer's own order.
         damping: the fraction of the mean diagonal that was added.
         dead: how many channels calibration never reached.
     """
@@ -32,6 +33,7 @@ class Factor:
     order: Tensor
     upper: Tensor
     importance: Tensor
+    added: Tensor
     damping: float
     dead: int
 
@@ -88,6 +90,7 @@ def _factorize(hessian: Tensor) -> Factor:
         order=order,
         upper=upper,
         importance=importance,
+        added=dead * mean + damping * mean,
         damping=damping,
         dead=int(dead.sum()),
     )

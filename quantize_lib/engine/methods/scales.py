@@ -16,8 +16,8 @@ from quantize_lib.engine.methods.threads import one_thread
 SHRINK = tuple(0.50 + 0.05 * step for step in range(11))
 """Candidates: the scale that just covers the group's range, times each of these."""
 
-_CHUNK = 1 << 16
-"""Weights per step of the search, so that its temporaries stay in the processor's cache."""
+_CHUNK = 1 << 17
+"""Weights per step of the search, so that its temporaries stay in the processor's second cache."""
 
 _SMALLEST = 2.0**-24
 """The smallest positive float16."""
@@ -51,7 +51,8 @@ def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -
     rows, groups, size = weight.shape
     scales = torch.empty(rows, groups, dtype=torch.float32, device=weight.device)
     zeros = torch.empty_like(scales)
-    step = max(1, _CHUNK // (groups * size))
+    # A GPU has no use for small steps; there, memory is what bounds them.
+    step = max(1, (_CHUNK if weight.device.type == "cpu" else _CHUNK << 7) // (groups * size))
     with one_thread():
         for start in range(0, rows, step):
             search = _Search(weight[start : start + step], importance, maxq=2**bits - 1)
@@ -79,10 +80,20 @@ class _Search:
     def symmetric(self) -> None:
         """Search with the zero point in the middle, the scale of either sign."""
         cover = self._weight.abs().amax(-1) / (self._maxq / 2)
-        middle = self.zero.clone()
-        for shrink in SHRINK:
-            for sign in (1.0, -1.0):
-                self._consider(cover * (shrink * sign), middle)
+        scales = storable(torch.stack([cover * shrink for shrink in SHRINK]))
+        inverses = scales.reciprocal()
+        middle = (self._maxq + 1) // 2
+        errors = []
+        rounded = torch.empty_like(self._weight)
+        for scale, inverse in zip(scales, inverses, strict=True):
+            # Both signs share the division: with a negative scale the codes are the same, mirrored.
+            torch.mul(self._weight, inverse.unsqueeze(-1), out=rounded).round_()
+            for low in (-middle, middle - self._maxq):
+                codes = torch.clamp(rounded, min=low, max=low + self._maxq, out=self._scratch)
+                errors.append(self._error(codes, scale))
+        self.error, best = torch.stack(errors).min(0)
+        chosen = scales.gather(0, (best // 2).unsqueeze(0)).squeeze(0)
+        self.scale = torch.where(best % 2 == 0, chosen, -chosen)
         self._refine()
 
     def asymmetric(self) -> None:
@@ -101,15 +112,21 @@ class _Search:
         return zero.clamp(1, self._maxq)
 
     def _codes(self, scale: Tensor, zero: Tensor) -> Tensor:
-        """Codes minus zero point; lives in the scratch buffer."""
+        """Codes minus zero point; lives in the scratch buffer.
+
+        Shifted there and back: a number clamps ten times as fast as bounds of each group's own.
+        """
+        shift = zero.unsqueeze(-1)
         scratch = torch.mul(self._weight, scale.reciprocal().unsqueeze(-1), out=self._scratch).round_()
-        low, high = -zero.unsqueeze(-1), (self._maxq - zero).unsqueeze(-1)
-        return torch.clamp(scratch, min=low, max=high, out=scratch)
+        return scratch.add_(shift).clamp_(0, self._maxq).sub_(shift)
+
+    def _error(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """Weighted squared error of each group, (out, groups); overwrites the codes."""
+        difference = codes.mul_(scale.unsqueeze(-1)).sub_(self._weight)
+        return difference.square_().mul_(self._importance).sum(-1)
 
     def _consider(self, scale: Tensor, zero: Tensor) -> None:
-        scale = storable(scale)
-        difference = self._codes(scale, zero).mul_(scale.unsqueeze(-1)).sub_(self._weight)
-        error = torch.einsum("rgk,gk->rg", difference.square_(), self._importance)
+        error = self._error(self._codes(scale, zero), scale)
         better = error < self.error
         self.error = torch.where(better, error, self.error)
         self.scale = torch.where(better, scale, self.scale)
@@ -121,4 +138,4 @@ class _Search:
         weighted = codes * self._importance
         norm = torch.linalg.vecdot(weighted, codes)
         fitted = torch.linalg.vecdot(weighted, self._weight) / norm
-        self._consider(torch.where(norm > 0, fitted, self.scale), self.zero)
+        self._consider(storable(torch.where(norm > 0, fitted, self.scale)), self.zero)
