@@ -13,6 +13,7 @@ from typing import Any
 
 from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import finite, read_json, write_json
 from quantize_lib.types import Reload
 
@@ -119,8 +120,7 @@ def check_reload(
     nll, kl = said["nll"], said["kl"]
     reproduced = True
     if expected is not None and nll is not None:
-        quantization = read_json(folder / "config.json").get("quantization_config", {})
-        reproduced = is_reproduced(nll, kl, expected, tolerance(said["dtype"], quantization))
+        reproduced = is_reproduced(nll, kl, expected, tolerance(said["dtype"], _quantization(folder)))
     return Reload(
         load_seconds=said["load_seconds"],
         peak_memory_bytes=said["peak_memory_bytes"],
@@ -178,6 +178,7 @@ def _run(
         "dtype": "float32" if device == "cpu" else "auto",
         "device": device,
         "trust_remote_code": trust,
+        "kernel": plain_kernel(_quantization(folder), device),
     }
     log = work / f"{folder.name}.log"
     with tempfile.TemporaryDirectory(dir=work) as temporary:
@@ -211,6 +212,13 @@ def _run(
     if "error" in said:
         raise EvaluationError(f"{folder.name}: {said['error']}", hint=f"What was printed is in {log}.")
     return said
+
+
+def _quantization(folder: Path) -> Mapping[str, Any]:
+    """What config.json says of it; a base model says nothing."""
+    config = read_json(folder / "config.json")
+    found: Mapping[str, Any] = config.get("quantization_config") or {}
+    return found
 
 
 def _ending(code: int) -> str:

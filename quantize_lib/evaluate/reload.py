@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,7 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
 
     folder, device = spec["folder"], spec["device"]
     trust = spec["trust_remote_code"]
-    load = _load_gptqmodel if _has_overrides(Path(folder)) else _load_transformers
-    model, load_seconds = load(spec)
+    model, load_seconds = _load(spec)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     inputs = tokenizer(spec["prompt"], return_tensors="pt").to(device)
     prompt_tokens = inputs["input_ids"].shape[1]
@@ -74,16 +74,23 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _has_overrides(folder: Path) -> bool:
-    """Whether a GPTQ checkpoint mixes bits or group sizes: transformers' loader knows but one of each."""
-    quantization = read_json(folder / "config.json").get("quantization_config") or {}
-    return any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {})
-
-
-def _load_transformers(spec: dict[str, Any]) -> tuple[Any, float]:
+def _load(spec: Mapping[str, Any]) -> tuple[Any, float]:
     """The model and the seconds that it took, imports aside."""
-    from transformers import AutoModelForCausalLM
+    quantization = read_json(Path(spec["folder"]) / "config.json").get("quantization_config") or {}
+    # Whether a GPTQ checkpoint mixes bits or group sizes: transformers' loader knows but one of each.
+    if any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {}):
+        return _load_gptqmodel(spec)
+    return _load_transformers(spec, quantization)
 
+
+def _load_transformers(spec: Mapping[str, Any], quantization: Mapping[str, Any]) -> tuple[Any, float]:
+    from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
+
+    asked: dict[str, Any] = {}
+    if spec["kernel"] is not None:
+        # Of this only the kernel is taken; the rest is the checkpoint's.
+        kind: Any = AwqConfig if quantization["quant_method"] == "awq" else GPTQConfig
+        asked["quantization_config"] = kind(bits=quantization["bits"], backend=spec["kernel"])
     started = time.monotonic()
     # The pair that output_loading_info gives is not in transformers' annotations.
     loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -93,6 +100,7 @@ def _load_transformers(spec: dict[str, Any]) -> tuple[Any, float]:
         trust_remote_code=spec["trust_remote_code"],
         local_files_only=True,
         output_loading_info=True,
+        **asked,
     )
     model, info = loaded
     seconds = time.monotonic() - started
@@ -100,14 +108,14 @@ def _load_transformers(spec: dict[str, Any]) -> tuple[Any, float]:
     return model, seconds
 
 
-def _load_gptqmodel(spec: dict[str, Any]) -> tuple[Any, float]:
-    """As `_load_transformers`."""
+def _load_gptqmodel(spec: Mapping[str, Any]) -> tuple[Any, float]:
     from gptqmodel import GPTQModel
 
+    asked = {} if spec["kernel"] is None else {"backend": spec["kernel"]}
     started = time.monotonic()
     # Its own choice of dtype: not every one of its kernels takes float32.
     loaded = GPTQModel.load(
-        spec["folder"], device=spec["device"], trust_remote_code=spec["trust_remote_code"]
+        spec["folder"], device=spec["device"], trust_remote_code=spec["trust_remote_code"], **asked
     )
     return loaded.model, time.monotonic() - started
 

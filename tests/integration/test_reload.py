@@ -22,10 +22,12 @@ from transformers import (
 )
 
 from quantize_lib.errors import EvaluationError
-from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
+from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base, tolerance
 from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.evaluate.kernels import plain_kernel
+from quantize_lib.files import read_json, write_json
 from quantize_lib.metrics import nll_and_kl
-from quantize_lib.types import Override, Reload, Settings
+from quantize_lib.types import MethodName, Override, Reload, Settings
 from tests.families import VOCABULARY, save_family
 from tests.integration.test_families import GROUP_SIZE, quantize
 
@@ -175,6 +177,44 @@ def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> Non
     sample = tmp_path / "ids.safetensors", tmp_path / "logits.safetensors"
     expected = PassFigures(nll=float(nll.mean()), kl=float(kl.mean()))
     assert _check(tmp_path / "mixed", sample, expected, tmp_path).reproduced
+
+
+@pytest.mark.parametrize(("method", "overrides"), [("gptq", ()), ("gptq", (EIGHT_BIT_DOWN,)), ("awq", ())])
+def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
+    method: MethodName,
+    overrides: tuple[Override, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, made = save_family("llama", tmp_path / "base"), tmp_path / "made"
+    settings = Settings(method=method, bits=4, group_size=GROUP_SIZE, overrides=overrides)
+    quantize(base, made, settings)
+    save_tokenizer(made)
+    config = read_json(made / "config.json")["quantization_config"]
+    ids = torch.randint(3, VOCABULARY, (2, 32), generator=torch.Generator().manual_seed(3))
+    save_file({"ids": ids}, tmp_path / "ids.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        # As in a CUDA container without a compiler, but on the device that is here.
+        plain = plain_kernel(config, "cuda")
+    assert plain is not None
+    said = {}
+    for name in (None, plain):
+        spec = {"folder": str(made), "prompt": PROMPT, "new_tokens": 2, "device": "cpu", "dtype": "float32"}
+        spec |= {"sample": str(tmp_path / "ids.safetensors"), "base_logits": None}
+        write_json(tmp_path / "spec.json", {**spec, "trust_remote_code": False, "kernel": name})
+        done = subprocess.run(
+            [sys.executable, "-m", "quantize_lib.evaluate.reload", "spec.json", "result.json"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said[name] = read_json(tmp_path / "result.json")["nll"]
+        # GPTQModel's own choice on a CPU.
+        assert ("TorchAten" in done.stdout) == (name is None)
+    assert said[plain] == pytest.approx(said[None], abs=tolerance("float32", config).nll)
 
 
 def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(

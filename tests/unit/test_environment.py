@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.evaluate.kernels import plain_kernel
 
 SECRETS = (
     "HF_TOKEN",
@@ -46,3 +48,27 @@ def test_gptqmodel_gets_two_workers_unless_told_otherwise(monkeypatch: pytest.Mo
     assert clean_environment()["GPTQMODEL_CPU_WORKERS"] == "2"
     monkeypatch.setenv("GPTQMODEL_CPU_WORKERS", "4")
     assert clean_environment()["GPTQMODEL_CPU_WORKERS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("method", "device", "compiler", "kernel"),
+    [
+        ("gptq", "cuda", False, "gptq_torch"),
+        ("awq", "cuda", False, "torch_awq"),
+        ("bitsandbytes", "cuda", False, None),
+        ("gptq", "cuda", True, None),
+        ("gptq", "cpu", False, None),
+    ],
+)
+def test_on_cuda_without_a_compiler_the_kernel_that_needs_none_is_asked_for(
+    method: str,
+    device: str,
+    compiler: bool,
+    kernel: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if compiler:
+        (tmp_path / "gcc").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert plain_kernel({"quant_method": method}, device) == kernel
