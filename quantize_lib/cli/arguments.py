@@ -94,6 +94,13 @@ def _commands() -> argparse.ArgumentParser:
         metavar="TIME",
         help="a container's limit, as in 90m; default: 24h",
     )
+    run.add_argument(
+        "--max-memory",
+        type=_size,
+        metavar="SIZE",
+        help="what quantizing may take of this machine's memory, as in 12g: activations are kept on disk "
+        "where they do not fit; default: no limit",
+    )
     run.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
     run.add_argument(
         "--publish",

@@ -17,11 +17,13 @@ from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageErr
 from quantize_lib.types import CellRecord, Plan, Reporter
 
 if TYPE_CHECKING:
+    from quantize_lib.manifest import Manifest
     from quantize_lib.plan.estimate import JobEstimate
     from quantize_lib.plan.verdict import Verdict
     from quantize_lib.publish.base import Publisher
     from quantize_lib.run.host import Executor
     from quantize_lib.run.lookups import Lookups
+    from quantize_lib.run.survey import Surveyed
 
 _TIMEOUT_SECONDS = 24 * 3600
 
@@ -71,13 +73,19 @@ def _validate(options: argparse.Namespace) -> int:
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan
 
-    plan = make_plan(load_manifest(options.manifest))
+    manifest = load_manifest(options.manifest)
+    plan = make_plan(manifest)
     reporter = _reporter()
     for warning in plan.warnings:
         reporter.warning(warning)
     cells = sum(1 for _ in plan.cells())
     jobs = len(plan.jobs)
-    print(f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}")
+    said = f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}"
+    if rules := len(manifest.watch):
+        said += (
+            f"; what {rules} {_plural(rules, 'rule')} of `watch` would add is on the Hub, and not looked up"
+        )
+    print(said)
     return ExitCode.OK
 
 
@@ -86,16 +94,26 @@ def _plan(options: argparse.Namespace) -> int:
     from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
     from quantize_lib.run.changes import changed_only
     from quantize_lib.run.lookups import Lookups
-    from quantize_lib.run.survey import survey
+    from quantize_lib.run.watch import plan_with_found
 
-    plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
     reporter = _reporter()
+    lookups = Lookups(reporter)
+    manifest = load_manifest(options.manifest)
+    verdicts: Mapping[str, Verdict] = {}
+    if options.changed_only or options.format != "github" or manifest.watch:
+        plan, verdicts = plan_with_found(
+            manifest,
+            _reader(manifest, reporter),
+            lookups,
+            reporter,
+            only=options.only,
+            device=options.device,
+            force=options.force,
+        )
+    else:
+        plan = make_plan(manifest, only=options.only, device=options.device)
     for warning in plan.warnings:
         reporter.warning(warning)
-    lookups = Lookups(reporter)
-    verdicts: Mapping[str, Verdict] = {}
-    if options.changed_only or options.format != "github":
-        verdicts = survey(plan, _reader(plan, reporter), lookups, reporter, force=options.force)
     if options.changed_only:
         plan = changed_only(plan, verdicts, lookups, reporter)
     if options.format == "github":
@@ -109,12 +127,12 @@ def _plan(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _reader(plan: Plan, reporter: Reporter) -> Publisher | None:
+def _reader(manifest: Manifest, reporter: Reporter) -> Publisher | None:
     """What tells of the published state; None where it cannot be asked, which is no error of a plan."""
     from quantize_lib.publish.registry import get_reader
 
     try:
-        return get_reader(plan.publish)
+        return get_reader(manifest.publish)
     except PublishError as error:
         reporter.warning(f"every cell counts as changed: {error.message}")
         return None
@@ -149,13 +167,41 @@ def _run(options: argparse.Namespace) -> int:
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan
     from quantize_lib.publish.registry import get_publisher
+    from quantize_lib.run.lookups import Lookups
+    from quantize_lib.run.survey import Surveyed
+    from quantize_lib.run.watch import plan_with_found
 
-    plan = make_plan(load_manifest(options.manifest), only=options.only, device=options.device)
+    manifest = load_manifest(options.manifest)
+    publisher = get_publisher(manifest.publish) if options.publish else None
+    surveyed = None
+    if manifest.watch:
+        lookups = Lookups(_reporter())
+        plan, verdicts = plan_with_found(
+            manifest,
+            publisher,
+            lookups,
+            _reporter(),
+            only=options.only,
+            device=options.device,
+            force=options.force,
+        )
+        surveyed = Surveyed(lookups=lookups, verdicts=verdicts)
+    else:
+        plan = make_plan(manifest, only=options.only, device=options.device)
     execute = _executor(options, plan)
-    publisher = get_publisher(plan.publish) if options.publish else None
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
-    return _execute(plan, options.output, log, publisher, shlex.join(command), execute, force=options.force)
+    return _execute(
+        plan,
+        options.output,
+        log,
+        publisher,
+        shlex.join(command),
+        execute,
+        force=options.force,
+        surveyed=surveyed,
+        max_memory=options.max_memory,
+    )
 
 
 def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
@@ -164,6 +210,8 @@ def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} belongs to --executor docker")
         return _local_executor(plan)
+    if options.max_memory is not None:
+        raise UsageError("--max-memory belongs to --executor local", hint="A container's limit is --memory.")
     from quantize_lib.run.docker import DockerExecutor, DockerOptions
 
     return DockerExecutor.open(
@@ -191,6 +239,8 @@ def _execute(
     execute: Executor,
     *,
     force: bool = False,
+    surveyed: Surveyed | None = None,
+    max_memory: int | None = None,
 ) -> int:
     from quantize_lib.run.host import RunOptions, run_plan
 
@@ -202,6 +252,8 @@ def _execute(
         log=log.absolute(),
         show=_show,
         force=force,
+        surveyed=surveyed,
+        max_memory=max_memory,
     )
     return run_plan(plan, run_options, _reporter()).code
 

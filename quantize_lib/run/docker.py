@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,10 @@ class DockerExecutor:
         bind, model = model_bind(job.model.path)
         user = container_user(made)
         check_readable(job.model.path, user)
-        write_container_job(job, model, folder / "container-job")
+        on_gpu = self._on_gpu(job.device)
+        # Rather slower than ended by the kernel at its limit.
+        bounded = job if on_gpu else replace(job, max_memory=self._memory)
+        write_container_job(bounded, model, folder / "container-job")
         size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
         spec = ContainerSpec(
             image=self._image(job.device),
@@ -153,7 +156,7 @@ class DockerExecutor:
             ),
             memory=self._memory,
             file_size=size,
-            gpus=self._on_gpu(job.device),
+            gpus=on_gpu,
         )
         reporter.info(f"{job.id} runs in {spec.image} as {spec.name}")
         try:

@@ -14,6 +14,7 @@ from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.plan import effective_settings
+from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.layers import left_out
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
@@ -24,7 +25,7 @@ from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobModel, Jo
 from quantize_lib.run.lookups import Lookups
 from quantize_lib.run.prepare import Prepared, prepare
 from quantize_lib.run.state import working_in
-from quantize_lib.run.survey import survey
+from quantize_lib.run.survey import Surveyed, survey
 from quantize_lib.run.terms import terms_warnings
 from quantize_lib.run.unchanged import built_before, skipped
 from quantize_lib.source import fetch
@@ -48,6 +49,7 @@ class RunOptions:
         command: the command line that makes the same again, for report and cards.
         log: gets what the libraries of the quantizing process print.
         force: build every cell, whatever was built or published before.
+        surveyed: where the plan was compared with what is published already; done here otherwise.
         show: is called with the records in the plan's order once the report is written, also after an error
             or a signal.
     """
@@ -59,6 +61,8 @@ class RunOptions:
     log: Path
     show: Callable[[Sequence[CellRecord]], None]
     force: bool = False
+    surveyed: Surveyed | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ class _Run:
         self._reporter = reporter
         self._state = state
         self._records: dict[str, CellRecord] = {}
-        self._lookups = Lookups(reporter)
+        self._lookups = options.surveyed.lookups if options.surveyed else Lookups(reporter)
         self._built: dict[str, CellRecord] = {}
         """What an earlier run built, by cell id."""
         self._started = datetime.now(UTC)
@@ -109,14 +113,10 @@ class _Run:
             for warning in self._plan.warnings:
                 self._reporter.warning(warning)
             sweep(self._state, [job.id for job in self._plan.jobs])
-            verdicts = survey(
-                self._plan,
-                self._options.publisher,
-                self._lookups,
-                self._reporter,
-                force=self._options.force,
-            )
+            verdicts = self._verdicts()
             waiting = [job for job in (self._left(job, verdicts) for job in self._plan.jobs) if job.cells]
+            if self._options.publisher is not None:
+                self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
             self._lookups.look_up(waiting)
             prepared = [job for job in map(self._prepare, waiting) if job is not None]
             for job, cell in self._plan.cells():
@@ -152,6 +152,12 @@ class _Run:
         code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
         return RunResult(records=records, code=code)
 
+    def _verdicts(self) -> Mapping[str, Verdict]:
+        options = self._options
+        if options.surveyed is not None:
+            return options.surveyed.verdicts
+        return survey(self._plan, options.publisher, self._lookups, self._reporter, force=options.force)
+
     def _record(self, job: Job, cell: Cell, reason: str) -> CellRecord:
         return self._records.get(cell.id) or CellRecord(
             id=cell.id,
@@ -173,6 +179,8 @@ class _Run:
         except QuantizerError as error:
             self._fail(job, job.cells, error)
             return None
+        # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
+        job_memory(job, prepared.facts).spills(self._options.max_memory)
         for cell in job.cells:
             size = prepared.group_sizes[cell.id]
             if cell.settings.method != "bitsandbytes":
@@ -288,6 +296,7 @@ class _Run:
                 ),
                 cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
                 output=folder,
+                max_memory=self._options.max_memory,
             ),
         )
         return path

@@ -61,6 +61,7 @@ class JobFile:
     cells: tuple[JobCell, ...]
     output: Path
     prompt: str = DEFAULT_PROMPT
+    max_memory: int | None = None
 
 
 def write_job(path: Path, job: JobFile) -> None:
@@ -86,6 +87,7 @@ def read_job(path: Path) -> JobFile:
         cells=tuple(JobCell(id=cell["id"], settings=_settings(cell["settings"])) for cell in data["cells"]),
         output=base / data["output"],
         prompt=data.get("prompt", DEFAULT_PROMPT),
+        max_memory=data.get("max_memory"),
     )
 
 

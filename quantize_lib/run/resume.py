@@ -156,6 +156,7 @@ def open_passes(
     room: Mapping[str, int],
     device: str,
     reporter: Reporter,
+    spill: int = 0,
 ) -> list[PassFolder]:
     """The passes to run: each that an earlier process left, with its unchanged cells; then one for the rest.
 
@@ -163,6 +164,7 @@ def open_passes(
         output: where finished cells go; the passes lie in its folder `.passes`.
         keys: the cells that are still to be made.
         room: about how many tensors each will have.
+        spill: see `PassFolder.new`.
     """
     from quantize_lib.run.pass_store import PassFolder
 
@@ -172,12 +174,22 @@ def open_passes(
     numbers = sorted(int(entry.name) for entry in root.iterdir() if entry.name.isdecimal())
     for number in numbers:
         found = PassFolder.find(
-            root / str(number), key=key, keys=left, room=room, device=device, reporter=reporter
+            root / str(number),
+            key=key,
+            keys=left,
+            room=room,
+            device=device,
+            reporter=reporter,
+            spill=spill,
         )
         if found is not None:
             passes.append(found)
             left = {cell_id: value for cell_id, value in left.items() if cell_id not in found.keys}
     if left:
         folder = root / str(max((int(one.folder.name) for one in passes), default=0) + 1)
-        passes.append(PassFolder.new(folder, key=key, keys=left, room=room, device=device, reporter=reporter))
+        passes.append(
+            PassFolder.new(
+                folder, key=key, keys=left, room=room, device=device, reporter=reporter, spill=spill
+            )
+        )
     return passes

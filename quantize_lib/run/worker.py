@@ -16,6 +16,7 @@ from quantize_lib.files import finite, write_json
 from quantize_lib.plan.layers import left_out
 from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
+from quantize_lib.run.job_memory import spill_room
 from quantize_lib.run.job_text import load_tokens
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.resume import Finished, alone_in, cell_keys, open_passes, pass_key
@@ -149,6 +150,7 @@ class _Job:
             room={cell_id: len(facts.tensors) + 6 * len(named) for cell_id, named in layers.items()},
             device=device.type,
             reporter=self._reporter,
+            spill=spill_room(job, cells, facts, device.type, self._reporter),
         )
         for folder in passes:
             works = [_work(cell, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]

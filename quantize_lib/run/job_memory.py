@@ -1,0 +1,46 @@
+"""How a job fits into the memory that it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quantize_lib.errors import UsageError
+from quantize_lib.plan.memory import memory_needs
+from quantize_lib.plan.text import human_bytes
+from quantize_lib.run.jobfile import JobCell, JobFile
+from quantize_lib.types import ModelFacts, Reporter
+
+
+def spill_room(
+    job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, reporter: Reporter
+) -> int:
+    """At most how many batches of hidden states are to be kept on disk; 0 where they fit into memory.
+
+    Args:
+        cells: those that are still to be made.
+        device: where it is computed.
+
+    Raises:
+        UsageError: where the job's limit cannot be kept, with what is needed.
+    """
+    limit = job.max_memory
+    if limit is None:
+        return 0
+    if device != "cpu":
+        raise UsageError(
+            f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
+            hint="Leave --max-memory out, or take --device cpu.",
+        )
+    needs = memory_needs(
+        facts,
+        [cell.settings for cell in cells],
+        calibration=job.calibration,
+        evaluation=job.evaluation,
+    )
+    if not needs.spills(limit):
+        return 0
+    whole = human_bytes(needs.hidden + needs.rest)
+    reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
+    calibration = 0 if job.calibration is None else job.calibration.samples
+    evaluation = 0 if job.evaluation is None else job.evaluation.samples
+    return calibration + evaluation * (1 + len(cells))

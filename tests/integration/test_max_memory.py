@@ -1,0 +1,91 @@
+"""`run --max-memory`: activations go to disk where they do not fit, and a job that cannot fit is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.files import read_json
+from tests.resuming import contents, figures, running, said
+from tests.small_runs import command, evaluation, manifest, save_tiny_model
+
+CELLS = [{"method": "gptq", "bits": 4}, {"method": "bitsandbytes", "bits": 4}]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("bounded") / "tiny", calibration_text)
+
+
+def planned(path: Path, folder: Path) -> int:
+    """Peak memory of the one job."""
+    done = command("plan", path, "--format", "json", cwd=folder)
+    return int(json.loads(done.stdout)["jobs"][0]["estimate"]["peak_memory_bytes"])
+
+
+def test_with_activations_on_disk_every_file_and_figure_is_the_same(
+    model: Path, tmp_path: Path, calibration_text: Path
+) -> None:
+    path = manifest(tmp_path, model, calibration_text, CELLS, evaluate=evaluation(calibration_text))
+    words = ("run", path, "--no-publish", "--output")
+    assert command(*words, tmp_path / "free", cwd=tmp_path).returncode == 0
+    limit = planned(path, tmp_path) - 1
+    hidden: set[str] = set()
+    with running(*words, tmp_path / "bounded", "--max-memory", str(limit), cwd=tmp_path) as run:
+        while run.poll() is None:
+            hidden |= {file.name for file in (tmp_path / "bounded").rglob("hidden-00000.safetensors")}
+    assert run.returncode == 0, said(tmp_path)
+    assert "activations are kept on disk: with them" in said(tmp_path)
+    # The embedding's, which only spilled states have a file for.
+    assert hidden
+    assert contents(tmp_path / "bounded") == contents(tmp_path / "free")
+    assert figures(tmp_path / "bounded") == figures(tmp_path / "free")
+    assert not list((tmp_path / "bounded").rglob("hidden-*"))
+
+
+def test_a_job_that_cannot_fit_is_refused_before_anything_is_computed(
+    model: Path, tmp_path: Path, calibration_text: Path
+) -> None:
+    path = manifest(tmp_path, model, calibration_text, CELLS)
+    done = command("run", path, "--output", tmp_path / "out", "--max-memory", "100m", cwd=tmp_path)
+    assert done.returncode == 2
+    need = re.search(
+        r"the job needs about ([\d.]+) MB of memory even with its activations on disk", done.stderr
+    )
+    assert need is not None, done.stderr
+    assert 400 < float(need[1]) <= planned(path, tmp_path) / 1e6
+    assert "104.9 MB" in done.stderr
+    assert "--max-memory" in done.stderr
+    assert "Quantizing" not in done.stderr
+    assert read_json(tmp_path / "out" / "report.json")["cells"][0]["status"] == "failed"
+
+
+def test_the_limit_of_a_job_file_is_kept_too(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "job.json").write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "id": "tiny",
+                "model": {"path": str(model), "name": "tiny", "revision": "sha256:0"},
+                "device": "cpu",
+                "cells": [{"id": "tiny-bnb-8bit", "settings": {"method": "bitsandbytes", "bits": 8}}],
+                "output": "out",
+                "max_memory": 1000,
+            }
+        ),
+        encoding="utf-8",
+    )
+    done = command("job", tmp_path / "job.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "may have 1.0 kB" in done.stderr
+
+
+def test_the_limit_is_for_the_local_executor(model: Path, tmp_path: Path, calibration_text: Path) -> None:
+    path = manifest(tmp_path, model, calibration_text, CELLS)
+    done = command("run", path, "--executor", "docker", "--max-memory", "8g", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "A container's limit is --memory." in done.stderr
