@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,16 @@ class Publisher(ABC):
         Raises:
             PublishError: where that cannot be found out.
         """
+
+    def check(self, repositories: Collection[str]) -> None:
+        """Find out before anything is computed that these could never be published.
+
+        Raises:
+            UsageError: where that is certain.
+            PublishError: where a name is none.
+        """
+        for repository in repositories:
+            check_repository(repository)
 
     @abstractmethod
     def publish(

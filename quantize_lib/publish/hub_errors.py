@@ -31,7 +31,7 @@ def hub_errors(repository: str) -> Iterator[None]:
     try:
         yield
     except (OSError, httpx2.HTTPError, HFValidationError) as error:
-        message, hint = _explain(error, repository)
+        message, hint = explain(error, repository)
         # The client's own text may quote a signed address; the cause is left to nobody's log.
         raise PublishError(message, hint=hint) from None
 
@@ -42,7 +42,7 @@ def refused_content(repository: str, error: Exception) -> PublishError:
 
     cause = error.__cause__
     if isinstance(cause, OSError | httpx2.HTTPError):
-        message, hint = _explain(cause, repository)
+        message, hint = explain(cause, repository)
         return PublishError(message, hint=hint)
     return PublishError(
         f"{repository}: the Hub does not take the files: {_quote(str(error))}",
@@ -50,7 +50,8 @@ def refused_content(repository: str, error: Exception) -> PublishError:
     )
 
 
-def _explain(error: Exception, repository: str) -> tuple[str, str]:
+def explain(error: Exception, repository: str) -> tuple[str, str]:
+    """What happened, and what to do next; without a token in it."""
     from huggingface_hub import errors
 
     match error:
