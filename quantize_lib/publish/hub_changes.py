@@ -121,6 +121,33 @@ def differences(
     )
 
 
+def restored(
+    then: Mapping[str, RemoteFile],
+    now: Mapping[str, RemoteFile],
+    ours_then: Collection[str],
+    ours_now: Collection[str],
+) -> Changes:
+    """What puts the files of an earlier publication back, and leaves a person's own alone.
+
+    Args:
+        then, now: what the repository held at that publication's commit, and holds.
+        ours_then, ours_now: the files that the two publications name as their own.
+
+    Returns:
+        `added` are taken from the earlier commit.
+    """
+    return Changes(
+        added=tuple(sorted(name for name in ours_then if now.get(name) != then[name])),
+        removed=tuple(
+            sorted(
+                name
+                for name in now.keys() - set(ours_then)
+                if name != ".gitattributes" and (name in ours_now or name.endswith(_WEIGHTS))
+            )
+        ),
+    )
+
+
 def way_back(before: Mapping[str, RemoteFile], now: Mapping[str, RemoteFile]) -> Changes:
     """What turns a repository's files back into what they were; `added` are taken from the earlier commit."""
     return Changes(

@@ -158,33 +158,38 @@ class HubRepository:
             if isinstance(file, RepoFile)
         }
 
+    def commits(self) -> list[str]:
+        """The commits of `main`, the newest first."""
+        return parsed(lambda: [made.commit_id for made in self._api.list_repo_commits(self.name)])
+
     def read(self, path: str, commit: str, *, limit: int) -> bytes:
         """A small file at a commit.
 
         Raises:
             PublishError: where it has more than `limit` bytes.
         """
-        from huggingface_hub import hf_hub_url
+        from huggingface_hub import get_session, hf_hub_url
 
         # Exported, but lazily: mypy does not see it.
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            hf_raise_for_status,
-            http_stream_backoff,
-        )
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
         headers = build_hf_headers(token=self._api.token, library_name=self._api.library_name)
         url = hf_hub_url(self.name, path, revision=commit, endpoint=self._api.endpoint)
-        data = bytearray()
-        with http_stream_backoff(
-            "GET", url, headers=headers, timeout=_CONNECT_SECONDS, follow_redirects=True
-        ) as response:
-            hf_raise_for_status(response)
-            for piece in response.iter_bytes():
-                data += piece
-                if len(data) > limit:
-                    raise PublishError(f"{self.name}: {path} has more than {limit} bytes")
-        return bytes(data)
+
+        def once() -> bytes:
+            # Not the client's http_stream_backoff: it ends in a RuntimeError where the body breaks off.
+            data = bytearray()
+            with get_session().stream(
+                "GET", url, headers=headers, timeout=_CONNECT_SECONDS, follow_redirects=True
+            ) as response:
+                hf_raise_for_status(response)
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) > limit:
+                        raise PublishError(f"{self.name}: {path} has more than {limit} bytes")
+            return bytes(data)
+
+        return self._retry.call(once)
 
     def upload(self, local: Mapping[str, LocalFile], made: Changes) -> list[Operation]:
         """Send what is large; what the Hub has already is not sent again, whoever sent it.
@@ -242,12 +247,21 @@ class HubRepository:
             raise refused_content(self.name, error) from None
         return made.oid
 
-    def go_back(self, to: str, made: Changes, *, parent: str, message: str) -> str:
-        """Make one commit that takes files back from an earlier commit."""
+    def go_back(
+        self,
+        to: str,
+        made: Changes,
+        *,
+        parent: str,
+        message: str,
+        local: Mapping[str, LocalFile] | None = None,
+    ) -> str:
+        """Make one commit that takes files back from an earlier commit, and adds these beside them."""
         from huggingface_hub import CommitOperationCopy, CommitOperationDelete
 
         return self.commit(
             [
+                *(self.upload(local, Changes(added=tuple(local))) if local else ()),
                 *(
                     CommitOperationCopy(src_path_in_repo=name, path_in_repo=name, src_revision=to)
                     for name in made.added

@@ -93,6 +93,13 @@ def is_passing(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and is_passing(error.__cause__)
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether a commit was refused because its parent is not the head any more."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return isinstance(error, HfHubHTTPError) and error.response.status_code in (409, 412)
+
+
 def asked_wait(error: BaseException | None) -> float | None:
     """Seconds that the server asked to wait (both forms of RFC 9110, 10.2.3); None where it did not."""
     from huggingface_hub.errors import HfHubHTTPError
