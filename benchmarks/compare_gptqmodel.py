@@ -4,8 +4,11 @@
 
 Each side runs in a process of its own, in float32. Both checkpoints are then read by one function that knows
 nothing of either (packed tensors to float32 weights, no kernel in between), and measured on the same tokens.
-Prints a table and writes WORK/compare.json. `seconds` is the wall time of the whole process; ours then holds
-the reload of the checkpoint and its checks too, so that the cell's own time of the report stands beside it.
+Our side makes a checkpoint of 8 bits in the same pass, to be held against the base model.
+
+Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
+time from the start of calibration to the saved checkpoint there, without imports and loading. Ours is not
+timed here (two cells, reloads and checks): that is what speed.py is for.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from quantize_lib.files import sha256_file  # noqa: E402 - the line above finds it
+
 _PACKAGES = ("torch", "transformers", "gptqmodel")
 
 
@@ -38,21 +44,23 @@ def main() -> int:
     manifest = _manifest(arguments)
     output = work / "ours"
     command = [sys.executable, str(ROOT / "entrypoint.py"), "run", str(manifest)]
-    rows = {"Model Quantizer": _timed([*command, "--no-publish", "--device", "cpu", "--output", str(output)])}
+    subprocess.run([*command, "--no-publish", "--device", "cpu", "--output", str(output)], check=True)
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    (cell,) = report["cells"]
-    ours = output / cell["path"]
     child = [sys.executable, __file__, *sys.argv[1:], "--child"]
-    rows["GPTQModel"] = _timed([*child, "gptqmodel"])
+    subprocess.run([*child, "gptqmodel"], check=True, env={**os.environ, "GPTQMODEL_CPU_WORKERS": "2"})
     made = json.loads((work / "gptqmodel.json").read_text(encoding="utf-8"))
-    if made["tokens_digest"] != cell["calibration"]["tokens_digest"]:
-        print("the two sides did not see the same calibration tokens", file=sys.stderr)
-        return 1
-    rows["GPTQModel"]["settings"] = made["settings"]
-    rows["Model Quantizer"]["settings"] = cell["settings"]
-    rows["Model Quantizer"]["cell_seconds"] = cell["seconds"]
+    rows: dict[str, dict[str, Any]] = {}
+    folders: dict[str, Path] = {}
+    for cell in report["cells"]:
+        if made["tokens_digest"] != cell["calibration"]["tokens_digest"]:
+            print("the two sides did not see the same calibration tokens", file=sys.stderr)
+            return 1
+        name = f"Model Quantizer, {cell['bits']} bits"
+        rows[name], folders[name] = {"settings": cell["settings"]}, output / cell["path"]
+    peer = f"GPTQModel, {arguments.bits} bits"
+    rows[peer], folders[peer] = made, work / "gptqmodel"
     base: dict[str, Any] = {}
-    for name, folder in (("Model Quantizer", ours), ("GPTQModel", work / "gptqmodel")):
+    for name, folder in folders.items():
         subprocess.run([*child, "measure", "--checkpoint", str(folder)], check=True)
         measured = json.loads((work / "measured.json").read_text(encoding="utf-8"))
         base = measured["base"]
@@ -63,8 +71,8 @@ def main() -> int:
         "bits": arguments.bits,
         "group_size": arguments.group_size,
         "calibration": [arguments.samples, arguments.sequence_length],
-        "base": base,
-        **rows,
+        "texts": {path.name: sha256_file(path) for path in arguments.held_out},
+        "rows": {"base": base, **rows},
     }
     (work / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _print(result, [path.name for path in arguments.held_out])
@@ -87,12 +95,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _timed(command: list[str]) -> dict[str, Any]:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, env={**os.environ, "GPTQMODEL_CPU_WORKERS": "2"})
-    return {"seconds": round(time.perf_counter() - start, 1)}
-
-
 def _manifest(arguments: argparse.Namespace) -> Path:
     """Our side's manifest; JSON is YAML."""
     calibration = {
@@ -100,7 +102,7 @@ def _manifest(arguments: argparse.Namespace) -> Path:
         "samples": arguments.samples,
         "sequence_length": arguments.sequence_length,
     }
-    entry = {"method": "gptq", "bits": arguments.bits, "group_size": arguments.group_size}
+    entry = {"method": "gptq", "bits": sorted({arguments.bits, 8}), "group_size": arguments.group_size}
     manifest = {
         "version": 1,
         "defaults": {"calibration": calibration},
@@ -137,15 +139,17 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace) -> int:
     config = QuantizeConfig(**settings)
     model = GPTQModel.load(str(arguments.model), config, dtype=torch.float32, device="cpu")
     samples = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in batch.ids]
+    start = time.perf_counter()
     model.quantize(samples, batch_size=1)
     model.save(str(arguments.work / "gptqmodel"))
+    seconds = round(time.perf_counter() - start, 1)
     found = {
         **settings,
         "dtype": "float32",
         "act_group_aware": config.act_group_aware,
         "damp_percent": config.damp_percent,
     }
-    made = {"tokens_digest": batch.digest, "settings": found}
+    made = {"tokens_digest": batch.digest, "settings": found, "seconds": seconds}
     (arguments.work / "gptqmodel.json").write_text(json.dumps(made), encoding="utf-8")
     return 0
 
@@ -222,13 +226,12 @@ def _print(result: dict[str, Any], texts: list[str]) -> None:
     print(json.dumps(result, indent=2))
     print()
     head = "".join(f"{f'perplexity {text}':>32}{'KL':>10}" for text in texts)
-    print(f"{'':<18}{'seconds':>10}{head}")
-    for name in ("base", "Model Quantizer", "GPTQModel"):
-        row = result[name]
+    print(f"{'':<26}{'seconds':>10}{head}")
+    for name, row in result["rows"].items():
         cells = "".join(
             f"{row[text]['perplexity']:>32.3f}{row[text].get('kl_divergence', 0.0):>10.4f}" for text in texts
         )
-        print(f"{name:<18}{row.get('seconds', ''):>10}{cells}")
+        print(f"{name:<26}{row.get('seconds', ''):>10}{cells}")
 
 
 if __name__ == "__main__":

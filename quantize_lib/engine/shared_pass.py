@@ -17,6 +17,7 @@ from quantize_lib.engine.folds import find_folds, weight_view
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, FoldKey, PassState, PassStore
+from quantize_lib.engine.precision import calibrating
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.memory import release_freed
@@ -240,7 +241,7 @@ class SharedPass:
             return {}, ()
         collector = StatisticsCollector(linears)
         sample = text.hidden[0]
-        with collector.collecting():
+        with collector.collecting(), calibrating(self._model.device):
             for number in range(len(text.hidden)):
                 output = text.forward(block, index, text.hidden[number])
                 if not bool(torch.isfinite(output).all()):
