@@ -8,14 +8,14 @@ reading what is there, so a commit whose answer was lost is found instead of rep
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from quantize_lib import __version__
 from quantize_lib.card.escape import plain
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
-from quantize_lib.errors import PublishError
+from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.files import to_json
 from quantize_lib.publish.access import Access, access
 from quantize_lib.publish.base import (
@@ -28,9 +28,10 @@ from quantize_lib.publish.base import (
     check_repository,
 )
 from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
+from quantize_lib.publish.hub_check import check_access
 from quantize_lib.publish.hub_errors import hub_errors
 from quantize_lib.publish.hub_repository import Head, HubRepository
-from quantize_lib.publish.retry import Retry
+from quantize_lib.publish.retry import Retry, is_conflict
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 from quantize_lib.tokens import publishing_token, read_token, write_token
 from quantize_lib.types import PublishSpec, RemoteFile
@@ -70,6 +71,21 @@ class HubPublisher(Publisher):
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
 
+    def check(self, repositories: Collection[str]) -> None:
+        """See `Publisher`. An identity is traded for a token when there is something to publish, not here."""
+        super().check(repositories)
+        bare = next((name for name in repositories if "/" not in name), None)
+        if bare is not None:
+            raise UsageError(
+                f"{bare}: a repository on the Hub is in a namespace", hint="Set publish.namespace."
+            )
+        token = write_token()
+        if token is None:
+            return
+        # What a token may do, it may in a whole namespace.
+        for name in {name.partition("/")[0]: name for name in repositories}.values():
+            check_access(name, token, self._retry)
+
     def publish(
         self,
         checkpoint: Path,
@@ -99,6 +115,15 @@ class HubPublisher(Publisher):
             ).run()
             if not seen.private and place.is_pending():
                 place.open(seen.gated)
+        return Published(commit=commit, location=place.url)
+
+    def rollback(self, repository: str) -> Published:
+        """See `Publisher`."""
+        from quantize_lib.publish.hub_rollback import Rollback
+
+        with hub_errors(_named(repository)):
+            place = HubRepository(repository, publishing_token(repository), self._retry)
+            commit = Rollback(place=place, retry=self._retry).run()
         return Published(commit=commit, location=place.url)
 
 
@@ -154,7 +179,7 @@ class _Publication:
                     operations, parent=head.commit, message=self._message, description=self._description()
                 )
             except (OSError, httpx2.HTTPError) as error:
-                if _is_conflict(error):
+                if is_conflict(error):
                     conflicts += 1
                     if conflicts >= self._conflicts:
                         raise
@@ -282,10 +307,3 @@ def _refuse_foreign(repository: str, head: Head) -> None:
             hint="Choose another name with publish.name, or rename that repository. One that is empty, or "
             "holds a README.md alone, is taken.",
         )
-
-
-def _is_conflict(error: Exception) -> bool:
-    """Whether a commit was refused because its parent is not the head any more."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return isinstance(error, HfHubHTTPError) and error.response.status_code in (409, 412)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from quantize_lib.errors import PublishError
+from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState
 from quantize_lib.publish.hub import HubPublisher
@@ -441,3 +441,57 @@ def test_a_private_repository_of_somebody_else_is_told_apart_from_none(
     hub.add_organization("other", writers=())
     with pytest.raises(PublishError, match="namespace"):
         publisher.publish(make(), "other/tiny", fingerprint=ONE, message="m")
+
+
+# Before anything is computed.
+
+
+def test_a_token_that_may_write_passes_for_new_and_old_repositories(
+    hub: Hub, publisher: HubPublisher
+) -> None:
+    hub.add_model(NAME)
+    publisher.check([NAME])
+    assert len(hub.requests) == 1
+    publisher.check(["acme/new", "acme/more"])
+    assert len(hub.requests) == 3
+    assert {request.method for request in hub.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(("role", "said"), [("read", "may"), ("none", "401")])
+def test_a_token_that_may_not_write_is_a_usage_error(
+    exists: bool,
+    role: str,
+    said: str,
+    hub: Hub,
+    publisher: HubPublisher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = "hf_" + "r" * 34
+    monkeypatch.setenv("HF_TOKEN_WRITE", value if role == "none" else hub.add_token(value, "acme", "read"))
+    if exists:
+        hub.add_model(NAME)
+    with pytest.raises(UsageError, match=said) as caught:
+        publisher.check([NAME])
+    assert value not in str(caught.value)
+
+
+def test_somebody_elses_namespace_is_a_usage_error(hub: Hub, publisher: HubPublisher) -> None:
+    hub.add_model("other/tiny")
+    with pytest.raises(UsageError, match="403"):
+        publisher.check(["other/tiny"])
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_hub_needs_a_namespace_to_publish_into(publisher: HubPublisher) -> None:
+    with pytest.raises(UsageError, match="tiny: a repository on the Hub is in a namespace"):
+        publisher.check(["tiny"])
+
+
+@pytest.mark.parametrize("kind", ["status", "drop"])
+def test_trouble_of_the_moment_does_not_keep_anything_from_being_computed(
+    kind: str, hub: Hub, publisher: HubPublisher
+) -> None:
+    hub.fail(kind, times=None)  # type: ignore[arg-type]
+    publisher.check([NAME])
+    assert len(hub.requests) > 1
