@@ -52,6 +52,8 @@ from quantize_lib.types import (
 _FIRST_READ = 100_000
 """Most headers fit in this; the rest of the others is asked for again."""
 _CONNECTIONS = 8
+_TRIES = 3
+"""Of reading a header whose connection breaks."""
 
 
 def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
@@ -234,18 +236,29 @@ def _remote_header(
 
 def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
     """The first `count` bytes, also from a server that ignores the range and begins to send everything."""
+    import httpx2
+
     # Exported, but lazily: mypy does not see it.
     from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff  # type: ignore[attr-defined]
 
     asked = {**headers, "Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
-    data = bytearray()
-    with http_stream_backoff("GET", url, headers=asked, timeout=30, follow_redirects=True) as response:
-        hf_raise_for_status(response)
-        for chunk in response.iter_bytes():
-            data += chunk
-            if len(data) >= count:
-                break
-    return bytes(data[:count])
+    broken: Exception | None = None
+    for _ in range(_TRIES):
+        data = bytearray()
+        with http_stream_backoff("GET", url, headers=asked, timeout=30, follow_redirects=True) as response:
+            hf_raise_for_status(response)
+            try:
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) >= count:
+                        break
+            except httpx2.TransportError as error:
+                # The client tries again until the body begins; an error let through from here ends it.
+                broken = error
+                continue
+        return bytes(data[:count])
+    assert broken is not None
+    raise broken
 
 
 def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:

@@ -27,7 +27,7 @@ from tests.hub.store import (
 from tests.hub.web import HubError, MovedError, Request
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Hub:
     """A Hub; `tests.hub.serve` puts it on the loopback address.
 

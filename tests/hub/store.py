@@ -32,7 +32,7 @@ _PULL_REQUEST = re.compile(r"refs/pr/[0-9]+")
 _numbers = count(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Blob:
     """One version of one file."""
 
@@ -61,7 +61,7 @@ def git_oid(kind: str, data: bytes) -> str:
     return hashlib.sha1(f"{kind} {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Commit:
     """A whole tree of files and how it came about."""
 
@@ -107,7 +107,7 @@ class Discussion:
         return f"refs/pr/{self.number}"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Repository:
     """A repository with its whole history.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Request:
     """One request, as it stands in the log.
 
@@ -56,7 +56,7 @@ class Request:
         """Whether a parameter is set."""
         return self.query.get(name, ["false"])[0].lower() in ("1", "true")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.number} {self.method} {self.target} -> {self.fault or ''}{self.status or ''}"
 
 

@@ -162,6 +162,20 @@ def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Cli
     assert client("model", id="acme/tiny")["layers"] == 120 * 7
 
 
+@pytest.mark.parametrize("times", [2, None])
+def test_a_header_that_breaks_off_is_read_again_a_few_times(
+    hub: Hub, client: Client, tmp_path: Path, times: int | None
+) -> None:
+    add_model(hub, tmp_path / "m")
+    hub.fail("truncated", route="get_object", times=times)
+    told = client("model", id="acme/tiny")
+    if times:
+        assert told["layers"] == 14
+    else:
+        assert told["message"].startswith("model acme/tiny cannot be fetched: peer closed connection")
+    assert len(hub.asked("get_object")) == 3
+
+
 @pytest.mark.parametrize(
     ("gated", "message", "hint"),
     [
