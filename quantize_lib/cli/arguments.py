@@ -110,7 +110,18 @@ def _commands() -> argparse.ArgumentParser:
     )
 
     publish = _add(commands, "publish", "publish the checkpoints of an earlier run")
-    publish.add_argument("directory", type=Path, metavar="DIR", help="the run's output folder")
+    publish.add_argument(
+        "directory",
+        type=Path,
+        nargs="?",
+        default=Path("output"),
+        metavar="DIR",
+        help="the run's output folder, with --rollback also its manifest; default: output",
+    )
+    publish.add_argument(
+        "--rollback", metavar="CELL", help="put this cell's publication before the present one back instead"
+    )
+    publish.add_argument("--force", action="store_true", help="publish also what a rollback took back")
 
     evaluate = _add(commands, "evaluate", "reload a checkpoint and measure it")
     evaluate.add_argument("path", type=Path, metavar="PATH", help="the checkpoint's folder")

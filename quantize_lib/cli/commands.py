@@ -82,9 +82,7 @@ def _validate(options: argparse.Namespace) -> int:
     jobs = len(plan.jobs)
     said = f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}"
     if rules := len(manifest.watch):
-        said += (
-            f"; what {rules} {_plural(rules, 'rule')} of `watch` would add is on the Hub, and not looked up"
-        )
+        said += f"; what {rules} {_plural(rules, 'rule')} of `watch` would add was not looked up"
     print(said)
     return ExitCode.OK
 
@@ -348,8 +346,14 @@ def _check_target(target: Path) -> None:
 def _publish(options: argparse.Namespace) -> int:
     from quantize_lib.report import exit_code
     from quantize_lib.run.republish import republish
+    from quantize_lib.run.rollback import roll_back
 
-    records = republish(options.directory, _reporter())
+    if options.rollback is not None:
+        if options.force:
+            raise UsageError("--force belongs to publishing, not to --rollback")
+        roll_back(options.directory, options.rollback, _reporter())
+        return ExitCode.OK
+    records = republish(options.directory, _reporter(), force=options.force)
     _show(records)
     return exit_code(records)
 

@@ -15,10 +15,13 @@ from quantize_lib.run.state import working_in
 from quantize_lib.types import CellRecord, Reporter
 
 
-def republish(output: Path, reporter: Reporter) -> tuple[CellRecord, ...]:
+def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple[CellRecord, ...]:
     """Publish every checkpoint of a run's output folder that met its gate; the report is brought up to date.
 
     Hashes are checked again. A cell that missed its gate stays unpublished.
+
+    Args:
+        force: publish also what a rollback took back.
 
     Raises:
         UsageError: where the folder holds no report, or the report names no place to publish to.
@@ -41,7 +44,7 @@ def republish(output: Path, reporter: Reporter) -> tuple[CellRecord, ...]:
                 reporter.warning(f"{record.id} is not published: {records[number].error}")
                 continue
             try:
-                records[number] = publish_checkpoint(publisher, output, record)
+                records[number] = publish_checkpoint(publisher, output, record, force=force)
                 reporter.info(f"{record.id} is published: {record.repository} at {records[number].commit}")
             except PublishError as error:
                 records[number] = replace(record, status="built", error=str(error))
