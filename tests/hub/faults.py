@@ -27,6 +27,7 @@ class Fault:
         status: of HTTP.
         retry_after: the header's value.
         seconds: of `slow`.
+        quotes: whether the error's text repeats the Authorization header, as a careless proxy does.
     """
 
     kind: FaultKind
@@ -37,6 +38,7 @@ class Fault:
     status: int = 503
     retry_after: str | None = None
     seconds: float = 0.5
+    quotes: bool = False
 
     def hits(self, request: Request) -> bool:
         """Whether this request meets it; counts."""

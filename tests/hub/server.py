@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.kind == "slow":
                 # Not time.sleep: tests shorten the waits of the client, which runs in the same process.
                 threading.Event().wait(fault.seconds)
-            response = _failed(fault) if fault and fault.kind == "status" else None
+            response = _failed(fault, request) if fault and fault.kind == "status" else None
             if response is None:
                 response = self._answer(request, known.function if known else None, arguments)
             if fault and fault.kind == "lost":
@@ -194,8 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _failed(fault: Fault) -> Response:
-    response = HubError(fault.status, f"Injected {fault.status}").response()
+def _failed(fault: Fault, request: Request) -> Response:
+    quoted = ""
+    if fault.quotes:
+        # A token, or what is to be traded for one.
+        shown = request.headers.get("authorization") or request.json()["subject_token"]
+        quoted = f" for {shown}"
+    response = HubError(fault.status, f"Injected {fault.status}{quoted}").response()
     if fault.retry_after is not None:
         response.headers["Retry-After"] = fault.retry_after
     return response

@@ -168,6 +168,7 @@ class Hub:
         status: int = 503,
         retry_after: str | None = None,
         seconds: float = 0.5,
+        quotes: bool = False,
     ) -> Fault:
         """Inject a fault; see Fault."""
         fault = Fault(
@@ -179,6 +180,7 @@ class Hub:
             status=status,
             retry_after=retry_after,
             seconds=seconds,
+            quotes=quotes,
         )
         self.faults.append(fault)
         return fault
