@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
 from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.publish.hub_changes import Changes, LocalFile, restored, way_back
+from quantize_lib.publish.hub_errors import hub_errors
 from quantize_lib.publish.hub_repository import Head, HubRepository
 from quantize_lib.publish.retry import Retry, is_conflict
 from quantize_lib.types import RemoteFile
@@ -65,7 +67,8 @@ class Rollback:
 
         unwanted, failures = "", 0
         while True:
-            head = self.place.head()
+            with self._unsure("may be back at its earlier publication") if failures else nullcontext():
+                head = self.place.head()
             card = None if head is None else head.card
             if head is None or card is None or card.fingerprint is None:
                 raise PublishError(
@@ -100,13 +103,29 @@ class Rollback:
                 )
             except (OSError, httpx2.HTTPError) as error:
                 failures += 1
-                if not is_conflict(error) and not self.retry.again(failures, error):
+                again = is_conflict(error) or self.retry.again(failures, error)
+                if again and failures < self.retry.attempts:
+                    continue
+                if not isinstance(error, httpx2.TransportError):
                     raise
-                if failures >= self.retry.attempts:
+                with self._unsure("may be back at its earlier publication"):
                     raise
-                continue
-            self._check(commit, head, earlier, now, local, made)
+            with self._unsure(f"is back at its earlier publication by {commit}, which could not be checked"):
+                seen = self.place.files(commit)
+            self._check(commit, seen, head, earlier, now, local, made)
             return commit
+
+    @contextmanager
+    def _unsure(self, state: str) -> Iterator[None]:
+        """Once a commit was sent, no error may invite to go back once more."""
+        try:
+            with hub_errors(self.place.name):
+                yield
+        except PublishError as error:
+            raise PublishError(
+                f"{self.place.name} {state}: {error.message}",
+                hint="Look at it on the Hub: if it is, the same rollback again would go back further.",
+            ) from None
 
     def _earlier(self, head: Head, unwanted: set[str]) -> _Publication:
         """The newest publication that is none of these and is still what its own record says."""
@@ -164,6 +183,7 @@ class Rollback:
     def _check(
         self,
         commit: str,
+        now: Mapping[str, RemoteFile],
         head: Head,
         earlier: _Publication,
         before: Mapping[str, RemoteFile],
@@ -171,7 +191,6 @@ class Rollback:
         made: Changes,
     ) -> None:
         """Compare what the Hub holds now with what it is to hold; take the commit back where it differs."""
-        now = self.place.files(commit)
         wanted = {name: file for name, file in before.items() if name not in made.removed}
         wanted |= {name: earlier.files[name] for name in made.added}
         wrong = sorted(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from quantize_lib.publish.hub import HubPublisher
 from quantize_lib.publish.retry import Retry
 from quantize_lib.types import PublishSpec
 from tests.hub import Hub, serve_here
-from tests.hub.faults import FaultKind
+from tests.hub.matrix import FAULTS, Step, steps
 from tests.hub.store import Blob
 
 NAME = "acme/tiny-gptq-4bit"
@@ -41,16 +40,6 @@ CASES = {
     "new and private": Case(private=True, update=False),
     "new and public": Case(private=False, update=False),
     "an update": Case(private=False, update=True),
-}
-FAULTS: dict[str, tuple[FaultKind, int, str | None]] = {
-    "503": ("status", 503, None),
-    "500": ("status", 500, None),
-    "429": ("status", 429, "0"),
-    "dropped": ("drop", 0, None),
-    "answer lost": ("lost", 0, None),
-    "cut": ("cut", 0, None),
-    "truncated": ("truncated", 0, None),
-    "slow": ("slow", 0, None),
 }
 
 
@@ -164,28 +153,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One request of a publication: what answers it, and which one of those it is."""
-
-    route: str
-    number: int
-    has_body: bool
-
-
-def steps(case: Case, checkpoints: Mapping[str, Path]) -> list[Step]:
+def planned(case: Case, checkpoints: Mapping[str, Path]) -> list[Step]:
     """The requests of an undisturbed publication."""
-    found = []
     with serve_here(Hub()) as hub:
         scene = Scene(hub, case, checkpoints)
         scene.check(scene.publish())
-        counted: Counter[str] = Counter()
-        for request in hub.requests:
-            assert request.route, f"the Hub knows no answer: {request}"
-            number = counted[request.route]
-            found.append(Step(route=request.route, number=number, has_body=bool(request.body)))
-            counted[request.route] += 1
-    return found
+        return steps(hub)
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
@@ -193,21 +166,12 @@ def steps(case: Case, checkpoints: Mapping[str, Path]) -> list[Step]:
 def test_whatever_fails_the_next_run_ends_with_one_good_commit(
     case: Case, fault: str, lasting: bool, checkpoints: dict[str, Path]
 ) -> None:
-    kind, status, retry_after = FAULTS[fault]
-    for step in steps(case, checkpoints):
-        if kind == "cut" and not step.has_body:
+    for step in planned(case, checkpoints):
+        if not step.fits(fault):
             continue
         with serve_here(Hub()) as hub:
             scene = Scene(hub, case, checkpoints)
-            injected = hub.fail(
-                kind,
-                route=step.route,
-                skip=step.number,
-                times=None if lasting else 1,
-                status=status,
-                retry_after=retry_after,
-                seconds=0.02,
-            )
+            injected = step.break_it(hub, fault, lasting=lasting)
             first, said = scene.attempt()
             injected.times = 0
             hit = sum(request.fault is not None for request in hub.requests)
@@ -225,7 +189,7 @@ def test_whatever_fails_the_next_run_ends_with_one_good_commit(
 def test_what_fails_for_good_is_waited_for_longer_and_longer_and_then_told(
     case: Case, status: int, checkpoints: dict[str, Path], waits: list[float]
 ) -> None:
-    for step in steps(case, checkpoints):
+    for step in planned(case, checkpoints):
         with serve_here(Hub()) as hub:
             scene = Scene(hub, case, checkpoints)
             hub.fail("status", route=step.route, skip=step.number, times=None, status=status)
@@ -254,7 +218,7 @@ EXISTS = {("create_repo", 409), ("create_tag", 409)}
 def test_what_needs_somebody_to_act_is_asked_once_and_explained(
     case: Case, status: int, checkpoints: dict[str, Path], waits: list[float]
 ) -> None:
-    for step in steps(case, checkpoints):
+    for step in planned(case, checkpoints):
         if (step.route, status) in EXISTS:
             continue
         with serve_here(Hub()) as hub:
