@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +22,7 @@ from quantize_lib.types import PublishSpec
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps
 from tests.hub.store import Blob
+from tests.small_runs import ROOT, environment
 
 NAME = "acme/tiny-gptq-4bit"
 TOKEN = "hf_" + "w" * 34
@@ -243,3 +247,42 @@ def test_of_two_publishers_one_wins_and_the_other_follows(case: Case, checkpoint
                 one, two = (future.result() for future in [pool.submit(scene.publish) for _ in range(2)])
             assert one == two
             scene.check(one, alone=False)
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from quantize_lib.publish.hub import HubPublisher
+from quantize_lib.types import PublishSpec
+folder, name, fingerprint = sys.argv[1:]
+publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))
+publisher.publish(Path(folder), name, fingerprint=fingerprint, message="Quantize tiny")
+"""
+
+
+def test_a_publisher_that_is_killed_leaves_nothing_that_the_next_one_cannot_finish(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    case = CASES["new and public"]
+    for step in planned(case, checkpoints):
+        with serve_here(Hub()) as hub:
+            scene = Scene(hub, case, checkpoints)
+            hub.fail("slow", route=step.route, skip=step.number, seconds=0.3)
+            process = subprocess.Popen(
+                [sys.executable, "-c", PUBLISH, checkpoints[NEW], NAME, NEW],
+                env={
+                    **environment(),
+                    **hub.environment(tmp_path),
+                    "HF_TOKEN_WRITE": TOKEN,
+                    "PYTHONPATH": str(ROOT),
+                },
+            )
+            while process.poll() is None and not any(request.fault for request in hub.requests):
+                threading.Event().wait(0.01)
+            process.kill()
+            process.wait()
+            # What was asked for last comes true all the same.
+            (last,) = (request for request in hub.requests if request.fault)
+            while last.status is None:
+                threading.Event().wait(0.01)
+            scene.check(scene.publish())

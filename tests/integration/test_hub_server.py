@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from huggingface_hub.errors import (
 )
 
 from tests.hub import Hub, serve
+from tests.hub.routes import ROUTES, Route
 
 WEIGHTS = bytes(range(256)) * 1000
 CARD = b"---\nlicense: mit\nmodel_quantizer:\n  fingerprint: abc\n---\n# Tiny\n"
@@ -79,6 +81,14 @@ def pointer(data: bytes, size: int | None = None) -> dict[str, Any]:
     oid = hashlib.sha256(data).hexdigest()
     value = {"path": "x.bin", "algo": "sha256", "oid": oid, "size": len(data) if size is None else size}
     return {"key": "lfsFile", "value": value}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.function.__name__}")
+def test_every_route_stands_on_a_function_of_the_client(route: Route) -> None:
+    module, _, functions = route.source.partition(";")[0].removeprefix("client ").partition(": ")
+    code = importlib.import_module("huggingface_hub." + module.replace("/", "."))
+    for name in functions.partition(", at ")[0].split(", "):
+        assert hasattr(code, name) or hasattr(HfApi, name), name
 
 
 def test_what_was_committed_is_read_back_as_it_was(hub: Hub, api: HfApi, tmp_path: Path) -> None:
