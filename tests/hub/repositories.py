@@ -69,9 +69,9 @@ def update_settings(hub: Hub, request: Request, kind: str, name: str) -> Respons
         raise HubError(403, "Forbidden: this token cannot change settings.")
     if "visibility" in given:
         repository.private = given["visibility"] == "private"
-        repository.note(request.number)
     if "gated" in given:
         repository.gated = given["gated"]
+    repository.note(request.number)
     return answer({"private": repository.private, "gated": repository.gated})
 
 

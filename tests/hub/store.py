@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from functools import cached_property
@@ -88,6 +88,7 @@ class Visible:
     request: int
     commit: str
     private: bool
+    gated: str | bool
 
 
 @dataclass(kw_only=True)
@@ -116,7 +117,7 @@ class Repository:
         objects: the LFS objects that were uploaded and verified, by sha256.
         staged: those that were uploaded and not verified yet.
         publishers: claims of trusted publishers; a job whose id token has all of one of them may write.
-        history: every state of `main` and of the visibility, the first one first.
+        history: every state of `main` and of who sees it, the first one first.
     """
 
     kind: Kind
@@ -206,11 +207,8 @@ class Repository:
 
     def note(self, request: int) -> None:
         """Remember what is visible from now on."""
-        state = Visible(request, self.head, self.private)
-        if not self.history or (self.history[-1].commit, self.history[-1].private) != (
-            state.commit,
-            state.private,
-        ):
+        state = Visible(request, self.head, self.private, self.gated)
+        if not self.history or replace(self.history[-1], request=request) != state:
             self.history.append(state)
 
     def add_files(self, files: Mapping[str, bytes], *, title: str = "Update", replace: bool = False) -> str:

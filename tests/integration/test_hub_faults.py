@@ -15,10 +15,10 @@ import pytest
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file, write_json
-from quantize_lib.publish.base import RECORD_FILE, Published
+from quantize_lib.publish.base import OPEN, RECORD_FILE, Origin, Published
 from quantize_lib.publish.hub import HubPublisher
 from quantize_lib.publish.retry import Retry
-from quantize_lib.types import PublishSpec
+from quantize_lib.types import PublishSpec, Terms
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps
 from tests.hub.store import Blob
@@ -38,12 +38,16 @@ class Case:
 
     private: bool
     update: bool
+    options: bool = False
 
 
+ORIGIN = Origin(model="base/Tiny", revision="0123456789ab" + "c" * 28, terms=Terms(gated="auto"))
+TAG = "refs/tags/base-0123456789ab"
 CASES = {
     "new and private": Case(private=True, update=False),
     "new and public": Case(private=False, update=False),
     "an update": Case(private=False, update=True),
+    "gated, tagged and collected": Case(private=False, update=False, options=True),
 }
 
 
@@ -102,9 +106,18 @@ class Scene:
         self.titles = hub.model(NAME).titles if case.update else ["initial commit"]
 
     def publish(self) -> Published:
-        spec = PublishSpec(to="hub", namespace="acme", private=self.case.private)
+        spec = PublishSpec(
+            to="hub",
+            namespace="acme",
+            private=self.case.private,
+            tag=self.case.options,
+            collection="{model} quantized" if self.case.options else None,
+        )
         publisher = HubPublisher(spec, retry=Retry(attempts=MOST_ATTEMPTS, sleep=time.sleep))
-        return publisher.publish(self._checkpoint, NAME, fingerprint=NEW, message="Quantize tiny")
+        origin = ORIGIN if self.case.options else OPEN
+        return publisher.publish(
+            self._checkpoint, NAME, fingerprint=NEW, message="Quantize tiny", origin=origin
+        )
 
     def attempt(self) -> tuple[Published | None, str]:
         """Publish; or what the user is told."""
@@ -128,7 +141,12 @@ class Scene:
                 for state, seen in zip(repository.history, visible, strict=True)
                 if seen != "new"
             )
-        assert [ref for ref in repository.refs if ref != "refs/heads/main"] == []
+        more = {TAG: repository.head} if self.case.options else {}
+        assert repository.refs == {"refs/heads/main": repository.head, **more}
+        if self.case.options:
+            assert all(state.private or state.gated for state in repository.history)
+            (collection,) = self.hub.collections.values()
+            assert [item["id"] for item in collection.items] == [NAME]
         assert list(self.hub.repositories) == [f"models/{NAME}"]
         if alone:
             self._check_uploads()
@@ -214,8 +232,8 @@ EXPLAINED = {
     409: "at the same time",
     412: "at the same time",
 }
-EXISTS = {("create_repo", 409), ("create_tag", 409)}
-"""Answers that only say that something is there already."""
+EXISTS = {"create_repo", "create_tag", "create_collection", "add_collection_item"}
+"""What answers 409 where something is there already, which is no error."""
 
 
 @pytest.mark.parametrize("status", list(EXPLAINED))
@@ -223,7 +241,7 @@ def test_what_needs_somebody_to_act_is_asked_once_and_explained(
     case: Case, status: int, checkpoints: dict[str, Path], waits: list[float]
 ) -> None:
     for step in planned(case, checkpoints):
-        if (step.route, status) in EXISTS:
+        if status == 409 and step.route in EXISTS:
             continue
         with serve_here(Hub()) as hub:
             scene = Scene(hub, case, checkpoints)
@@ -253,7 +271,7 @@ PUBLISH = """
 import sys
 from pathlib import Path
 from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.types import PublishSpec
+from quantize_lib.types import PublishSpec, Terms
 folder, name, fingerprint = sys.argv[1:]
 publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))
 publisher.publish(Path(folder), name, fingerprint=fingerprint, message="Quantize tiny")
