@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from quantize_lib.calibration.rows import cell
 from quantize_lib.errors import CalibrationError
+from quantize_lib.retry import READING
 from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.tokens import read_token
 from quantize_lib.types import TextSpec
@@ -30,7 +31,10 @@ def dataset_commit(dataset: str, revision: str, *, token: str | None) -> str:
     from huggingface_hub import HfApi
 
     with _errors(dataset, revision):
-        commit = HfApi().dataset_info(dataset, revision=revision, token=token or read_token()).sha
+        told = READING.call(
+            lambda: HfApi().dataset_info(dataset, revision=revision, token=token or read_token())
+        )
+        commit = told.sha
     if commit is None or not _COMMIT.fullmatch(commit):
         raise CalibrationError(f"the Hub names no commit for data set {dataset}", hint=ALTERNATIVE)
     return commit

@@ -7,7 +7,7 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError
 from quantize_lib.publish.hub_errors import explain
-from quantize_lib.publish.retry import Retry
+from quantize_lib.retry import Retry
 
 
 def check_access(repository: str, token: str, retry: Retry) -> None:

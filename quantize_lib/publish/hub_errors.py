@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from quantize_lib.card.escape import plain
 from quantize_lib.errors import PublishError
-from quantize_lib.publish.retry import BadAnswerError, asked_wait
+from quantize_lib.retry import BadAnswerError, asked_wait
 from quantize_lib.tokens import WRITE, redact
 
 _LONGEST_QUOTE = 300

@@ -22,7 +22,7 @@ from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.publish.hub_changes import Changes, LocalFile, restored, way_back
 from quantize_lib.publish.hub_errors import hub_errors
 from quantize_lib.publish.hub_repository import Head, HubRepository
-from quantize_lib.publish.retry import Retry, is_conflict
+from quantize_lib.retry import Retry, is_conflict
 from quantize_lib.types import RemoteFile
 
 _CARD = "README.md"

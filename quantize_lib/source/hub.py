@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from quantize_lib.errors import SourceError
+from quantize_lib.retry import READING
 from quantize_lib.source.families import get_family
 from quantize_lib.source.files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
 from quantize_lib.source.headers import (
@@ -119,13 +120,15 @@ def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token:
             shown = _bar_class(bar)
 
             def one(name: str) -> None:
-                hf_hub_download(
-                    model.id,
-                    name,
-                    revision=facts.revision,
-                    token=token,
-                    tqdm_class=shown,
-                    force_download=force,
+                READING.call(
+                    lambda: hf_hub_download(
+                        model.id,
+                        name,
+                        revision=facts.revision,
+                        token=token,
+                        tqdm_class=shown,
+                        force_download=force,
+                    )
                 )
 
             list(pool.map(one, names))
@@ -176,7 +179,8 @@ def _small_file(
         raise SourceError(
             f"{model.id}: {name} has {size} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
         )
-    return Path(hf_hub_download(model.id, name, revision=commit, token=token)).read_bytes()
+    path = READING.call(lambda: hf_hub_download(model.id, name, revision=commit, token=token))
+    return Path(path).read_bytes()
 
 
 def _read_tensors(

@@ -71,6 +71,9 @@ def _explain(error: Exception, repository: str, revision: str, kind: str) -> tup
                 f"{shown} cannot be looked up: HF_HUB_OFFLINE is set",
                 "Unset it.",
             )
+        case errors.LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
+            # What kept the client from a file that its cache does not hold either.
+            return _explain(error.__cause__, repository, revision, kind)
         case errors.HFValidationError():
             return (
                 f"{repository!r} is no Hub id",

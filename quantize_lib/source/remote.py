@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantize_lib.errors import SourceError
+from quantize_lib.retry import READING
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelSpec, RemoteFile, Terms
 
@@ -41,7 +42,9 @@ def list_model(model: ModelSpec, *, token: str | None) -> Resolved:
     """
     from huggingface_hub import HfApi
 
-    info = HfApi().model_info(model.id, revision=model.revision, files_metadata=True, token=token)
+    info = READING.call(
+        lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True, token=token)
+    )
     if info.sha is None or not _COMMIT.fullmatch(info.sha):
         raise SourceError(
             f"{model.id}: the Hub names no commit for {model.revision!r}", hint="Try again later."

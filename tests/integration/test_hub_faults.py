@@ -17,7 +17,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.publish.base import OPEN, RECORD_FILE, Origin, Published
 from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.publish.retry import Retry
+from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec, Terms
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps

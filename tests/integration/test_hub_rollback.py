@@ -12,7 +12,7 @@ import pytest
 from quantize_lib.errors import PublishError
 from quantize_lib.publish.base import RECORD_FILE, Published
 from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.publish.retry import Retry
+from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec
 from tests.hub import Hub, Request
 from tests.publications import NAME, ONE, THREE, TWO, checkpoint, met

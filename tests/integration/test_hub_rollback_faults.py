@@ -10,7 +10,7 @@ import pytest
 from quantize_lib.errors import PublishError
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.publish.retry import Retry
+from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.hub import Hub, Request, serve
+from tests.hub.matrix import FAULTS
 from tests.model_files import LLAMA, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,6 +161,27 @@ def test_headers_are_read_without_the_weights(hub: Hub, client: Client, tmp_path
 def test_a_header_longer_than_the_first_read_is_read_whole(hub: Hub, client: Client, tmp_path: Path) -> None:
     add_model(hub, tmp_path / "m", config=LLAMA | {"num_hidden_layers": 120})
     assert client("model", id="acme/tiny")["layers"] == 120 * 7
+
+
+@pytest.mark.parametrize("fault", ["503", "429", "dropped", "answer lost", "truncated"])
+def test_every_request_may_fail_once(hub: Hub, client: Client, tmp_path: Path, fault: str) -> None:
+    """On the way to one download each address fails at its first request."""
+    files = add_model(hub, tmp_path / "m", shards=2)
+    hit: set[str] = set()
+
+    def first_time(request: Request) -> bool:
+        new = request.target not in hit
+        hit.add(request.target)
+        return new
+
+    kind, status, retry_after = FAULTS[fault]
+    hub.fail(kind, when=first_time, times=None, status=status, retry_after=retry_after)
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["layers"] == 14
+    (snapshot,) = (tmp_path / "home" / "hub").glob("models--acme--tiny/snapshots/*")
+    for path in snapshot.rglob("*"):
+        assert path.is_dir() or path.read_bytes() == files[path.name]
+    assert len(hit) > 8
 
 
 @pytest.mark.parametrize("times", [2, None])

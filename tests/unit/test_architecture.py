@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "quantize_lib"
 
-BASE = ("errors", "types", "files", "memory", "metrics", "tokens")
+BASE = ("errors", "types", "files", "memory", "metrics", "tokens", "retry")
 """Imported by everyone, importing only each other."""
 ORDER = (
     "manifest",
@@ -34,6 +34,7 @@ LIGHT = (
     "types",
     "files",
     "tokens",
+    "retry",
     "manifest",
     "plan",
     "source",
