@@ -99,10 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         headers = {name.lower(): text for name, text in self.headers.items()}
+        # As a proxy it is asked with whole addresses.
+        through_proxy = self.path.startswith(f"{self.hub.storage}/")
         with self.hub.lock:
             request = Request(
                 number=len(self.hub.requests) + 1,
-                site=self.site,
+                site="storage" if through_proxy else self.site,
                 method=self.command,
                 target=self.path,
                 headers=headers,
