@@ -30,9 +30,10 @@ from quantize_lib.publish.base import (
 from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
 from quantize_lib.publish.hub_check import check_access
 from quantize_lib.publish.hub_errors import hub_errors
+from quantize_lib.publish.hub_options import apply_options
 from quantize_lib.publish.hub_repository import Head, HubRepository
-from quantize_lib.publish.retry import Retry, is_conflict
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
+from quantize_lib.retry import Retry, is_conflict
 from quantize_lib.tokens import publishing_token, read_token, write_token
 from quantize_lib.types import PublishSpec, RemoteFile
 
@@ -61,7 +62,7 @@ class HubPublisher(Publisher):
     def current(self, repository: str) -> PublishedState | None:
         """See `Publisher`. One request; two where a repository is private though the manifest says public."""
         with hub_errors(_named(repository)):
-            place = HubRepository(repository, write_token() or read_token(), self._retry)
+            place = HubRepository(repository, lambda: write_token() or read_token(), self._retry)
             head = place.head()
             if head is None or (not head.is_ours and head.names <= _HARMLESS):
                 return None
@@ -101,7 +102,7 @@ class HubPublisher(Publisher):
         verify_checkpoint(checkpoint, files)
         seen = access(self._spec, origin.terms)
         with hub_errors(_named(repository)):
-            place = HubRepository(repository, publishing_token(repository), self._retry)
+            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             commit = _Publication(
                 place=place,
                 checkpoint=checkpoint,
@@ -115,6 +116,7 @@ class HubPublisher(Publisher):
             ).run()
             if not seen.private and place.is_pending():
                 place.open(seen.gated)
+        apply_options(place, self._spec, origin, commit)
         return Published(commit=commit, location=place.url)
 
     def rollback(self, repository: str) -> Published:
@@ -122,7 +124,7 @@ class HubPublisher(Publisher):
         from quantize_lib.publish.hub_rollback import Rollback
 
         with hub_errors(_named(repository)):
-            place = HubRepository(repository, publishing_token(repository), self._retry)
+            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             commit = Rollback(place=place, retry=self._retry).run()
         return Published(commit=commit, location=place.url)
 
@@ -255,15 +257,37 @@ class _Publication:
         try:
             self._check(commit, local, now, before, made)
         except PublishError as error:
-            self._place.go_back(
-                head.commit,
-                way_back(before, now),
-                parent=commit,
-                message=f"Take back {commit[:12]}: it is not what was sent",
-            )
-            raise PublishError(
-                error.message, hint="What was published before was put back by a further commit."
-            ) from None
+            hint = "What was published before was put back by a further commit."
+            if not self._is_taken_back(commit, head, before, now):
+                hint = (
+                    "It could not be taken back, so it is what everybody sees: run this again at once, or "
+                    f"revert {commit[:12]} on the Hub."
+                )
+            raise PublishError(error.message, hint=hint) from None
+
+    def _is_taken_back(
+        self, commit: str, head: Head, before: Mapping[str, RemoteFile], now: Mapping[str, RemoteFile]
+    ) -> bool:
+        """Put the state before a commit back, by a further commit on it."""
+        import httpx2
+
+        try:
+            try:
+                self._retry.call(
+                    lambda: self._place.go_back(
+                        head.commit,
+                        way_back(before, now),
+                        parent=commit,
+                        message=f"Take back {commit[:12]}: it is not what was sent",
+                    )
+                )
+            except (OSError, httpx2.HTTPError):
+                # It may have been done, and the answer was lost.
+                last = self._place.head()
+                return last is not None and self._place.files(last.commit) == before
+        except (OSError, httpx2.HTTPError, PublishError):
+            return False
+        return True
 
     def _check(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,11 +19,11 @@ from quantize_lib.errors import PublishError
 from quantize_lib.publish.base import RECORD_FILE, PublishedState
 from quantize_lib.publish.hub_changes import Changes, LocalFile
 from quantize_lib.publish.hub_errors import refused_content
-from quantize_lib.publish.retry import Retry, parsed
+from quantize_lib.retry import Retry, parsed
 from quantize_lib.types import RemoteFile
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 
     Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
@@ -79,16 +79,23 @@ class HubRepository:
 
     Args:
         name: `namespace/name`.
-        token: None to ask without one.
+        token: gives the token, or None to ask without one. It is asked for each request, as a traded token
+            lives an hour and an upload may take longer.
         retry: for requests that the client makes once only.
     """
 
-    def __init__(self, name: str, token: str | None, retry: Retry) -> None:
+    def __init__(self, name: str, token: Callable[[], str | None], retry: Retry) -> None:
+        self.name = name
+        self._token = token
+        self._retry = retry
+
+    @property
+    def _api(self) -> HfApi:
         from huggingface_hub import HfApi
 
-        self.name = name
-        self._api = HfApi(token=token or False, library_name="model-quantizer", library_version=__version__)
-        self._retry = retry
+        return HfApi(
+            token=self._token() or False, library_name="model-quantizer", library_version=__version__
+        )
 
     @property
     def url(self) -> str:
@@ -118,7 +125,7 @@ class HubRepository:
             private=bool(info.private),
             gated=bool(info.gated),
             names=frozenset(file.rfilename for file in info.siblings or ()),
-            card=None if info.card_data is None else card_state(info.card_data.__dict__),
+            card=card_state(getattr(info.card_data, "__dict__", {})),
         )
 
     def create(self) -> Head:
@@ -173,8 +180,9 @@ class HubRepository:
         # Exported, but lazily: mypy does not see it.
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
-        headers = build_hf_headers(token=self._api.token, library_name=self._api.library_name)
-        url = hf_hub_url(self.name, path, revision=commit, endpoint=self._api.endpoint)
+        api = self._api
+        headers = build_hf_headers(token=api.token, library_name=api.library_name)
+        url = hf_hub_url(self.name, path, revision=commit, endpoint=api.endpoint)
 
         def once() -> bytes:
             # Not the client's http_stream_backoff: it ends in a RuntimeError where the body breaks off.
@@ -271,6 +279,18 @@ class HubRepository:
             parent=parent,
             message=message,
         )
+
+    def tag(self, name: str, commit: str) -> None:
+        """Tag a commit; a tag that is there stays where it is."""
+        self._retry.call(lambda: self._api.create_tag(self.name, tag=name, revision=commit, exist_ok=True))
+
+    def collect(self, title: str, *, private: bool) -> None:
+        """Put it into its namespace's collection of that title, which is made where there is none."""
+        namespace = self.name.partition("/")[0]
+        made = self._retry.call(
+            lambda: self._api.create_collection(title, namespace=namespace, private=private, exists_ok=True)
+        )
+        self._retry.call(lambda: self._api.add_collection_item(made.slug, self.name, "model", exists_ok=True))
 
     def mark_pending(self) -> None:
         """Note in the repository that it is private only until its first good commit."""
