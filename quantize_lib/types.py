@@ -107,7 +107,6 @@ class PublishSpec:
     """Cells that another version of this tool published are built again."""
     terms_allow_public: bool = False
     """A gated or private base may become an open, public model."""
-    pull_request: bool = False
     tag: bool = False
     """Tag the first publication from each commit of the base."""
     collection: str | None = None

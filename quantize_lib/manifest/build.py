@@ -35,7 +35,7 @@ from quantize_lib.types import (
 )
 
 _LIMITS = ("max_perplexity_increase", "max_kl_divergence")
-_ON_THE_HUB = ("pull_request", "tag", "collection")
+_ON_THE_HUB = ("tag", "collection")
 """Keys of `publish` that mean nothing for a folder."""
 
 

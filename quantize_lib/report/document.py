@@ -29,7 +29,7 @@ _FIGURES = (
     "perplexity_after",
     "kl_divergence",
 )
-_HUB_OPTIONS = ("terms_allow_public", "pull_request", "tag", "collection")
+_HUB_OPTIONS = ("terms_allow_public", "tag", "collection")
 _OF_THE_RUN = ("status", "error", "path", "commit")
 """What a checkpoint cannot know of itself."""
 

@@ -124,7 +124,6 @@ def test_publishing_to_the_hub_or_nowhere_comes_back(tmp_path: Path) -> None:
         to="hub",
         private=False,
         terms_allow_public=True,
-        pull_request=True,
         tag=True,
         collection="{model}, small",
     )
