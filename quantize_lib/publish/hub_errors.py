@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from quantize_lib.card.escape import plain
 from quantize_lib.errors import PublishError
@@ -94,6 +95,12 @@ def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
     said = _quote(error.server_message or "")
     shown = f"{repository}: the Hub answered {status}" + (f" ({said})" if said else "")
     match status:
+        case 401 | 403 if not _is_of_hub(str(error.response.url)):
+            # Its addresses are signed; no token is shown there.
+            hint = (
+                "That was not the Hub but the storage that it names for large files: the address had "
+                f"expired, or something between refuses it (a proxy, a firewall). {_AGAIN}"
+            )
         case 401:
             hint = (
                 f"The token in {_TOKEN} is wrong, expired or revoked: make a new one with write access under "
@@ -122,6 +129,12 @@ def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
         case _:
             hint = "What was published before is unchanged."
     return shown, hint
+
+
+def _is_of_hub(url: str) -> bool:
+    from huggingface_hub import constants
+
+    return urlsplit(url)[:2] == urlsplit(constants.ENDPOINT)[:2]
 
 
 def _quote(text: str) -> str:
