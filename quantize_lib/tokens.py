@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.retry import Retry
 
 READ = "HF_TOKEN_READ"
 WRITE = "HF_TOKEN_WRITE"
@@ -93,7 +94,7 @@ def publishing_token(repository: str) -> str:
 
     try:
         with _resource(repository):
-            traded = _of_client()
+            traded = Retry().call(_of_client)
     except (OSError, httpx2.HTTPError, OIDCError, KeyError, ValueError) as error:
         answer = str(error)
         if isinstance(error, HfHubHTTPError):

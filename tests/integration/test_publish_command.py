@@ -1,0 +1,172 @@
+"""`publish DIR` to the Hub from another machine, by token or identity, and `--rollback`, as users call them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.report import write_report
+from quantize_lib.types import CellRecord, PublishSpec, Terms
+from tests.hub import Hub, serve
+from tests.publications import NAME, ONE, TOKEN, TWO, checkpoint
+from tests.records import MEASURED, RECORD
+from tests.small_runs import command, environment, report
+
+CELL = "tiny-gptq-4bit"
+CLAIMS = {"repository": "acme/models", "workflow": "quantize"}
+HUB = PublishSpec(to="hub", namespace="acme")
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve(Hub()) as server:
+        server.add_token(TOKEN, "acme")
+        yield server
+
+
+def output(folder: Path, fingerprint: str, *, spec: PublishSpec = HUB, kl: float = 0.1) -> Path:
+    """A run's output folder with one built cell."""
+    folder.mkdir()
+    made = checkpoint(folder / CELL, fingerprint)
+    files = json.loads((made / RECORD_FILE).read_text(encoding="utf-8"))["files"]
+    record: CellRecord = replace(
+        RECORD,
+        id=CELL,
+        path=CELL,
+        repository=NAME,
+        status="built",
+        commit=None,
+        fingerprint=fingerprint,
+        files=files,
+        terms=Terms(license="mit"),
+        measurements=replace(MEASURED, kl_divergence=kl),
+    )
+    write_report(folder, [record], started=NOW, finished=NOW, command="x", publish=spec)
+    return folder
+
+
+def env(hub: Hub, folder: Path, **more: str) -> dict[str, str]:
+    return environment(**hub.environment(folder / "home"), **more)
+
+
+def test_a_finished_output_is_published_from_another_machine(hub: Hub, tmp_path: Path) -> None:
+    folder = output(tmp_path / "out", ONE)
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN))
+    assert done.returncode == 0, done.stderr
+    assert report(folder)[CELL]["status"] == "published"
+    assert report(folder)[CELL]["commit"] == hub.model(NAME).head
+    assert hub.model(NAME).private
+
+
+def test_a_file_that_was_changed_on_the_way_is_not_published(hub: Hub, tmp_path: Path) -> None:
+    folder = output(tmp_path / "out", ONE)
+    (folder / CELL / "model.safetensors").write_bytes(b"other")
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN))
+    assert done.returncode == 5
+    assert "model.safetensors was changed" in done.stderr
+    assert hub.repositories == {}
+
+
+def test_the_gate_is_held_again_whatever_the_report_says(hub: Hub, tmp_path: Path) -> None:
+    folder = output(tmp_path / "out", ONE, kl=0.5)
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN))
+    assert done.returncode == 4
+    assert hub.repositories == {}
+
+
+def test_without_token_and_identity_nothing_is_tried(hub: Hub, tmp_path: Path) -> None:
+    done = command("publish", output(tmp_path / "out", ONE), cwd=tmp_path, env=env(hub, tmp_path))
+    assert done.returncode == 2
+    assert "HF_TOKEN_WRITE" in done.stderr
+    assert hub.requests == []
+
+
+def test_a_job_publishes_by_its_identity_into_the_repository_that_trusts_it(hub: Hub, tmp_path: Path) -> None:
+    hub.add_model(NAME).publishers.append({"repository": "acme/models"})
+    folder = output(tmp_path / "out", ONE)
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, **hub.job(**CLAIMS)))
+    assert done.returncode == 0, done.stderr
+    assert report(folder)[CELL]["commit"] == hub.model(NAME).head
+    (traded,) = [value for value, token in hub.tokens.items() if token.job]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [data for data in written if traded.encode() in data or hub.job_secret.encode() in data]
+    assert traded not in done.stdout + done.stderr
+
+
+def test_an_exchange_that_fails_for_a_passing_reason_is_tried_again(hub: Hub, tmp_path: Path) -> None:
+    hub.add_model(NAME).publishers.append({"repository": "acme/models"})
+    hub.fail("status", route="exchange_token", status=429, retry_after="0")
+    folder = output(tmp_path / "out", ONE)
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, **hub.job(**CLAIMS)))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_repository_that_does_not_trust_the_job_says_what_to_do(
+    hub: Hub, tmp_path: Path, there: bool
+) -> None:
+    if there:
+        hub.add_model(NAME).publishers.append({"repository": "somebody/else"})
+    folder = output(tmp_path / "out", ONE)
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, **hub.job(**CLAIMS)))
+    assert done.returncode == 5
+    assert "this workflow's identity was not taken for a token: the Hub answered 400" in done.stderr
+    assert f"hf repos create {NAME} --private" in done.stderr
+    assert hub.job_secret not in done.stdout + done.stderr
+
+
+def test_a_rollback_takes_back_and_the_same_is_not_published_again_unless_forced(
+    hub: Hub, tmp_path: Path
+) -> None:
+    told = env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN)
+    assert command("publish", output(tmp_path / "one", ONE), cwd=tmp_path, env=told).returncode == 0
+    bad = output(tmp_path / "output", TWO)
+    assert command("publish", cwd=tmp_path, env=told).returncode == 0
+    done = command("publish", "--rollback", CELL, cwd=tmp_path, env=told)
+    assert done.returncode == 0, done.stderr
+    assert f"{CELL} is what it was before: {NAME} at {hub.model(NAME).head}" in done.stderr
+    assert json.loads(hub.model(NAME).files["config.json"]) == {"made": ONE}
+    again = command("publish", bad, cwd=tmp_path, env=told)
+    assert again.returncode == 5
+    assert "was taken back by a rollback" in again.stderr
+    assert command("publish", bad, "--force", cwd=tmp_path, env=told).returncode == 0
+    assert json.loads(hub.model(NAME).files["config.json"]) == {"made": TWO}
+
+
+def test_a_rollback_needs_no_output_folder_but_the_manifest(hub: Hub, tmp_path: Path) -> None:
+    told = env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN)
+    for name, fingerprint in (("one", ONE), ("two", TWO)):
+        folder = output(tmp_path / name, fingerprint)
+        assert command("publish", folder, cwd=tmp_path, env=told).returncode == 0
+    words = {
+        "version": 1,
+        "models": [{"id": "meta/tiny", "quantize": [{"method": "gptq", "bits": 4}]}],
+        "publish": {"to": "hub", "namespace": "acme"},
+    }
+    (tmp_path / "quantize.yml").write_text(json.dumps(words), encoding="utf-8")
+    done = command("publish", "quantize.yml", "--rollback", CELL, cwd=tmp_path, env=told)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(hub.model(NAME).files["config.json"]) == {"made": ONE}
+
+
+def test_a_rollback_of_what_is_not_there_says_so(hub: Hub, tmp_path: Path) -> None:
+    told = env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN)
+    output(tmp_path / "output", ONE)
+    unknown = command("publish", "--rollback", "tiny-gptq-8bit", cwd=tmp_path, env=told)
+    assert (unknown.returncode, f"Perhaps you meant `{CELL}`?" in unknown.stderr) == (2, True)
+    never = command("publish", "--rollback", CELL, cwd=tmp_path, env=told)
+    assert (never.returncode, "that this tool published" in never.stderr) == (5, True)
+
+
+def test_a_folder_keeps_no_history(hub: Hub, tmp_path: Path) -> None:
+    output(tmp_path / "output", ONE, spec=PublishSpec(path=tmp_path / "published"))
+    done = command("publish", "--rollback", CELL, cwd=tmp_path, env=env(hub, tmp_path))
+    assert done.returncode == 2
+    assert "keeps no history" in done.stderr
