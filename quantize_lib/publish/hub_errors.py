@@ -134,7 +134,9 @@ def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
 def _is_of_hub(url: str) -> bool:
     from huggingface_hub import constants
 
-    return urlsplit(url)[:2] == urlsplit(constants.ENDPOINT)[:2]
+    asked = urlsplit(url)
+    # A mirror may lead to the Hub itself.
+    return asked[:2] == urlsplit(constants.ENDPOINT)[:2] or asked.path.startswith("/api/")
 
 
 def _quote(text: str) -> str:

@@ -13,7 +13,7 @@ from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState
 from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.publish.retry import Retry
+from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec
 from tests.hub import Hub, Repository, Request, serve
 
@@ -374,6 +374,31 @@ def test_a_commit_that_is_not_what_was_sent_is_taken_back(
     assert repository.files == before
     assert repository.titles[0].startswith("Take back ")
     assert repository.private is not known
+
+
+def test_a_commit_that_was_taken_back_without_an_answer_counts_as_taken_back(
+    hub: Hub, publisher: HubPublisher, make: Make
+) -> None:
+    publish(publisher, make())
+    before = hub.model(NAME).files
+    hub.claimed["model-0-of-1.safetensors"] = 7
+    hub.fail("lost", route="create_commit", skip=1)
+    with pytest.raises(PublishError, match="other content") as caught:
+        publish(publisher, make(TWO), TWO)
+    assert "was put back" in str(caught.value.hint)
+    assert hub.model(NAME).files == before
+
+
+def test_a_commit_that_cannot_be_taken_back_is_not_kept_silent(
+    hub: Hub, publisher: HubPublisher, make: Make
+) -> None:
+    publish(publisher, make())
+    hub.claimed["model-0-of-1.safetensors"] = 7
+    hub.fail("status", route="create_commit", skip=1, status=403, times=None)
+    with pytest.raises(PublishError, match="other content") as caught:
+        publish(publisher, make(TWO), TWO)
+    assert "everybody sees" in str(caught.value.hint)
+    assert hub.model(NAME).head[:12] in str(caught.value.hint)
 
 
 def test_a_damaged_checkpoint_is_not_sent(hub: Hub, publisher: HubPublisher, make: Make) -> None:

@@ -18,8 +18,8 @@ from quantize_lib.retry import BadAnswerError, Retry, asked_wait, is_passing
 URL = "https://hub.example/api/models/acme/tiny"
 
 
-def answered(status: int, message: str | None = None, **headers: str) -> HfHubHTTPError:
-    request = httpx2.Request("GET", URL)
+def answered(status: int, message: str | None = None, *, url: str = URL, **headers: str) -> HfHubHTTPError:
+    request = httpx2.Request("GET", url)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     response = httpx2.Response(status, headers=named, request=request)
     return HfHubHTTPError(f"{status} for {URL}", response=response, server_message=message)
@@ -132,6 +132,7 @@ def explained(error: Exception) -> PublishError:
         (answered(401), "401", "expired"),
         (answered(402), "402", "billing"),
         (answered(403), "403", "role `write`"),
+        (answered(403, url="https://storage.example/object?Signature=x"), "403", "the storage"),
         (answered(404), "404", "renamed"),
         (answered(409), "409", "Somebody else"),
         (answered(412), "412", "Somebody else"),
