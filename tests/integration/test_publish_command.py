@@ -1,4 +1,4 @@
-"""`publish DIR` to the Hub from another machine, by token or identity, and `--rollback`, as users call them."""
+"""`publish DIR` to the Hub from another machine, by token or identity, and `--rollback`, as users do it."""
 
 from __future__ import annotations
 
