@@ -84,7 +84,7 @@ def test_options_may_stand_before_the_model() -> None:
         (["org/model", "--method", "ggml"], "argument --method: invalid choice: 'ggml'"),
         (["run", "q.yml", "--executor", "podman"], "argument --executor: invalid choice: 'podman'"),
         (["run"], "the following arguments are required: MANIFEST"),
-        (["publish"], "the following arguments are required: DIR"),
+        (["publish", "--rollback"], "argument --rollback: expected one argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -106,3 +106,9 @@ def test_run_repeats_only_and_knows_both_ways_of_publishing() -> None:
     options = parse_arguments(["run", "q.yml", "--only", "a", "--only", "b", "--no-publish"])
     assert (options.only, options.publish, options.output) == (["a", "b"], False, Path("output"))
     assert parse_arguments(["run", "q.yml"]).publish is True
+
+
+def test_publish_takes_the_folder_that_run_writes_to_unless_told_otherwise() -> None:
+    assert parse_arguments(["publish"]).directory == parse_arguments(["run", "q.yml"]).output
+    options = parse_arguments(["publish", "--rollback", "m-awq-4bit"])
+    assert (options.directory, options.rollback, options.force) == (Path("output"), "m-awq-4bit", False)
