@@ -13,7 +13,9 @@ from quantize_lib.publish.base import Origin, Published
 from quantize_lib.publish.hub import HubPublisher
 from quantize_lib.publish.hub_options import tag_of
 from quantize_lib.retry import Retry
-from quantize_lib.types import PublishSpec, Terms
+from quantize_lib.source.remote import list_model
+from quantize_lib.tokens import read_token
+from quantize_lib.types import ModelSpec, PublishSpec, Terms
 from tests.hub import Hub
 from tests.publications import NAME, ONE, TWO, checkpoint, met
 
@@ -156,3 +158,15 @@ def test_a_repository_that_was_gated_by_hand_stays_so(hub: Hub, tmp_path: Path) 
     hub.model(NAME).gated = "manual"
     publish(tmp_path / "two", TWO, private=False)
     assert hub.model(NAME).gated == "manual"
+
+
+@pytest.mark.parametrize("closed", [{"gated": "manual"}, {"gated": "auto"}, {"private": True}, {}])
+def test_the_terms_of_a_base_on_the_hub_are_read_with_the_read_token(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, closed: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN_READ", "hf_reads-alone")
+    hub.add_token("hf_reads-alone", "meta", "read")
+    hub.add_model("meta/base", {"README.md": b"---\nlicense: llama3.1\n---\n"}, **closed)
+    found = list_model(ModelSpec(id="meta/base", name="base"), token=read_token())
+    assert found.terms == Terms(license="llama3.1", **closed)
+    assert {request.headers["authorization"] for request in hub.requests} == {"Bearer hf_reads-alone"}
