@@ -23,7 +23,18 @@ _TYPES: dict[str, str] = {
     "boolean": "true or false",
     "array": "list",
 }
-_LINKED = {"defaults", "model", "entry", "text", "evaluate", "publish", "runners", "combination", "override"}
+_LINKED = {
+    "defaults",
+    "model",
+    "watch",
+    "entry",
+    "text",
+    "evaluate",
+    "publish",
+    "runners",
+    "combination",
+    "override",
+}
 
 
 def resolve(words: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.document import Document
 from quantize_lib.manifest.file import parse_document, read_document
 from quantize_lib.manifest.names import absolute
 from quantize_lib.manifest.problems import InvalidManifestError, Problem, show_path
 from quantize_lib.manifest.problems import Path as KeyPath
-from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel
+from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
 
 __all__ = [
     "InvalidManifestError",
@@ -18,6 +21,8 @@ __all__ = [
     "ManifestCell",
     "ManifestModel",
     "Problem",
+    "WatchRule",
+    "expand",
     "load_manifest",
     "parse_manifest",
 ]
@@ -36,6 +41,35 @@ def parse_manifest(text: str | bytes, *, path: Path) -> Manifest:
     """As `load_manifest`, from the text of a manifest that would lie at `path`."""
     data = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
     return _resolve(parse_document(data, name=str(path)), absolute(path, Path.cwd()))
+
+
+def expand(manifest: Manifest, found: Sequence[tuple[int, str]]) -> Manifest:
+    """A manifest with the models that its rules found.
+
+    Args:
+        manifest: from a file.
+        found: Hub ids, each with the index of its rule in `watch`; none that the manifest names itself.
+
+    Raises:
+        UsageError: where a found model's name, cells or repositories are those of another one.
+    """
+    if manifest.path is None or not found:
+        return manifest
+    written = len(manifest.data.get("models", ()))
+
+    def place(where: KeyPath) -> str:
+        if len(where) > 1 and where[0] == "models" and isinstance(where[1], int) and where[1] >= written:
+            rule, identity = found[where[1] - written]
+            return f"{identity}, which watch[{rule}] finds"
+        return show_path(where)
+
+    result = build(manifest.data, path=manifest.path, base=manifest.path.parent, place=place, found=found)
+    if isinstance(result, list):
+        raise UsageError(
+            "\n".join(f"{place(where)}: {message}" for where, message, _ in result),
+            hint="Leave a found model out with `exclude`, or write it under `models` with a `name:`.",
+        )
+    return replace(result, data=manifest.data)
 
 
 def _resolve(document: Document, path: Path) -> Manifest:

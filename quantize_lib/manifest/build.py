@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from quantize_lib.manifest.names import (
 )
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show
-from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel
+from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
 from quantize_lib.manifest.schema import defaults_of, definition, experimental_bits, setting_names, takes
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
@@ -34,13 +34,20 @@ from quantize_lib.types import (
     Settings,
 )
 
+_OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
+"""What a rule says of each model that it finds."""
 _LIMITS = ("max_perplexity_increase", "max_kl_divergence")
 _ON_THE_HUB = ("tag", "collection")
 """Keys of `publish` that mean nothing for a folder."""
 
 
 def build(
-    data: Mapping[str, Any], *, path: Path | None, base: Path, place: Place
+    data: Mapping[str, Any],
+    *,
+    path: Path | None,
+    base: Path,
+    place: Place,
+    found: Sequence[tuple[int, str]] = (),
 ) -> Manifest | list[Finding]:
     """A manifest from its plain data, or everything that is wrong with it.
 
@@ -49,8 +56,10 @@ def build(
         path: absolute path of the file, if there is one.
         base: absolute folder that its paths are relative to.
         place: how to name a path in a message about another place.
+        found: models of the Hub that rules of `watch` found, each with the rule's index. They are appended to
+            `models`, in this order.
     """
-    builder = _Builder(data, base, place)
+    builder = _Builder(data, base, place, found)
     manifest = builder.manifest(path)
     return builder.findings or manifest
 
@@ -58,11 +67,15 @@ def build(
 class _Builder:
     """Looks only at the parts that the schema found no fault with, so that one mistake is told once."""
 
-    def __init__(self, data: Mapping[str, Any], base: Path, place: Place) -> None:
-        self.data = data
+    def __init__(
+        self, data: Mapping[str, Any], base: Path, place: Place, found: Sequence[tuple[int, str]]
+    ) -> None:
         self.base = base
         self.place = place
         self.findings = check(data)
+        written = data.get("models") if isinstance(data, dict) else None
+        self.written = len(written) if isinstance(written, list) else 0
+        self.data = {**data, "models": [*data.get("models", ()), *_entries(data, found)]} if found else data
         self.faulty = {finding[0] for finding in self.findings}
 
     def report(self, path: KeyPath, message: str) -> None:
@@ -90,6 +103,7 @@ class _Builder:
         publish = self.publish()
         models = list(self.models())
         check_model_names(((("models", index), spec) for index, spec in models), self.report, self.place)
+        self.check_rules()
         drafts = [draft for index, spec in models for draft in self.drafts(index, spec, publish)]
         # Where an entry is faulty its cells are not known, and a pattern may be meant for them.
         wanted = select(drafts, self.data, self.report) if not self.faulty else drafts
@@ -107,7 +121,9 @@ class _Builder:
             models=tuple(resolved),
             publish=publish,
             runners=self.runners(),
+            watch=tuple(self.rules()),
             warnings=tuple(_warnings(wanted)),
+            data=self.data,
         )
 
     def models(self) -> Iterator[tuple[int, ModelSpec]]:
@@ -124,7 +140,8 @@ class _Builder:
         identity = model["id"]
         folder = None
         try:
-            folder = local_folder(identity, self.base)
+            # What was found on the Hub is there, whatever lies beside the manifest.
+            folder = local_folder(identity, self.base) if path[1] in range(self.written) else None
         except ValueError as error:
             self.report((*path, "id"), f"{error}.")
         else:
@@ -204,22 +221,50 @@ class _Builder:
 
     def check_texts(self) -> None:
         """Check texts where they are written: a fault of `defaults` is told once, not once a model."""
-        models = self.data.get("models")
         places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", "perplexity")]
-        for index in range(len(models) if isinstance(models, list) else 0):
-            places += [("models", index, "calibration"), ("models", index, "evaluate", "perplexity")]
-            self.check_limits(index)
+        rules = self.data.get("watch")
+        owners: list[KeyPath] = [("models", index) for index in range(self.written)]
+        owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
+        for number, owner in enumerate(owners):
+            places += [(*owner, "calibration"), (*owner, "evaluate", "perplexity")]
+            self.check_limits(owner, first=number == 0)
         for place in places:
             check_text(self.at(*place), place, self.base, self.report)
 
-    def check_limits(self, index: int) -> None:
-        top, own = self.at("evaluate"), self.at("models", index, "evaluate")
+    def check_limits(self, owner: KeyPath, *, first: bool) -> None:
+        top, own = self.at("evaluate"), self.at(*owner, "evaluate")
         if "perplexity" in top or "perplexity" in own:
             return
         for limit in _LIMITS:
-            if limit in own or (limit in top and index == 0):
-                path: KeyPath = ("models", index, "evaluate", limit) if limit in own else ("evaluate", limit)
+            if limit in own or (limit in top and first):
+                path: KeyPath = (*owner, "evaluate", limit) if limit in own else ("evaluate", limit)
                 self.report(path, "nothing to measure it on; give `perplexity`, the held-out text, too.")
+
+    def rules(self) -> Iterator[WatchRule]:
+        for index, _ in enumerate(self.data.get("watch", ()) if self.clean("watch") else ()):
+            rule = {**defaults_of("watch"), **self.at("watch", index)}
+            yield WatchRule(
+                organization=rule.get("organization"),
+                collection=rule.get("collection"),
+                models=tuple(rule["models"]),
+                exclude=tuple(rule["exclude"]),
+                limit=rule["limit"],
+            )
+
+    def check_rules(self) -> None:
+        """Report cells that would share an id in every model that a rule finds."""
+        rules = self.data.get("watch")
+        for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+            if not self.clean("watch", index):
+                continue
+            seen: set[tuple[str, int]] = set()
+            for number, entry in enumerate(rule["quantize"]):
+                bits = entry["bits"] if isinstance(entry["bits"], list) else [entry["bits"]]
+                made = {(entry["method"], width) for width in bits}
+                if made & seen:
+                    message = "method and width of an earlier entry: their cells would have the same id."
+                    self.report(("watch", index, "quantize", number), message)
+                seen |= made
 
     def resolved(self, index: int, spec: ModelSpec, cells: tuple[ManifestCell, ...]) -> ManifestModel:
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
@@ -236,6 +281,13 @@ class _Builder:
             ),
             cells=cells,
         )
+
+
+def _entries(data: Mapping[str, Any], found: Sequence[tuple[int, str]]) -> Iterator[dict[str, Any]]:
+    """Found models as `models` would have them."""
+    for index, identity in found:
+        rule = data["watch"][index]
+        yield {"id": identity, **{key: rule[key] for key in _OF_A_MODEL if key in rule}}
 
 
 def _settings(entry: Mapping[str, Any], defaults: Mapping[str, Any], bits: int) -> Settings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.types import Cell, DeviceName, EvaluateSpec, ModelSpec, PublishSpec, RunnersSpec, TextSpec
 
@@ -28,17 +30,34 @@ class ManifestModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchRule:
+    """Which models of the Hub a rule finds. What to make of them is in the manifest's data."""
+
+    organization: str | None = None
+    collection: str | None = None
+    models: tuple[str, ...] = ("*",)
+    """Glob patterns on names, or on ids where a pattern has a `/`."""
+    exclude: tuple[str, ...] = ()
+    limit: int = 1
+    """Models with something to build that one run takes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A valid manifest.
 
     Attributes:
         path: absolute path of the file; None for the command line's form for one model.
         models: those that have at least one cell.
+        watch: the rules by which more models are found; `expand` adds those.
         warnings: what is allowed but worth a word (experimental bit widths).
+        data: what the file says, as plain data.
     """
 
     path: Path | None
     models: tuple[ManifestModel, ...]
     publish: PublishSpec
     runners: RunnersSpec
+    watch: tuple[WatchRule, ...] = ()
     warnings: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)

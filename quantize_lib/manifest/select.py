@@ -35,7 +35,7 @@ def select(drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> 
         for index, draft in enumerate(drafts)
         if ("include" not in data or index in included) and index not in excluded
     ]
-    if drafts and not left:
+    if drafts and not left and "watch" not in data:
         key = "exclude" if "exclude" in data else "include"
         report((key,), "nothing is left to make; every combination is left out.")
     return left
@@ -90,7 +90,8 @@ def _matched(key: str, drafts: Sequence[Draft], data: Mapping[str, Any], report:
     all_match = True
     for number, pattern in enumerate(data.get(key, ())):
         found = {index for index, draft in enumerate(drafts) if _matches(pattern, draft)}
-        if not found:
+        # A pattern may be meant for a model that a rule has not found yet.
+        if not found and "watch" not in data:
             report((key, number), _no_match(pattern, drafts))
             all_match = False
         matched |= found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.manifest.problems import show
@@ -18,6 +21,19 @@ _CHANGED = {
 }
 _SHOWN_DIGITS = 12
 _WARNINGS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """What was found out of a plan before its run.
+
+    Attributes:
+        lookups: with the models and texts that were looked at.
+        verdicts: by cell id.
+    """
+
+    lookups: Lookups
+    verdicts: Mapping[str, Verdict]
 
 
 def survey(

@@ -43,11 +43,6 @@ def _info(
     """The keys: huggingface_hub.hf_api.ModelInfo and DatasetInfo."""
     query = request.query
     card = commit.card
-    tags = (
-        [tag for tag in card.get("tags", []) if isinstance(tag, str)]
-        if isinstance(card.get("tags"), list)
-        else []
-    )
     told: dict[str, Any] = {
         "_id": repository.commits[repository.log(commit.id)[-1].id].id[:24],
         "id": repository.name,
@@ -58,7 +53,7 @@ def _info(
         "disabled": False,
         "downloads": 0,
         "likes": 0,
-        "tags": tags,
+        "tags": _tags(commit),
         "createdAt": repository.created,
         "lastModified": commit.date,
     }
@@ -80,6 +75,19 @@ def _info(
     told["createdAt"] = stamp(repository.created)
     if "lastModified" in told:
         told["lastModified"] = stamp(commit.date)
+    return told
+
+
+def _tags(commit: Commit) -> list[str]:
+    """The card's tags, and those that the Hub itself adds (docs hub/model-cards, hub/models-tags)."""
+    card = commit.card
+    tags = card.get("tags")
+    told = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    if any(name.endswith(".safetensors") for name in commit.files):
+        told.append("safetensors")
+    if isinstance(card.get("base_model"), str):
+        relation = card.get("base_model_relation", "finetune")
+        told += [f"base_model:{card['base_model']}", f"base_model:{relation}:{card['base_model']}"]
     return told
 
 

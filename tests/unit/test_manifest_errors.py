@@ -154,8 +154,8 @@ def test_a_mistake_in_an_entry_is_told(words: str, message: str, tmp_path: Path)
 REST = [
     (
         "evalute: {}",
-        "5:1: evalute: unknown key. Allowed: version, defaults, models, include, exclude, evaluate, publish, "
-        "runners. Perhaps you meant `evaluate`?",
+        "5:1: evalute: unknown key. Allowed: version, defaults, models, watch, include, exclude, evaluate, "
+        "publish, runners. Perhaps you meant `evaluate`?",
     ),
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (

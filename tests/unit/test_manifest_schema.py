@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from quantize_lib.manifest import load_manifest, parse_manifest
+from quantize_lib.manifest import WatchRule, load_manifest, parse_manifest
 from quantize_lib.manifest.check import check
 from quantize_lib.manifest.schema import (
     defaults_of,
@@ -56,7 +56,13 @@ def field_defaults(kind: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("text", TextSpec), ("publish", PublishSpec), ("runners", RunnersSpec), ("model", ModelSpec)],
+    [
+        ("text", TextSpec),
+        ("publish", PublishSpec),
+        ("runners", RunnersSpec),
+        ("model", ModelSpec),
+        ("watch", WatchRule),
+    ],
 )
 def test_the_types_have_the_schemas_defaults(name: str, kind: Any) -> None:
     declared = defaults_of(name)
@@ -79,9 +85,7 @@ def test_defaults_hold_the_optional_keys_of_an_entry_and_calibration() -> None:
     entry = definition("entry")
     optional = set(entry["properties"]) - set(entry["required"]) - {"name"}
     assert set(definition("defaults")["properties"]) == {*optional, "calibration"}
-    assert (
-        set(definition("model")["properties"]["defaults"]["properties"]) == optional == set(setting_names())
-    )
+    assert set(definition("model_defaults")["properties"]) == optional == set(setting_names())
 
 
 @pytest.mark.parametrize("method", get_args(MethodName))
@@ -152,7 +156,8 @@ def test_every_manifest_on_the_page_is_valid(text: str, tmp_path: Path) -> None:
     (tmp_path / "calibration").mkdir()
     for name in ("held-out.txt", "calibration/a.txt"):
         (tmp_path / name).touch()
-    assert parse_manifest(text, path=tmp_path / "quantize.yml").models
+    manifest = parse_manifest(text, path=tmp_path / "quantize.yml")
+    assert manifest.models or manifest.watch
 
 
 def test_there_are_examples() -> None:
