@@ -1,6 +1,6 @@
 """Llama shapes with random weights, made and written block by block, for measuring memory.
 
-    python benchmarks/memory_model.py FOLDER --hidden 4096 --mlp 11008 --heads 32 --blocks 32
+    python -m benchmarks.memory_model FOLDER --hidden 4096 --mlp 11008 --heads 32 --blocks 32
 
 The weights mean nothing; sizes, headers and the code that runs are those of a real model.
 """

@@ -158,7 +158,7 @@ def _method_bytes(cell: Settings, group: Sequence[LayerInfo], square: int) -> in
         # one input as one matrix, and of its size the result, the error, its product, and codes as bytes.
         return max(square, round((3.25 + (len(group) > 1)) * together))
     if cell.method == "awq":
-        return 2 * square + 8 * largest
+        return 2 * square + 4 * largest
     return 3 * largest
 
 

@@ -1,0 +1,168 @@
+"""Peak resident memory of the quantizing process, beside the estimate of `plan`, on random weights.
+
+    python -m benchmarks.memory            # depth, 1B and 7B shapes: 10 minutes on 2 cores, 6 GB of disk
+    python -m benchmarks.memory --depth    # the first of them alone: about 1 minute
+
+Exit code 1 where the peak grows with the number of blocks, an estimate is more than 15 % off, a 7B shape
+takes 7 GiB, or a limit given with --max-memory is exceeded. A 7B model is measured by its first two blocks
+with their real sizes, with embedding and head: the depth makes no difference, as the first part shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from benchmarks.memory_model import Shape, make_model, make_text
+
+ROOT = Path(__file__).resolve().parent.parent
+TOLERANCE = 0.15
+LIMIT_7B = 7 * 2**30
+
+DEPTH = Shape(hidden=512, mlp=2816, heads=8, blocks=4, vocabulary=1000)
+ONE_B = Shape(hidden=2048, mlp=5632, heads=16, blocks=2)
+SEVEN_B = Shape(hidden=4096, mlp=11008, heads=32, blocks=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        peak: bytes, as the report says; the most that the quantizing process took.
+        estimate: bytes, as the plan says.
+    """
+
+    peak: int
+    estimate: int
+
+    @property
+    def ratio(self) -> float:
+        """Estimate by measurement."""
+        return self.estimate / self.peak
+
+
+def measure(
+    work: Path,
+    shape: Shape,
+    cells: Sequence[tuple[str, int]],
+    *,
+    samples: int,
+    sequence_length: int = 512,
+    evaluation: int = 0,
+    max_memory: int | None = None,
+) -> Measured:
+    """Plan and run a model of random weights with the command line.
+
+    Args:
+        work: a folder for it; a model that is there already is taken.
+        cells: methods and bits.
+        samples: of calibration text.
+        evaluation: sequences of held-out text; 0 measures nothing.
+        max_memory: for `--max-memory`.
+
+    Raises:
+        subprocess.CalledProcessError: where a command fails.
+    """
+    model, output = work / "model", Path(tempfile.mkdtemp(prefix="output-", dir=work))
+    if not model.exists():
+        make_model(model, shape)
+
+    def text(name: str, count: int) -> dict[str, object]:
+        file = make_text(work / name, count * sequence_length)
+        return {"files": [str(file)], "samples": count, "sequence_length": sequence_length}
+
+    document: dict[str, object] = {
+        "version": 1,
+        "defaults": {"calibration": text("calibration.txt", samples)},
+        "models": [
+            {
+                "id": str(model),
+                "name": "shape",
+                "quantize": [{"method": method, "bits": bits} for method, bits in cells],
+            }
+        ],
+    }
+    if evaluation:
+        document["evaluate"] = {"perplexity": text("held-out.txt", evaluation)}
+    path = work / "quantize.yml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    plan = json.loads(_command("plan", path, "--format", "json"))
+    bound = [] if max_memory is None else ["--max-memory", str(max_memory)]
+    _command("run", path, "--device", "cpu", "--output", output, "--no-publish", *bound)
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    return Measured(
+        peak=report["cells"][0]["peak_memory_bytes"],
+        estimate=plan["jobs"][0]["estimate"]["peak_memory_bytes"],
+    )
+
+
+def _command(*words: str | Path) -> str:
+    command = [sys.executable, str(ROOT / "entrypoint.py"), *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def depth_growth(work: Path, shape: Shape, *, blocks: tuple[int, int] = (4, 32)) -> int:
+    """How much more memory the deeper of two models takes, in bytes, everything else alike."""
+    shallow, deep = (
+        measure(_folder(work, f"{count}-blocks"), replace(shape, blocks=count), [("gptq", 4)], samples=4)
+        for count in blocks
+    )
+    return deep.peak - shallow.peak
+
+
+def _folder(work: Path, name: str) -> Path:
+    folder = work / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def main() -> int:
+    """Measure and print tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--depth", action="store_true", help="only whether memory grows with depth")
+    only_depth = parser.parse_args().depth
+    with tempfile.TemporaryDirectory(prefix="memory-", dir=Path.cwd()) as temporary:
+        work = Path(temporary)
+        growth, block = depth_growth(work, DEPTH), DEPTH.block_values * 4
+        print(f"4 to 32 blocks: {growth / 1e6:+.1f} MB; one block in float32 is {block / 1e6:.1f} MB")
+        failed = growth >= block
+        return int(failed if only_depth else _shapes(work) or failed)
+
+
+def _shapes(work: Path) -> bool:
+    """Whether a shape misses its target."""
+    five = [("gptq", 4), ("gptq", 8), ("awq", 4), ("bitsandbytes", 4), ("bitsandbytes", 8)]
+    one, seven = _folder(work, "1b"), _folder(work, "7b")
+    runs = {
+        "1B shape, GPTQ 4, 16 × 512 tokens": measure(one, ONE_B, [("gptq", 4)], samples=16),
+        "1B shape, five cells, 16 × 512, 8 × 512 held out": measure(
+            one, ONE_B, five, samples=16, evaluation=8
+        ),
+        "7B shape, GPTQ 4, 32 × 512": measure(seven, SEVEN_B, [("gptq", 4)], samples=32),
+    }
+    print(f"\n{'':50} {'measured':>10} {'plan':>10} {'ratio':>6}")
+    failed = False
+    for name, run in runs.items():
+        print(f"{name:50} {run.peak / 1e9:7.2f} GB {run.estimate / 1e9:7.2f} GB {run.ratio:6.2f}")
+        failed |= abs(run.ratio - 1) > TOLERANCE
+    failed |= runs["7B shape, GPTQ 4, 32 × 512"].peak >= LIMIT_7B
+    # Less than the five cells need with their activations, more than without.
+    limit = runs["1B shape, five cells, 16 × 512, 8 × 512 held out"].estimate - 150_000_000
+    bounded = measure(one, ONE_B, five, samples=16, evaluation=8, max_memory=limit)
+    print(f"the five cells with --max-memory {limit / 1e9:.2f} GB: {bounded.peak / 1e9:.2f} GB")
+    return failed or bounded.peak > limit
+
+
+if __name__ == "__main__":
+    sys.exit(main())
