@@ -52,7 +52,9 @@ def _route(
 
 ROUTES = [
     _route("GET", "/api/whoami-v2", identity.whoami, "client hf_api: whoami"),
-    _route("GET", "/api/agent-harnesses", identity.agent_harnesses, "client utils/_detect_agent: _fetch_registry"),
+    _route(
+        "GET", "/api/agent-harnesses", identity.agent_harnesses, "client utils/_detect_agent: _fetch_registry"
+    ),
     _route("POST", "/api/validate-yaml", identity.validate_yaml, "client hf_api: _validate_yaml"),
     _route(
         "POST",
