@@ -40,7 +40,7 @@ class Shelf(Publisher):
             raise state
         return state
 
-    def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:  # noqa: ARG002
+    def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:
         raise AssertionError(f"{repository}: nothing is published here")
 
 
