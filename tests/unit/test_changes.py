@@ -41,7 +41,7 @@ class Shelf(Publisher):
         return state
 
     def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:
-        raise AssertionError(f"{repository}: nothing is published here")
+        raise AssertionError(f"{repository}: {checkpoint} is not to be published here")
 
 
 def plan(
