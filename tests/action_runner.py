@@ -237,14 +237,14 @@ class Runner:
         prefixes = [given["key"], *given.get("restore-keys", "").split()]
         found = next((key for prefix in prefixes for key in keys if key.startswith(prefix)), None)
         if found is not None:
-            shutil.copytree(self.caches / found, self.workspace / given["path"], dirs_exist_ok=True)
+            copy_cache(self.caches / found, self.workspace / given["path"])
         return {"cache-hit": "true" if found == given["key"] else "false"}
 
     def _cache_save(self, given: Mapping[str, str]) -> dict[str, str]:
         assert set(given) == {"path", "key"}
         target = self.caches / given["key"]
         assert not target.exists(), "a cache's key is written once"
-        shutil.copytree(self.workspace / given["path"], target)
+        copy_cache(self.workspace / given["path"], target)
         return {}
 
     def _upload_artifact(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -255,6 +255,12 @@ class Runner:
         # Hidden files stay behind, as with `include-hidden-files: false`.
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         return {"artifact-id": "1"}
+
+
+def copy_cache(source: Path, target: Path) -> None:
+    """Copy a folder as the cache's tar brings it: with modes, and for root with owners."""
+    target.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "--archive", f"{source}/.", str(target)], check=True)
 
 
 def node() -> str:
