@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError, QuantizerError
 from quantize_lib.memory import release_freed
+from quantize_lib.run.job_memory import base_too_large
 from quantize_lib.run.jobfile import JobFile
 from quantize_lib.run.resume import Finished
-from quantize_lib.types import Reporter
+from quantize_lib.types import ModelFacts, Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ _LEAST_FREE_BYTES = 2**16
 
 def check_cells(
     job: JobFile,
+    facts: ModelFacts,
     finished: Finished,
     evaluation: Tensor | None,
     result: dict[str, Any],
@@ -35,6 +37,7 @@ def check_cells(
     """Reload every finished checkpoint in a fresh process, as a user would.
 
     Args:
+        facts: of the base model.
         finished: what the pass said; its figures are what the reload has to reproduce. What an earlier
             process reloaded already is left out.
         evaluation: held-out token ids.
@@ -65,16 +68,23 @@ def check_cells(
     # The reloads need it.
     release_freed()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
-        try:
-            base_generated = generate_base(
-                job.model.path,
-                prompt=job.prompt,
-                work=work,
-                device=result["device"],
-                trust_remote_code=job.model.trust_remote_code,
-            )
-        except EvaluationError as error:
-            raise _with_log(error, work / f"{job.model.path.name}.log") from error
+        base_generated = ""
+        too_large = base_too_large(job, facts, result["device"])
+        if too_large is not None:
+            reporter.warning(too_large)
+            for cell in cells:
+                result["cells"][cell.id].setdefault("notes", []).append(too_large)
+        else:
+            try:
+                base_generated = generate_base(
+                    job.model.path,
+                    prompt=job.prompt,
+                    work=work,
+                    device=result["device"],
+                    trust_remote_code=job.model.trust_remote_code,
+                )
+            except EvaluationError as error:
+                raise _with_log(error, work / f"{job.model.path.name}.log") from error
         for cell in cells:
             entry = result["cells"][cell.id]
             try:

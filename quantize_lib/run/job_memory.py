@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from math import prod
 
 from quantize_lib.errors import UsageError
-from quantize_lib.plan.memory import memory_needs
+from quantize_lib.plan.memory import LIBRARIES_BYTES, memory_needs
 from quantize_lib.plan.text import human_bytes
 from quantize_lib.run.jobfile import JobCell, JobFile
 from quantize_lib.types import ModelFacts, Reporter
@@ -44,3 +46,21 @@ def spill_room(
     calibration = 0 if job.calibration is None else job.calibration.samples
     evaluation = 0 if job.evaluation is None else job.evaluation.samples
     return calibration + evaluation * (1 + len(cells))
+
+
+def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
+    """Why the whole base model cannot be loaded; None where it can, or where nothing is known of the room.
+
+    Blocks are quantized one by one, but the base model's own continuation of the prompt needs all of them; on
+    a CPU they are loaded in float32.
+    """
+    if device != "cpu":
+        return None
+    needed = LIBRARIES_BYTES + 4 * sum(prod(info.shape) for info in facts.tensors.values())
+    there = job.max_memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed <= there:
+        return None
+    return (
+        f"the base model was not asked for its own continuation: loading it takes {human_bytes(needed)} of "
+        f"memory, and there are {human_bytes(there)}"
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
 from quantize_lib.files import finite, write_json
+from quantize_lib.memory import share_one_heap
 from quantize_lib.plan.layers import left_out
 from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
@@ -47,6 +48,7 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
     Raises:
         QuantizerError: where no cell can be worked on; the result says so too.
     """
+    share_one_heap()
     result: dict[str, Any] = {
         "version": 1,
         "job": job.id,
@@ -105,7 +107,7 @@ class _Job:
             self._result["cells"][cell.id] = finished.entries[cell.id]
         self._result["shared_seconds"] = finished.shared_seconds
         self._result["peak_memory_bytes"] = finished.peak_memory_bytes
-        check_cells(job, finished, evaluation, self._result, self._reporter)
+        check_cells(job, facts, finished, evaluation, self._result, self._reporter)
 
     def _tokens(self, text: JobText | None, word: str) -> Tensor | None:
         if text is None:

@@ -331,6 +331,12 @@ def test_a_base_perplexity_of_nothing_does_not_break_the_card() -> None:
     assert "| Perplexity |" not in render(replace(RECORD, measurements=measured)).text
 
 
+def test_a_base_that_was_too_large_to_ask_says_nothing() -> None:
+    measured = replace(MEASURED, reload=replace(RELOAD, base_generated=""))
+    assert "| *not asked: too large for the machine* |" in render(replace(RECORD, measurements=measured)).text
+    assert "too large" not in render().text
+
+
 def test_sizes_and_durations_are_for_people() -> None:
     assert [size(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)] == [
         "0 B",

@@ -1,0 +1,62 @@
+"""How a job fits into the memory that it may take."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.cli.console.plain import PlainReporter
+from quantize_lib.errors import UsageError
+from quantize_lib.run.job_memory import base_too_large, spill_room
+from quantize_lib.run.jobfile import JobCell, JobFile, JobModel, JobText
+from quantize_lib.types import Settings
+from tests.unit.test_estimate import facts
+
+SILENT = PlainReporter(io.StringIO())
+CELLS = (JobCell(id="a", settings=Settings(method="gptq", bits=4)),)
+
+
+def text(samples: int) -> JobText:
+    return JobText(
+        texts=Path("t.json"),
+        source="s",
+        dataset=None,
+        revision="r",
+        samples=samples,
+        sequence_length=512,
+    )
+
+
+JOB = JobFile(
+    id="mine-cpu",
+    model=JobModel(path=Path("m"), name="m", revision="r"),
+    device="cpu",
+    calibration=text(100),
+    evaluation=text(10),
+    cells=CELLS,
+    output=Path("out"),
+)
+
+
+@pytest.mark.parametrize(("limit", "room"), [(None, 0), (10**12, 0), (700_000_000, 100 + 2 * 10)])
+def test_room_is_made_on_disk_where_memory_has_none(limit: int | None, room: int) -> None:
+    assert spill_room(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT) == room
+
+
+def test_a_limit_is_refused_where_it_would_bound_nothing() -> None:
+    assert spill_room(JOB, CELLS, facts(), "cuda", SILENT) == 0
+    with pytest.raises(UsageError, match="mine-cpu is computed on cuda"):
+        spill_room(replace(JOB, max_memory=10**12), CELLS, facts(), "cuda", SILENT)
+
+
+def test_a_base_model_that_does_not_fit_is_not_loaded_whole() -> None:
+    limited = replace(JOB, max_memory=480_000_000)
+    said = base_too_large(limited, facts(), "cpu")
+    assert said is not None
+    assert said.endswith("memory, and there are 480.0 MB")
+    assert base_too_large(limited, facts(), "cuda") is None
+    assert base_too_large(replace(JOB, max_memory=10**9), facts(), "cpu") is None
+    assert base_too_large(JOB, facts(), "cpu") is None
