@@ -300,7 +300,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
             [],
             {"publish": {"to": "hub", "namespace": "acme"}},
             "error: publish.to: hub needs a token with write access, and there is none\n"
-            "  Set HF_TOKEN, or publish into a folder with `to: directory`.\n",
+            "  Set HF_TOKEN_WRITE (or HF_TOKEN), give the workflow's job the permission `id-token: write` "
+            "and the repository a trusted publisher, or publish into a folder with `to: directory`.\n",
         ),
         (
             ["--only", "tiny-bnb-9bit"],
