@@ -9,6 +9,7 @@ from itertools import islice
 from quantize_lib.errors import SourceError
 from quantize_lib.manifest import WatchRule
 from quantize_lib.manifest.names import repository_fault, safe_name_fault
+from quantize_lib.retry import READING
 from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.tokens import read_token
 
@@ -66,7 +67,7 @@ def _of_collection(slug: str) -> Iterator[str]:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        collection = HfApi().get_collection(slug, token=read_token() or False)
+        collection = READING.call(lambda: HfApi().get_collection(slug, token=read_token() or False))
     except HfHubHTTPError as error:
         if error.response.status_code != 404:
             raise

@@ -103,6 +103,17 @@ def test_a_collection_gives_its_models_in_order_and_nothing_else(hub: Hub, tmp_p
     assert matrix(hub, path)[0] == ["one", "two"]
 
 
+@pytest.mark.parametrize("route", ["get_collection", "list_repos"])
+def test_what_fails_for_a_passing_reason_is_asked_for_again(hub: Hub, tmp_path: Path, route: str) -> None:
+    add_family(hub, tmp_path, "one")
+    slug = "acme/best-0123456789abcdef01234567"
+    hub.collections[slug] = collection(slug, [{"type": "model", "id": "acme/one"}])
+    rule = {"collection": slug} if route == "get_collection" else {"organization": "acme"}
+    hub.fail("status", route=route, status=503)
+    assert matrix(hub, manifest(tmp_path, {**rule, "quantize": QUANTIZE}))[0] == ["one"]
+    assert len(hub.asked(route)) == 2
+
+
 def collection(slug: str, items: list[dict[str, str]]) -> Collection:
     made = Collection(slug=slug, title="Best", owner="acme", private=False, description=None)
     made.items += [{**item, "_id": f"{number:024x}", "position": number} for number, item in enumerate(items)]
