@@ -12,7 +12,7 @@ import pytest
 
 from tests.fleet import DATASET, WRITE, fleet, publish_all
 from tests.hub import Hub, serve
-from tests.small_runs import command, environment, report
+from tests.small_runs import command, environment, report, save_tiny_model
 
 
 @pytest.fixture
@@ -95,6 +95,44 @@ def test_each_change_builds_just_the_cells_that_it_touches_and_says_what_it_was(
 
     manifest.write_text(manifest.read_text().replace("- '*.0.*'", "- '*.1.*'", 1))
     assert to_build() == {"base-0-kept-0": "the settings changed"}
+
+
+def test_a_forced_run_really_builds_and_publishes_what_is_published_unchanged(
+    hub: Hub, tmp_path: Path, calibration_text: Path
+) -> None:
+    """What was published says that it is the same, but its weights are none: only a build mends that."""
+    manifest = fleet(hub, tmp_path, models=1, cells=2)
+    tiny = save_tiny_model(tmp_path / "tiny", calibration_text)
+    hub.repositories["models/meta/base-0"].add_files(
+        {path.name: path.read_bytes() for path in tiny.iterdir()}
+    )
+    publish_all(hub, manifest)
+    cell, other = hub.model("acme/base-0-kept-0"), hub.model("acme/base-0-awq-4bit")
+    before = (cell.head, other.head)
+    run = ("run", manifest, "--output", "out", "--only", "base-0-kept-0")
+
+    def status(*more: str) -> tuple[str, str]:
+        done = command(*run, *more, **words(hub, tmp_path))
+        assert done.returncode == 0, done.stderr
+        (record,) = report(tmp_path / "out").values()
+        return record["status"], record["commit"]
+
+    assert status() == ("skipped", before[0])
+    assert status("--force") == ("published", cell.head)
+    assert cell.head != before[0]
+    assert other.head == before[1]
+    made = tmp_path / "out" / "base-0-kept-0"
+    files = cell.files
+    assert files["model.safetensors"] == (made / "model.safetensors").read_bytes()
+    assert json.loads(files["config.json"])["quantization_config"]["load_in_8bit"] is True
+
+    built = (made / "model.safetensors").stat()
+    commits = len(hub.asked("create_commit"))
+    assert status() == ("skipped", cell.head)
+    assert status("--force")[0] == "published"
+    again = (made / "model.safetensors").stat()
+    assert (again.st_ino, again.st_mtime_ns) != (built.st_ino, built.st_mtime_ns)
+    assert len(hub.asked("create_commit")) == commits + 1
 
 
 def test_another_version_of_the_tool_rebuilds_where_the_manifest_says_so(hub: Hub, tmp_path: Path) -> None:
