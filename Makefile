@@ -25,8 +25,9 @@ lint: test-environment ## Run ruff and mypy
 image: ## Build the CPU image from this checkout, for --executor docker
 	docker build --tag model-quantizer:cpu .
 
-benchmark: test-environment demo-data ## Measure start-up, and GPTQ beside GPTQModel (about 15 minutes)
+benchmark: test-environment demo-data ## Measure start-up, unchanged cells, and GPTQ beside GPTQModel (about 15 minutes)
 	$(VENV)/python benchmarks/startup.py
+	$(VENV)/python -m benchmarks.unchanged
 	$(VENV)/python benchmarks/wiki_text.py examples/demo/work/wiki.jsonl
 	$(VENV)/python benchmarks/compare_gptqmodel.py --model examples/demo/work/model \
 	  --calibration examples/demo/work/calibration.jsonl \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from quantize_lib.plan.fingerprint import inputs
 from quantize_lib.types import Cell, Job
 from tests.hub import Hub, Repository
 from tests.model_files import write_model
+from tests.small_runs import environment
 
 WRITE = "hf_fleet_writes"
 DATASET = "acme/news"
 ROWS = "".join(json.dumps({"text": f"Sentence number {number}."}) + "\n" for number in range(400))
+
+UNCHANGED = {"plan": ("--changed-only", "--format", "github"), "run": ("--output", "out")}
+"""What a command that finds everything unchanged is called with, behind the manifest."""
 
 
 def base_model(folder: Path) -> dict[str, bytes]:
@@ -98,3 +103,14 @@ def hold(hub: Hub, job: Job, cell: Cell, *, version: str = __version__) -> Repos
         },
         private=True,
     )
+
+
+def words(hub: Hub, folder: Path) -> dict[str, Any]:
+    """Arguments of `command` for a process that meets this Hub."""
+    env = environment(**hub.environment(folder / "home"), HF_TOKEN_WRITE=WRITE, HF_TOKEN_READ=WRITE)
+    return {"cwd": folder, "env": env}
+
+
+def asked(hub: Hub) -> Counter[str]:
+    """How often each repository was asked for, by its path in the interface."""
+    return Counter(request.path for request in hub.requests)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fleet import DATASET, WRITE, fleet, publish_all
+from tests.fleet import DATASET, UNCHANGED, asked, fleet, publish_all, words
 from tests.hub import Hub, serve
 from tests.small_runs import command, environment, report, save_tiny_model
 
@@ -21,12 +20,6 @@ def hub() -> Iterator[Hub]:
         yield server
 
 
-def words(hub: Hub, folder: Path) -> dict[str, Any]:
-    """Arguments of `command` for a process that meets this Hub."""
-    env = environment(**hub.environment(folder / "home"), HF_TOKEN_WRITE=WRITE, HF_TOKEN_READ=WRITE)
-    return {"cwd": folder, "env": env}
-
-
 def changes(hub: Hub, folder: Path, manifest: Path, *more: str) -> dict[str, dict[str, Any]]:
     """What `plan` says of each cell."""
     done = command("plan", manifest, "--format", "json", *more, **words(hub, folder))
@@ -35,19 +28,13 @@ def changes(hub: Hub, folder: Path, manifest: Path, *more: str) -> dict[str, dic
     return {cell["id"]: cell["change"] for job in jobs for cell in job["cells"]}
 
 
-def asked(hub: Hub) -> Counter[str]:
-    """How often each repository was asked for, by its path in the interface."""
-    return Counter(request.path for request in hub.requests)
-
-
-@pytest.mark.parametrize("which", ["plan", "run"])
+@pytest.mark.parametrize("which", UNCHANGED)
 def test_a_thousand_unchanged_cells_cost_a_request_each_and_one_for_each_model_and_data_set(
     hub: Hub, tmp_path: Path, which: str
 ) -> None:
     manifest = fleet(hub, tmp_path, models=10, cells=100)
     publish_all(hub, manifest)
-    more = ["--changed-only", "--format", "github"] if which == "plan" else ["--output", "out"]
-    done = command(which, manifest, *more, **words(hub, tmp_path))
+    done = command(which, manifest, *UNCHANGED[which], **words(hub, tmp_path))
     assert done.returncode == 0, done.stderr
     counts = asked(hub)
     assert set(counts.values()) == {1}

@@ -1,0 +1,67 @@
+"""How long `plan --changed-only` and `run` take where all of a thousand cells are published unchanged.
+
+    python -m benchmarks.unchanged
+
+The Hub is that of the tests, on the loopback address: it answers without delay, but on the same processor.
+Exit code 1 where a median is above the target of 10 s, or more was asked for than each cell, model and data
+set once. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.fleet import UNCHANGED, asked, fleet, publish_all, words
+from tests.hub import Hub, serve
+from tests.small_runs import command
+
+MODELS = 10
+CELLS = 1000
+REQUESTS = CELLS + MODELS + 1
+"""The one is the data set."""
+TARGET_SECONDS = 10.0
+RUNS = 3
+
+
+def measure(hub: Hub, folder: Path, manifest: Path, which: str) -> tuple[float, int]:
+    """Wall time of one command from start to end, and the requests that it made.
+
+    Raises:
+        RuntimeError: where it fails; a failing command is no measurement.
+    """
+    hub.requests.clear()
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    start = time.perf_counter()
+    done = command(which, manifest, *UNCHANGED[which], **words(hub, folder))
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return seconds, sum(asked(hub).values())
+
+
+def main() -> int:
+    """Measure and print a table."""
+    failed = False
+    with serve(Hub()) as hub, tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        manifest = fleet(hub, folder, models=MODELS, cells=CELLS // MODELS)
+        publish_all(hub, manifest)
+        print(
+            f"{CELLS} unchanged cells of {MODELS} models; target {TARGET_SECONDS:.0f} s, {REQUESTS} requests"
+        )
+        print(f"{'command':<8} {'median':>8} {'fastest':>8} {'slowest':>8}   requests")
+        for which in UNCHANGED:
+            times, counts = zip(*(measure(hub, folder, manifest, which) for _ in range(RUNS)), strict=True)
+            median = statistics.median(times)
+            failed |= median > TARGET_SECONDS or max(counts) > REQUESTS
+            print(f"{which:<8} {median:7.2f}s {min(times):7.2f}s {max(times):7.2f}s   {max(counts)}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
