@@ -43,7 +43,7 @@ PATIENCE = 10.0
 """Seconds in which a request must have arrived whole: a limit for each part would let a slow sender stay."""
 API_SECONDS = 30.0
 
-_ALLOWED = {
+ALLOWED = {
     "WEBHOOK_SECRET": r"[!-~]+",
     "GITHUB_REPOSITORY": r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+",
     "GITHUB_TOKEN": r"[!-~]+",
@@ -52,12 +52,14 @@ _ALLOWED = {
     "RELAY_HOST": r"[A-Za-z0-9.-]+",
     "RELAY_PORT": r"[0-9]{1,5}",
 }
-_DEFAULTS = {
+"""The variables that are read, and what they may be."""
+DEFAULTS = {
     "EVENT_TYPE": "requantize",
     "GITHUB_API_URL": "https://api.github.com",
     "RELAY_HOST": "127.0.0.1",
     "RELAY_PORT": "8080",
 }
+"""All others must be given."""
 
 
 class ConfigurationError(Exception):
@@ -83,9 +85,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigurationError: naming every variable that is missing or wrong, without its value.
     """
-    found = {name: environ.get(name) or _DEFAULTS.get(name, "") for name in _ALLOWED}
+    found = {name: environ.get(name) or DEFAULTS.get(name, "") for name in ALLOWED}
     missing = [name for name, value in found.items() if not value]
-    wrong = [name for name, value in found.items() if value and re.fullmatch(_ALLOWED[name], value) is None]
+    wrong = [name for name, value in found.items() if value and re.fullmatch(ALLOWED[name], value) is None]
     if missing or wrong:
         parts = [f"{name} is not set" for name in missing] + [f"{name} cannot be used" for name in wrong]
         raise ConfigurationError("; ".join(parts))

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from examples.webhook.relay import MAX_BODY, MAX_CONNECTIONS, Relay, Settings
+from examples.webhook import relay as program
+from examples.webhook.relay import ALLOWED, DEFAULTS, MAX_BODY, MAX_CONNECTIONS, Relay, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "examples" / "webhook" / "relay.py"
@@ -379,6 +380,15 @@ def start(env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         timeout=20,
         check=False,
     )
+
+
+def test_the_docs_name_every_variable_with_its_default() -> None:
+    text = (ROOT / "docs" / "requantize.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]+)`? \|", text, re.MULTILINE)
+    assert dict(rows) == {name: DEFAULTS.get(name, "required") for name in ALLOWED}
+    for name, default in rows:
+        assert name in (program.__doc__ or "")
+        assert default == "required" or default in (program.__doc__ or "")
 
 
 def test_everything_that_is_missing_is_named_at_once() -> None:
