@@ -21,6 +21,7 @@ from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec, Terms
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps
+from tests.hub.patience import wait_for_nothing
 from tests.hub.store import Blob
 from tests.small_runs import ROOT, environment
 
@@ -54,13 +55,11 @@ CASES = {
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited for nothing: nobody sleeps here, neither the client nor we."""
-    waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setenv("HF_TOKEN_WRITE", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name in ("HF_TOKEN", "HF_TOKEN_READ"):
         monkeypatch.delenv(name, raising=False)
-    return waited
+    return wait_for_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +180,12 @@ def planned(case: Case, checkpoints: Mapping[str, Path]) -> list[Step]:
         scene = Scene(hub, case, checkpoints)
         scene.check(scene.publish())
         return steps(hub)
+
+
+def test_nobody_but_the_client_and_our_retries_is_kept_from_sleeping(waits: list[float]) -> None:
+    """A library's thread that woke without end filled the machine's memory, and a whole run with it."""
+    time.sleep(0.001)
+    assert waits == []
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])

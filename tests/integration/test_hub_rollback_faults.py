@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,13 @@ from quantize_lib.retry import Retry
 from quantize_lib.types import PublishSpec
 from tests.hub import Hub, serve_here
 from tests.hub.matrix import FAULTS, Step, steps
+from tests.hub.patience import wait_for_nothing
 from tests.publications import NAME, ONE, THREE, TOKEN, TWO, checkpoint
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    wait_for_nothing(monkeypatch)
     monkeypatch.setenv("HF_TOKEN_WRITE", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
