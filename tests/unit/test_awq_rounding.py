@@ -12,9 +12,9 @@ from quantize_lib.engine.methods.awq_rounding import (
     group_metric,
     round_layer,
     round_to_nearest,
-    row_errors,
 )
 from quantize_lib.engine.methods.awq_scales import fold_norm
+from quantize_lib.engine.methods.output_error import row_errors
 
 
 def _random(*shape: int) -> Tensor:

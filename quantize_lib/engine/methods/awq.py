@@ -15,9 +15,10 @@ from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, Fold, LinearInput, Statistics
 from quantize_lib.engine.methods.awq_packing import pack_gemm
-from quantize_lib.engine.methods.awq_rounding import Rounded, round_layer, row_errors
+from quantize_lib.engine.methods.awq_rounding import Rounded, round_layer
 from quantize_lib.engine.methods.awq_scales import fold_linear, fold_norm, search_scale
 from quantize_lib.engine.methods.base import Method
+from quantize_lib.engine.methods.output_error import row_powers
 from quantize_lib.errors import EngineError
 from quantize_lib.types import Settings
 
@@ -95,6 +96,7 @@ class _Work:
         self._norms = dict(block.params)
         self._weights = {name: linear.weight for name, linear in block.linears.items()}
         self._scales: dict[str, Tensor] = {}
+        self._divisors: dict[str, Tensor] = {}
         self.biases = {name: linear.bias for name, linear in block.linears.items() if linear.bias is not None}
         self.params: dict[str, Tensor] = {}
 
@@ -107,7 +109,10 @@ class _Work:
             return
         if fold.kind == "linear":
             bias = self.biases.get(fold.source)
-            self._weights[fold.source], bias = fold_linear(fold, self._weights[fold.source], bias, scale)
+            self._weights[fold.source], bias, divisor = fold_linear(
+                fold, self._weights[fold.source], bias, scale
+            )
+            self._divisors[fold.source] = self._divisors.get(fold.source, 1.0) * divisor
             if bias is not None:
                 self.biases[fold.source] = bias
                 self.params[f"{fold.source}.bias"] = bias.to(block.dtype)
@@ -125,7 +130,8 @@ class _Work:
 
     def round(self, linear: LinearInput) -> tuple[Rounded, float]:
         """A layer's codes, and its output error relative to its output."""
-        weight, hessian = self._weights[linear.name], _statistics(linear).hessian
+        weight, statistics = self._weights[linear.name], _statistics(linear)
+        hessian = statistics.hessian
         scale = self._scales.get(linear.name)
         if scale is not None:
             hessian = hessian / scale / scale[:, None]
@@ -136,7 +142,10 @@ class _Work:
                 f"{linear.name} has weights that are not finite or too large for float16 scales", hint=_KEEP
             )
         rounded = round_layer(weight, hessian, size, lowest_zero=1 if linear.conv1d else 0)
-        power = float(row_errors(weight, hessian).sum())
+        # Scaled inputs change no output, divided outputs do.
+        powers = row_powers(linear, statistics)
+        divisor = self._divisors.get(linear.name)
+        power = float((powers if divisor is None else powers / divisor.square()).sum())
         return rounded, rounded.error / power if power > 0 else 0.0
 
     def _put(self, name: str, value: Tensor) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quantize_lib.engine.methods.output_error import row_errors
 from quantize_lib.engine.methods.scales import storable
 
 _LEVELS = 15
@@ -78,11 +79,6 @@ def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
     """What plain rounding of the whole range of each group means: float32 (out, in)."""
     grouped = weight.reshape(len(weight), -1, group_size)
     return _meaning(*_assemble([_plain(grouped.transpose(0, 1), 0)]))
-
-
-def row_errors(difference: Tensor, hessian: Tensor) -> Tensor:
-    """Output error of each row: (out,), from ΔW (out, in) and H (in, in)."""
-    return ((difference @ hessian) * difference).sum(1)
 
 
 def group_metric(hessian: Tensor, group_size: int) -> Tensor:

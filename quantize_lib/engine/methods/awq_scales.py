@@ -14,7 +14,9 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Fold, LinearInput
 from quantize_lib.engine.folds import source_scale, target_scale
-from quantize_lib.engine.methods.awq_rounding import round_to_nearest, row_errors
+from quantize_lib.engine.methods.awq_rounding import round_to_nearest
+from quantize_lib.engine.methods.output_error import row_errors
+from quantize_lib.engine.precision import calibrating
 
 _GRID = 10
 """Values of alpha in [0, 1). AutoAWQ's 20 gave no lower perplexity on a 135M model."""
@@ -55,14 +57,16 @@ def search_scale(fold: Fold, targets: Sequence[LinearInput], weights: Sequence[T
             )
         return total
 
-    best, least = None, error(torch.ones_like(loudness))
-    for step in range(_GRID):
-        ratio = step / _GRID
-        for candidate in (loudness**ratio, loudness**ratio / (share ** (1 - ratio) + _SMALLEST)):
-            scale = _centred(candidate)
-            found = error(scale)
-            if found < least:
-                best, least = scale, found
+    # Sums over whole layers are compared: the calibration's arithmetic orders them as well as float32 does.
+    with calibrating(statistics.hessian.device):
+        best, least = None, error(torch.ones_like(loudness))
+        for step in range(_GRID):
+            ratio = step / _GRID
+            for candidate in (loudness**ratio, loudness**ratio / (share ** (1 - ratio) + _SMALLEST)):
+                scale = _centred(candidate)
+                found = error(scale)
+                if found < least:
+                    best, least = scale, found
     return best
 
 
@@ -91,7 +95,7 @@ def fold_norm(
 
 def fold_linear(
     fold: Fold, weight: Tensor, bias: Tensor | None, scale: Tensor
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Divide the output rows of a linear layer, which is rounded afterwards.
 
     Args:
@@ -99,12 +103,12 @@ def fold_linear(
         scale: float32 (in of the targets,), equal over each repetition.
 
     Returns:
-        The new weight and bias, float32.
+        The new weight and bias, and what each output was divided by: float32, the last one (out,).
     """
     rows = slice(*(fold.rows or (0, weight.shape[0])))
     divisor = torch.ones(weight.shape[0], device=weight.device)
     divisor[rows] = source_scale(fold, scale)
-    return weight / divisor[:, None], None if bias is None else bias / divisor
+    return weight / divisor[:, None], None if bias is None else bias / divisor, divisor
 
 
 def _sample(weight: Tensor) -> Tensor:

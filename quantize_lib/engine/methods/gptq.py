@@ -19,6 +19,7 @@ from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.methods.gptq_config import gptq_config
 from quantize_lib.engine.methods.gptq_rounding import Grouping, Rounded, make_grouping, round_rows
 from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
+from quantize_lib.engine.methods.output_error import row_powers
 from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
@@ -58,7 +59,7 @@ class Gptq(Method):
                 stop = start + len(linear.weight)
                 layer = rounded.of(start, stop)
                 weights[linear.name] = layer.weight
-                power = _power(linear)
+                power = float(row_powers(linear, _statistics(linear)).sum())
                 errors[linear.name] = float(layer.error.sum()) / power if power > 0 else 0.0
                 packed = pack_gptq(
                     layer.codes, layer.zeros, layer.scales, bits=linear.bits, g_idx=grouping.of
@@ -141,17 +142,6 @@ def _notes(index: int, linears: Sequence[LinearInput], factor: Factor) -> list[s
     if factor.dead:
         notes.append(f"block {index}, {names}: calibration never reached {factor.dead} inputs")
     return notes
-
-
-def _power(linear: LinearInput) -> float:
-    """tr(W·H·Wᵀ), computed once for all cells."""
-    statistics = _statistics(linear)
-
-    def compute() -> float:
-        with one_thread(elements=_largest([linear])):
-            return float(((linear.weight @ statistics.hessian) * linear.weight).sum())
-
-    return statistics.derived(("gptq.power", linear.name), compute)
 
 
 def _round(linears: Sequence[LinearInput], factor: Factor, grouping: Grouping, *, sym: bool) -> Rounded:
