@@ -195,7 +195,7 @@ def test_how_it_was_made_can_be_read_and_repeated() -> None:
     assert "| symmetric | yes |" in text
     assert (
         "Calibration: Salesforce/wikitext (wikitext-2-raw-v1, train) at <code>" + "b" * 40 + "</code>, "
-        "64 sequences of 512 tokens (32768 tokens).\n"
+        "64 sequences of 512 tokens (32768 tokens, sha256 of their ids <code>" + "c" * 64 + "</code>).\n"
     ) in text
     assert "from revision <code>" + "a" * 40 + "</code>" in text
     assert "Versions: gptqmodel 7.6.0, model-quantizer 0.1.0, torch 2.13.0, transformers 5.23.0." in text
