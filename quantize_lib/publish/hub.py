@@ -29,7 +29,7 @@ from quantize_lib.publish.base import (
 )
 from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
 from quantize_lib.publish.hub_check import check_access
-from quantize_lib.publish.hub_errors import hub_errors
+from quantize_lib.publish.hub_errors import hub_errors, refused_settings
 from quantize_lib.publish.hub_options import apply_options
 from quantize_lib.publish.hub_repository import Head, HubRepository
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
@@ -115,9 +115,27 @@ class HubPublisher(Publisher):
                 conflicts=self._conflicts,
             ).run()
             if not seen.private and place.is_pending():
-                place.open(seen.gated)
+                self._open(place, seen, commit)
         apply_options(place, self._spec, origin, commit)
         return Published(commit=commit, location=place.url)
+
+    @staticmethod
+    def _open(place: HubRepository, seen: Access, commit: str) -> None:
+        """Show a checked commit to everybody; where the token may not, that is a person's to do, once.
+
+        Without the note the next run finds the same checkpoint and skips it, instead of making it again.
+        """
+        try:
+            with refused_settings(
+                f"{place.name} is published at {commit}, but stays private",
+                "Make it public on the Hub under Settings"
+                + (f", with access requests ({seen.gated})" if seen.gated else "")
+                + ", or say `private: true`. It need not be built again.",
+            ):
+                place.open(seen.gated)
+        except PublishError:
+            place.unmark_pending()
+            raise
 
     def rollback(self, repository: str) -> Published:
         """See `Publisher`."""
@@ -210,7 +228,11 @@ class _Publication:
                 hint="Make the repository private on the Hub, or confirm that.",
             )
         if self._access.gated is not None and not head.private and not head.gated:
-            self._place.gate(self._access.gated)
+            with refused_settings(
+                f"{self._place.name} is public, and {self._access.reason}",
+                "Switch access requests on under its Settings on the Hub.",
+            ):
+                self._place.gate(self._access.gated)
 
     def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
         """The checkpoint's files, with what the published card hands on to the next one."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from quantize_lib.card.escape import plain
 from quantize_lib.errors import PublishError
 from quantize_lib.retry import BadAnswerError, asked_wait
-from quantize_lib.tokens import WRITE, redact
+from quantize_lib.tokens import READ, WRITE, read_token, redact, write_token
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 _LONGEST_QUOTE = 300
 _AGAIN = "Run it again later: what was uploaded already is not sent twice."
@@ -35,6 +39,30 @@ def hub_errors(repository: str) -> Iterator[None]:
         message, hint = explain(error, repository)
         # The client's own text may quote a signed address; the cause is left to nobody's log.
         raise PublishError(message, hint=hint) from None
+
+
+@contextmanager
+def refused_settings(what: str, hint: str) -> Iterator[None]:
+    """Explain that a token may write to a repository, but not change who sees it.
+
+    A traded token is promised to write, and nothing else (https://huggingface.co/docs/hub/trusted-publishers).
+
+    Args:
+        what: what follows for the repository.
+        hint: what a person can do about it.
+
+    Raises:
+        PublishError: for the answer 403.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        if error.response.status_code != 403:
+            raise
+        told, more = explain(error, what.partition(" ")[0])
+        raise PublishError(f"{what}: {told}", hint=f"{hint} {more}") from None
 
 
 def refused_content(repository: str, error: Exception) -> PublishError:
@@ -85,11 +113,8 @@ def explain(error: Exception, repository: str) -> tuple[str, str]:
             return f"{repository}: the Hub cannot be reached: {said}", f"Check the connection. {_AGAIN}"
 
 
-def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
+def _explain_status(error: HfHubHTTPError, repository: str) -> tuple[str, str]:
     """Statuses with what each means at the Hub."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    assert isinstance(error, HfHubHTTPError)
     status = error.response.status_code
     namespace = repository.partition("/")[0]
     said = _quote(error.server_message or "")
@@ -101,6 +126,8 @@ def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
                 "That was not the Hub but the storage that it names for large files: the address had "
                 f"expired, or something between refuses it (a proxy, a firewall). {_AGAIN}"
             )
+        case 401 | 403 if (shown_token := _token_of(error)) is not None:
+            hint = shown_token
         case 401:
             hint = (
                 f"The token in {_TOKEN} is wrong, expired or revoked: make a new one with write access under "
@@ -129,6 +156,19 @@ def _explain_status(error: Exception, repository: str) -> tuple[str, str]:
         case _:
             hint = "What was published before is unchanged."
     return shown, hint
+
+
+def _token_of(error: HfHubHTTPError) -> str | None:
+    """What is wrong with the token that was shown, where it is not the one for publishing."""
+    _, _, token = error.response.request.headers.get("Authorization", "").partition(" ")
+    if not token or token == write_token():
+        return None
+    if token == read_token():
+        return f"The token in {READ} (or HF_TOKEN) is wrong, expired, or may not read that."
+    return (
+        "This workflow's identity was traded for a token that writes to that repository and may do nothing "
+        f"else: the rest needs {_TOKEN}, or a person."
+    )
 
 
 def _is_of_hub(url: str) -> bool:

@@ -307,9 +307,13 @@ class HubRepository:
 
     def open(self, gated: Literal["auto", "manual"] | None) -> None:
         """Make it public, and gated in the same moment; only then the note goes."""
+        self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False, gated=gated))
+        self.unmark_pending()
+
+    def unmark_pending(self) -> None:
+        """Take away the note that it is private only until its first good commit."""
         from huggingface_hub.errors import RevisionNotFoundError
 
-        self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False, gated=gated))
         try:
             self._retry.call(lambda: self._api.delete_tag(self.name, tag=_PENDING))
         except RevisionNotFoundError:

@@ -20,6 +20,7 @@ from tests.small_runs import command, environment, report
 
 CELL = "tiny-gptq-4bit"
 CLAIMS = {"repository": "acme/models", "workflow": "quantize"}
+OPEN_TERMS = Terms(license="mit")
 HUB = PublishSpec(to="hub", namespace="acme")
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -31,7 +32,14 @@ def hub() -> Iterator[Hub]:
         yield server
 
 
-def output(folder: Path, fingerprint: str, *, spec: PublishSpec = HUB, kl: float = 0.1) -> Path:
+def output(
+    folder: Path,
+    fingerprint: str,
+    *,
+    spec: PublishSpec = HUB,
+    kl: float = 0.1,
+    terms: Terms = OPEN_TERMS,
+) -> Path:
     """A run's output folder with one built cell."""
     folder.mkdir()
     made = checkpoint(folder / CELL, fingerprint)
@@ -45,7 +53,7 @@ def output(folder: Path, fingerprint: str, *, spec: PublishSpec = HUB, kl: float
         commit=None,
         fingerprint=fingerprint,
         files=files,
-        terms=Terms(license="mit"),
+        terms=terms,
         measurements=replace(MEASURED, kl_divergence=kl),
     )
     write_report(folder, [record], started=NOW, finished=NOW, command="x", publish=spec)
@@ -120,6 +128,43 @@ def test_a_repository_that_does_not_trust_the_job_says_what_to_do(
     assert "this workflow's identity was not taken for a token: the Hub answered 400" in done.stderr
     assert f"hf repos create {NAME} --private" in done.stderr
     assert hub.job_secret not in done.stdout + done.stderr
+
+
+def test_an_identity_that_may_not_open_a_repository_says_so_once_and_the_state_is_not_lost(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.add_model(NAME, private=True).publishers.append({"repository": "acme/models"})
+    folder = output(tmp_path / "out", ONE, spec=replace(HUB, private=False))
+    told = env(hub, tmp_path, **hub.job(**CLAIMS))
+    done = command("publish", folder, cwd=tmp_path, env=told)
+    assert done.returncode == 5
+    repository = hub.model(NAME)
+    assert f"{NAME} is published at {repository.head}, but stays private: {NAME}: the Hub answered 403" in (
+        done.stderr
+    )
+    assert "Make it public on the Hub under Settings, or say `private: true`" in done.stderr
+    assert "identity was traded for a token that writes to that repository and may do nothing" in done.stderr
+    assert "HF_TOKEN_WRITE (or HF_TOKEN) may not" not in done.stderr
+    assert report(folder)[CELL]["status"] == "built"
+    # Nothing is left to do but a person's part, so no later run makes or asks for it again.
+    assert repository.private
+    assert set(repository.refs) == {"refs/heads/main"}
+    assert command("publish", folder, cwd=tmp_path, env=told).returncode == 0
+    assert len(hub.asked("create_commit")) == 1
+    assert len(hub.asked("update_settings")) == 1
+    assert report(folder)[CELL]["commit"] == repository.head
+
+
+def test_an_identity_that_may_not_gate_a_repository_sends_nothing_and_says_what_a_person_has_to_do(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.add_model(NAME).publishers.append({"repository": "acme/models"})
+    folder = output(tmp_path / "out", ONE, spec=replace(HUB, private=False), terms=Terms(gated="auto"))
+    done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, **hub.job(**CLAIMS)))
+    assert done.returncode == 5
+    assert f"{NAME} is public, and the base model is gated" in done.stderr
+    assert "Switch access requests on under its Settings on the Hub." in done.stderr
+    assert hub.asked("preupload") == []
 
 
 def test_a_rollback_takes_back_and_the_same_is_not_published_again_unless_forced(

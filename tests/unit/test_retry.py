@@ -150,6 +150,29 @@ def test_every_refusal_says_what_it_is_and_what_to_do(error: Exception, message:
     assert hint in str(told.hint)
 
 
+@pytest.mark.parametrize(
+    ("shown", "hint"),
+    [
+        ("hf_of_publishing", "The token in HF_TOKEN_WRITE (or HF_TOKEN) may not do that"),
+        (
+            "hf_of_reading",
+            "The token in HF_TOKEN_READ (or HF_TOKEN) is wrong, expired, or may not read that.",
+        ),
+        ("hf_jwt_traded", "This workflow's identity was traded for a token that writes to that repository"),
+    ],
+)
+def test_the_token_that_was_refused_is_the_one_that_is_named(
+    shown: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN_WRITE", "hf_of_publishing")
+    monkeypatch.setenv("HF_TOKEN_READ", "hf_of_reading")
+    error = answered(403)
+    error.response.request.headers["Authorization"] = f"Bearer {shown}"
+    with pytest.raises(PublishError) as caught, hub_errors("acme/tiny"):
+        raise error
+    assert (caught.value.hint or "").startswith(hint)
+
+
 def test_a_repository_that_is_not_seen_names_both_reasons() -> None:
     response = httpx2.Response(404, request=httpx2.Request("GET", URL))
     told = explained(RepositoryNotFoundError("404", response=response))
