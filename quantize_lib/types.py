@@ -217,7 +217,7 @@ class ModelFacts:
     layers: tuple[LayerInfo, ...]
     """The linear layers inside the decoder blocks, in the model's order."""
     weight_bytes: int
-    """Bytes of all safetensors shards on disk."""
+    """Bytes of all files with weights, on disk."""
     download_bytes: int
     """Bytes still to be fetched; 0 for a local folder."""
     files: Mapping[str, RemoteFile] = field(default_factory=dict)

@@ -20,6 +20,7 @@ _NESTED_BLOCK = 256
 _NF4_TABLE_BYTES = 16 * 4
 _NESTED_TABLE_BYTES = 256 * 4
 _HEADER_BYTES_PER_TENSOR = 120
+_PICKLED = ".bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class JobEstimate:
     Attributes:
         job: the job's id.
         download_bytes: still to be fetched of the base model.
-        disk_bytes: the download and every checkpoint's weights.
+        disk_bytes: the download, every checkpoint's weights, and the copy of pickled ones that is quantized.
         peak_memory_bytes: resident memory of the process that quantizes.
         parameters: values of the base model's tensors, tied ones once.
         cells: bytes of each checkpoint's weights, by cell id.
@@ -61,7 +62,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
     return JobEstimate(
         job=job.id,
         download_bytes=facts.download_bytes,
-        disk_bytes=facts.download_bytes + sum(cells.values()),
+        disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
         peak_memory_bytes=needs.hidden + needs.rest,
         parameters=sum(prod(info.shape) for info in facts.tensors.values() if _is_parameter(info)),
         cells=cells,
@@ -77,6 +78,12 @@ def job_memory(job: Job, facts: ModelFacts) -> MemoryNeeds:
         calibration=job.calibration,
         evaluation=job.evaluate.perplexity,
     )
+
+
+def _copy_bytes(facts: ModelFacts) -> int:
+    """Pickled weights are read into safetensors first, beside the checkpoints (`run/unpickle.py`)."""
+    pickled = any(info.file.endswith(_PICKLED) for info in facts.tensors.values())
+    return facts.weight_bytes if pickled else 0
 
 
 def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -120,6 +121,18 @@ def test_disk_is_the_download_and_every_checkpoint() -> None:
     assert estimate.download_bytes == 12345
     assert estimate.disk_bytes == 12345 + sum(estimate.cells.values())
     assert estimate.group_sizes == {"cell-0": 64, "cell-1": 32}
+
+
+def test_disk_has_room_for_the_copy_of_pickled_weights() -> None:
+    plain = facts()
+    tensors = {name: replace(info, file="pytorch_model.bin") for name, info in plain.tensors.items()}
+    sizes = {"cell-0": 64}
+    estimates = [
+        estimate_job(job(Settings(method="gptq", bits=4)), one, sizes)
+        for one in (plain, replace(plain, tensors=tensors))
+    ]
+    assert estimates[1].disk_bytes - estimates[0].disk_bytes == plain.weight_bytes > 0
+    assert estimates[1].cells == estimates[0].cells
 
 
 def memory(depth: int, *settings: Settings, samples: int = 1, evaluate: bool = False) -> MemoryNeeds:
