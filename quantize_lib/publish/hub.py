@@ -136,6 +136,7 @@ class HubPublisher(Publisher):
         except PublishError:
             place.unmark_pending()
             raise
+        place.unmark_pending()
 
     def rollback(self, repository: str) -> Published:
         """See `Publisher`."""

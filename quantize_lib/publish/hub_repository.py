@@ -306,9 +306,8 @@ class HubRepository:
         self._retry.call(lambda: self._api.update_repo_settings(self.name, gated=gated))
 
     def open(self, gated: Literal["auto", "manual"] | None) -> None:
-        """Make it public, and gated in the same moment; only then the note goes."""
+        """Make it public, and gated in the same moment."""
         self._retry.call(lambda: self._api.update_repo_settings(self.name, private=False, gated=gated))
-        self.unmark_pending()
 
     def unmark_pending(self) -> None:
         """Take away the note that it is private only until its first good commit."""
