@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import write_json
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def assemble(
@@ -43,11 +46,13 @@ def assemble(
 
 
 def cannot_write(folder: Path, error: Exception) -> CheckpointError:
-    """The error for a folder that takes no more: its disk is full, or a limit is reached."""
+    """The error for a folder that takes no more: its disk is full, or this user may not write there."""
     reason = (error.strerror or error) if isinstance(error, OSError) else error
+    forbidden = isinstance(error, OSError) and error.errno in _FORBIDDEN
+    what = "Let this user write there" if forbidden else "Free some space"
     return CheckpointError(
         f"{folder} cannot be written: {reason}",
-        hint="Free some space or choose another folder with --output, then run the same command again.",
+        hint=f"{what} or choose another folder with --output, then run the same command again.",
     )
 
 
