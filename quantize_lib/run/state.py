@@ -15,6 +15,8 @@ from quantize_lib.files import remove_tree
 STATE = ".state"
 JOBS = "jobs"
 """The folder in it with what killed jobs go on from (docs/resume.md)."""
+UNPUBLISHED = "unpublished"
+"""The folder in it with the checkpoints that the action hands to a later attempt; its own to remove."""
 
 
 @contextmanager
@@ -54,9 +56,9 @@ def working_in(output: Path) -> Iterator[Path]:
 
 
 def clear(state: Path) -> None:
-    """Remove everything from `.state` but the jobs and the lock, which others may hold open."""
+    """Remove everything from `.state` but what is kept, and the lock, which others may hold open."""
     for entry in state.iterdir():
-        if entry.name == JOBS:
+        if entry.name in (JOBS, UNPUBLISHED):
             continue
         if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)

@@ -1,4 +1,4 @@
-"""A job that GitHub stops in the middle: the next attempt, on a fresh runner, goes on from the cache."""
+"""A job that ends before all is published: the next attempt, on a fresh runner, goes on from the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.action_runner import ROOT, Runner, copy_cache, ready_environment
 from tests.resuming import BLOCKS, deepen
-from tests.small_runs import manifest, save_tiny_model
+from tests.small_runs import FASTEST, manifest, save_tiny_model
 
 QUANTIZE = "Quantize and check"
 # Enough work for a signal to come before the last block.
@@ -65,3 +65,37 @@ def test_so_it_does_with_what_a_container_left(
     inputs = {"executor": "docker", "image": image, "device": "cpu"}
     job = "tiny-cpu/container-output/.passes"
     stopped_and_again(tmp_path, deep_model, calibration_text, inputs, job)
+
+
+@pytest.mark.parametrize("token", ["", "hf_writeCanary0005"], ids=["one step", "a step of its own"])
+def test_what_could_not_be_published_is_published_by_the_next_attempt_without_quantizing_again(
+    deep_model: Path, calibration_text: Path, tmp_path: Path, token: str
+) -> None:
+    first = Runner(tmp_path / "first", "push")
+    second = Runner(tmp_path / "second", "push", environment={"GITHUB_RUN_ATTEMPT": "2"})
+    third = Runner(tmp_path / "third", "push", environment={"GITHUB_RUN_ATTEMPT": "3"})
+    for runner in (first, second, third):
+        ready_environment(runner, "cpu")
+        manifest(runner.workspace, deep_model, calibration_text, FASTEST)
+        # Somebody's own folder is where the checkpoint should go.
+        (runner.workspace / "published" / "tiny-bnb-8bit").mkdir(parents=True)
+    third.workspace.joinpath("published", "tiny-bnb-8bit").rmdir()
+    inputs = {"executor": "local", "device": "cpu", "hf-token-write": token}
+    failed = first.use(ROOT, inputs)
+    assert failed.step("Set the outputs").code == 5
+    assert "Quantizing" in failed.log
+    before = first
+    for runner in (second, third):
+        (saved,) = before.caches.iterdir()
+        copy_cache(saved, runner.caches / saved.name)
+        again = runner.use(ROOT, inputs)
+        assert "Quantizing" not in again.log
+        (runner.caches / saved.name).rename(tmp_path / saved.name)
+        before = runner
+    assert again.succeeded, again.log
+    assert json.loads(again.outputs["counts"])["published"] == 1
+    made = Path("published", "tiny-bnb-8bit", "model.safetensors")
+    built = Path("output", "tiny-bnb-8bit", "model.safetensors")
+    assert (third.workspace / made).read_bytes() == (first.workspace / built).read_bytes()
+    (kept,) = third.caches.iterdir()
+    assert [path.name for path in kept.iterdir()] == ["lock"]

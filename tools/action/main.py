@@ -24,6 +24,7 @@ from tools.action.github import annotate, read_event, set_outputs
 from tools.action.images import pull
 from tools.action.inputs import InputError, Inputs, read_inputs
 from tools.action.preflight import compare, this_runner
+from tools.action.unpublished import bring_back, keep
 
 STATUSES = ("published", "built", "skipped", "failed", "gated")
 REPORTED = (0, 3, 4, 5)
@@ -172,9 +173,10 @@ def run() -> int:
     if inputs.two_steps:
         # The publishing step's says what became of each cell; this one is shown where it never comes to that.
         environment["GITHUB_STEP_SUMMARY"] = str(work / SUMMARY)
+    bring_back(Path(inputs.output))
     before = _written(inputs)
     code = _tool(inputs, words, environment=environment).returncode
-    return _settle(work, code, reported=_written(inputs) != before)
+    return _settle(work, inputs, code, reported=_written(inputs) != before)
 
 
 def publish() -> int:
@@ -183,11 +185,16 @@ def publish() -> int:
     inputs = Inputs.load(work)
     code = _tool(inputs, ["publish", inputs.output], writes=True).returncode
     (work / SUMMARY).unlink(missing_ok=True)
-    return _settle(work, code, reported=True)
+    return _settle(work, inputs, code, reported=True)
 
 
 def _report(inputs: Inputs) -> Path:
     return (Path(inputs.output) / "report.json").absolute()
+
+
+def _cells(inputs: Inputs) -> list[Mapping[str, Any]]:
+    cells: list[Mapping[str, Any]] = json.loads(_report(inputs).read_text(encoding="utf-8"))["cells"]
+    return cells
 
 
 def _written(inputs: Inputs) -> int:
@@ -196,8 +203,13 @@ def _written(inputs: Inputs) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def _settle(work: Path, code: int, *, reported: bool) -> int:
+def _settle(work: Path, inputs: Inputs, code: int, *, reported: bool) -> int:
     """Leave the exit code for `finish`: a failed cell is not to keep the others from being published."""
+    if reported and inputs.cache and inputs.publish:
+        try:
+            keep(Path(inputs.output), _cells(inputs))
+        except OSError as error:
+            annotate("warning", f"What is not published cannot be kept for a later attempt: {error}")
     (work / "result.json").write_text(json.dumps({"code": code, "reported": reported}), encoding="utf-8")
     return 0 if reported and code in REPORTED else code or 1
 
@@ -212,9 +224,7 @@ def finish() -> int:
         return 0
     settled = json.loads(result.read_text(encoding="utf-8"))
     if settled["reported"]:
-        report = _report(inputs)
-        cells = json.loads(report.read_text(encoding="utf-8"))["cells"]
-        set_outputs(os.environ, {"report": str(report), **result_outputs(cells)})
+        set_outputs(os.environ, {"report": str(_report(inputs)), **result_outputs(_cells(inputs))})
     if (summary := work / SUMMARY).is_file():
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
             file.write(summary.read_text(encoding="utf-8"))
