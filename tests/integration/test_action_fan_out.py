@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ def prepare(folder: Path, profile: str) -> Runner:
     return runner
 
 
+def hand_over(file: Path, folder: Path) -> None:
+    """An artifact of one file, kept by one job and fetched by another."""
+    folder.mkdir(parents=True)
+    shutil.copy(file, folder)
+
+
 @pytest.fixture(scope="module")
 def fan_out(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("fan-out")
@@ -57,6 +64,12 @@ def fan_out(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert planned.succeeded, planned.log
     needs = {"plan": {"outputs": {"matrix": planned.outputs["matrix"], "id": "0a1b"}}}
     matrix = json.loads(planned.outputs["matrix"])
+    temp = folder / "last" / "temp"
+    steps = {"plan": {"outputs": planned.outputs}, "id": {"outputs": {"id": "0a1b"}}}
+    plan = fill(step("plan", "Keep the plan")["with"], {"steps": steps})
+    fetched = fill(step("report", "Fetch the plan")["with"], {"needs": needs, "runner": {"temp": str(temp)}})
+    assert fetched["name"] == plan["name"]
+    hand_over(Path(plan["path"]), Path(fetched["path"]))
     jobs = {}
     for entry in matrix["include"]:
         contexts = {"matrix": entry, "needs": needs}
@@ -67,18 +80,15 @@ def fan_out(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             step("quantize", "Keep the report")["with"],
             {**contexts, "steps": {"quantize": {"outputs": result.outputs}}},
         )
-        target = folder / "reports" / kept["name"] / "report.json"
-        target.parent.mkdir(parents=True)
-        target.write_bytes(Path(kept["path"]).read_bytes())
-    gather = step("report", "Gather them into one")
+        hand_over(Path(kept["path"]), temp / "reports" / kept["name"])
+    program = temp / "model-quantizer" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tools/action/gather.py"),
-            str(folder / "reports"),
-            str(folder / "gathered"),
-        ],
-        env={**os.environ, **fill(gather["env"], {"needs": needs}), "GITHUB_OUTPUT": str(folder / "output")},
+        ["bash", "-e", "-o", "pipefail", "-c", step("report", "Gather them into one")["run"]],
+        cwd=ROOT,
+        env={**os.environ, "RUNNER_TEMP": str(temp), "GITHUB_OUTPUT": str(folder / "output")},
         capture_output=True,
         text=True,
         timeout=60,

@@ -49,12 +49,13 @@ def gather(
         "GITHUB_ACTIONS": "true",
         "GITHUB_OUTPUT": str(folder / "output"),
         "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
-        "MATRIX": json.dumps(matrix),
     }
+    (folder / "matrix.json").write_text(json.dumps(matrix), encoding="utf-8")
     done = subprocess.run(
         [
             sys.executable,
             str(ROOT / "tools/action/gather.py"),
+            str(folder / "matrix.json"),
             str(folder / "reports"),
             str(folder / "gathered"),
         ],
@@ -114,6 +115,15 @@ def test_the_exit_code_is_that_of_all_jobs_together(
     cells = {f"{number}-gptq-4bit": words for number, words in enumerate(statuses)}
     reports = {cell: [record(cell, *words)] for cell, words in cells.items()}
     assert gather(tmp_path, reports, list(cells))[0] == code
+
+
+def test_a_plan_of_thousands_of_cells_is_read(tmp_path: Path) -> None:
+    cells = [f"Llama-3.1-8B-Instruct-{number}-gptq-4bit" for number in range(5000)]
+    # More than one variable of a process may hold.
+    assert len(" ".join(cells)) > 128 * 1024
+    code, outputs, _, _ = gather(tmp_path, {"a": [record(cell, "skipped") for cell in cells]}, cells)
+    assert code == 0
+    assert json.loads(outputs["counts"])["skipped"] == 5000
 
 
 def test_nothing_to_do_is_well(tmp_path: Path) -> None:

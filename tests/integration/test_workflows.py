@@ -194,6 +194,13 @@ def job_runs(name: str, contexts: dict[str, Any]) -> bool:
     return runs
 
 
+def test_no_step_of_the_reusable_workflow_gets_the_plan_through_a_variable() -> None:
+    """One holds 128 KiB, a plan of thousands of cells more."""
+    given = [step.get("env", {}) for job in load(QUANTIZE)["jobs"].values() for step in job["steps"]]
+    assert any(given)
+    assert "outputs.matrix" not in json.dumps(given)
+
+
 def needs(matrix: dict[str, Any], plan: str = "success") -> dict[str, Any]:
     return {"needs": {"plan": {"result": plan, "outputs": {"matrix": json.dumps(matrix), "id": "0a1b"}}}}
 

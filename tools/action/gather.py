@@ -1,6 +1,6 @@
 """Gathers the reports of a matrix into one summary and one exit code.
 
-    python tools/action/gather.py FOLDER OUTPUT    report.json of every job below FOLDER; MATRIX is the plan
+    python tools/action/gather.py MATRIX.json FOLDER OUTPUT    the plan, and the jobs' reports below FOLDER
 
 Run it with the tool's own environment.
 """
@@ -80,4 +80,5 @@ def _missing(cells: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(gather(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(os.environ["MATRIX"])))
+    plan, reports, gathered = map(Path, sys.argv[1:])
+    sys.exit(gather(reports, gathered, json.loads(plan.read_text(encoding="utf-8"))))

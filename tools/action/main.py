@@ -117,7 +117,10 @@ def plan() -> int:
         matrix = json.loads(done.stdout)
         print(json.dumps(matrix, ensure_ascii=True, indent=2))
         cells = [cell for entry in matrix["include"] for cell in entry["cells"].split()]
-        set_outputs(os.environ, {"matrix": json.dumps(matrix)})
+        # Also as a file: a variable, through which a later step gets an output, holds 128 KiB.
+        file = work / "matrix.json"
+        file.write_text(json.dumps(matrix), encoding="utf-8")
+        set_outputs(os.environ, {"matrix": json.dumps(matrix), "matrix-file": str(file)})
         if inputs.command == "plan":
             return 0
         if not cells:
