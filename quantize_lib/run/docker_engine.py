@@ -82,11 +82,19 @@ def check_image(client: DockerClient, name: str) -> None:
     try:
         client.images.get(name)
     except ImageNotFound as error:
-        # What has no registry in its name is built from a checkout.
-        how = f"docker pull {name}" if "/" in name else "make image, in a checkout of this project"
-        raise UsageError(f"--image: the Docker engine has no image {name}", hint=f"Run: {how}") from error
+        raise UsageError(
+            f"--image: the Docker engine has no image {name}", hint=f"Run: {how_to_get(name)}"
+        ) from error
     except APIError as error:
         raise UsageError(f"--image: {name}: {error.explanation or error}") from error
+
+
+def how_to_get(image: str) -> str:
+    """The command that brings an image: what has no registry in its name is built from a checkout."""
+    if "/" in image:
+        return f"docker pull {image}"
+    file = "Dockerfile.cuda" if image == default_image(gpu=True) else "Dockerfile"
+    return f"docker build --file {file} --tag {image} ., in a checkout of this project"
 
 
 def has_gpus(client: DockerClient) -> bool:

@@ -14,7 +14,7 @@ from quantize_lib.cli.arguments import parse_arguments
 from quantize_lib.errors import CheckpointError, EngineError
 from quantize_lib.files import remove_tree
 from quantize_lib.run.docker import failure
-from quantize_lib.run.docker_engine import default_image, is_leftover, process_identity
+from quantize_lib.run.docker_engine import default_image, how_to_get, is_leftover, process_identity
 from quantize_lib.run.docker_output import OutputLimits, exceeded, take
 from quantize_lib.run.docker_spec import (
     Bind,
@@ -185,6 +185,19 @@ def test_a_running_process_leaves_nothing_over_and_an_ended_one_does() -> None:
 def test_there_is_a_default_image(gpu: bool) -> None:
     assert default_image(gpu=gpu)
     assert default_image(gpu=True) != default_image(gpu=False)
+
+
+@pytest.mark.parametrize(
+    ("image", "command"),
+    [
+        ("ghcr.io/acme/mq@sha256:0", "docker pull ghcr.io/acme/mq@sha256:0"),
+        ("model-quantizer:cpu", "docker build --file Dockerfile --tag model-quantizer:cpu ."),
+        ("model-quantizer:cuda", "docker build --file Dockerfile.cuda --tag model-quantizer:cuda ."),
+        ("mine", "docker build --file Dockerfile --tag mine ."),
+    ],
+)
+def test_a_missing_image_is_told_with_the_command_that_brings_it(image: str, command: str) -> None:
+    assert how_to_get(image).startswith(command)
 
 
 def test_what_is_too_much_is_told(tmp_path: Path) -> None:
