@@ -152,7 +152,8 @@ def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
             "trusted publishers on the Hub. Without one set `publish: false`, or publish into a folder.",
         )
         return 2
-    errors, warnings = compare(planned["jobs"], this_runner(Path(inputs.output), os.environ))
+    runner = this_runner(Path(inputs.output), os.environ)
+    errors, warnings = compare(planned["jobs"], runner, containers=inputs.executor == "docker")
     for warning in warnings:
         annotate("warning", warning)
     for error in errors:

@@ -27,7 +27,9 @@ RELOAD_SECONDS = 50
 JOB_HOURS = 6
 """After which GitHub stops a job on its own runners."""
 _SPARE_DISK = 2 * 10**9
-"""Container layers, logs, temporary files."""
+"""The CPU image, logs, temporary files."""
+_CUDA_IMAGE = 6 * 10**9
+"""Pulled after this comparison, as the models are (docs/docker.md has the images' sizes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +71,14 @@ def job_seconds(job: Mapping[str, Any]) -> float:
     return float(job["estimate"]["parameters"] * tokens / RATE + RELOAD_SECONDS * cells)
 
 
-def compare(jobs: Sequence[Mapping[str, Any]], runner: Runner) -> tuple[list[str], list[str]]:
+def compare(
+    jobs: Sequence[Mapping[str, Any]], runner: Runner, *, containers: bool
+) -> tuple[list[str], list[str]]:
     """What cannot work, and what may not.
 
     Args:
         jobs: of a plan, as `schemas/plan.schema.json` describes it.
+        containers: whether they run in some.
 
     Returns:
         Errors and warnings.
@@ -83,6 +88,7 @@ def compare(jobs: Sequence[Mapping[str, Any]], runner: Runner) -> tuple[list[str
     known = [job for job in jobs if job["estimate"] is not None]
     # Checkpoints and downloads of all jobs stay; memory is one job's at a time.
     disk = sum(job["estimate"]["disk_bytes"] for job in known) + _SPARE_DISK * bool(known)
+    disk += _CUDA_IMAGE * (containers and any(job["device"] == "cuda" for job in known))
     if disk > runner.disk:
         errors.append(
             f"disk: {_gigabytes(disk)} needed, {_gigabytes(runner.disk)} free. "
