@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PENDING = "private-until-published"
 """A tag of a repository that is to become public with its first good commit, and only then."""
-_CONNECT_SECONDS = 30.0
-_ANSWER_SECONDS = 300.0
-"""The client waits for ever; a commit of many files takes the Hub a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,7 @@ class HubRepository:
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         try:
-            info = self._retry.call(lambda: self._api.model_info(self.name, timeout=_CONNECT_SECONDS))
+            info = self._retry.call(lambda: self._api.model_info(self.name))
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -187,9 +184,7 @@ class HubRepository:
         def once() -> bytes:
             # Not the client's http_stream_backoff: it ends in a RuntimeError where the body breaks off.
             data = bytearray()
-            with get_session().stream(
-                "GET", url, headers=headers, timeout=_CONNECT_SECONDS, follow_redirects=True
-            ) as response:
+            with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
                 hf_raise_for_status(response)
                 for piece in response.iter_bytes():
                     data += piece
@@ -215,7 +210,6 @@ class HubRepository:
             # Known since the checkpoint was checked; the client would read the file again for it.
             addition.upload_info.sha256 = bytes.fromhex(local[name].sha256)
             additions.append(addition)
-        self._be_patient()
         try:
             with _bars():
                 parsed(
@@ -238,7 +232,6 @@ class HubRepository:
 
         It is asked for once: where the answer is lost, the commit may be there all the same.
         """
-        self._be_patient()
         try:
             made = parsed(
                 lambda: self._api.create_commit(
@@ -318,13 +311,6 @@ class HubRepository:
         except RevisionNotFoundError:
             # An earlier attempt took it away, and its answer was lost.
             return
-
-    def _be_patient(self) -> None:
-        """Give up on a connection that died silently: the client itself would wait for ever."""
-        import httpx2
-        from huggingface_hub import get_session
-
-        get_session().timeout = httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
 
 
 def _bars() -> AbstractContextManager[object]:

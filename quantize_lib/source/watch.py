@@ -9,7 +9,7 @@ from itertools import islice
 from quantize_lib.errors import SourceError
 from quantize_lib.manifest import WatchRule
 from quantize_lib.manifest.names import repository_fault, safe_name_fault
-from quantize_lib.retry import READING
+from quantize_lib.retry import READING, limit_waits
 from quantize_lib.source.hub_errors import hub_errors
 from quantize_lib.tokens import read_token
 
@@ -28,6 +28,7 @@ def find_models(rule: WatchRule) -> tuple[str, ...]:
     Raises:
         SourceError: where the Hub cannot be asked, or knows no such collection.
     """
+    limit_waits()
     name = rule.organization or rule.collection or ""
     kind = "the models of" if rule.organization else "collection"
     with hub_errors(name, "main", kind=kind, alternative="Models can be named under `models`."):
