@@ -42,7 +42,8 @@ def run_pytest(folder: Path, bodies: list[str], *, ci: str) -> subprocess.Comple
         "-rA",
         "--continue-on-collection-errors",
     ]
-    environment = {**os.environ, "CI": ci}
+    # Options of the pytest around it are not this one's.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"} | {"CI": ci}
     return subprocess.run(
         [*command, str(folder)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )

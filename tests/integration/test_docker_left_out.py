@@ -25,10 +25,12 @@ def test_needs_none():
 def run_pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_body.py").write_text(BODY, encoding="utf-8")
+    # Options of the pytest around it are not this one's.
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
         cwd=folder,
-        env={**os.environ, "CI": ci, "DOCKER_HOST": f"unix://{folder}/no-engine.sock"},
+        env={**env, "CI": ci, "DOCKER_HOST": f"unix://{folder}/no-engine.sock"},
         capture_output=True,
         text=True,
         timeout=120,
