@@ -32,6 +32,7 @@ class JobEstimate:
         download_bytes: still to be fetched of the base model.
         disk_bytes: the download, every checkpoint's weights, and the copy of pickled ones that is quantized.
         peak_memory_bytes: resident memory of the process that quantizes.
+        activation_bytes: the part of it that can be on disk instead.
         parameters: values of the base model's tensors, tied ones once.
         cells: bytes of each checkpoint's weights, by cell id.
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
@@ -41,6 +42,7 @@ class JobEstimate:
     download_bytes: int
     disk_bytes: int
     peak_memory_bytes: int
+    activation_bytes: int
     parameters: int
     cells: Mapping[str, int]
     group_sizes: Mapping[str, int]
@@ -64,6 +66,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         download_bytes=facts.download_bytes,
         disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
         peak_memory_bytes=needs.hidden + needs.rest,
+        activation_bytes=needs.hidden,
         parameters=sum(prod(info.shape) for info in facts.tensors.values() if _is_parameter(info)),
         cells=cells,
         group_sizes=dict(group_sizes),

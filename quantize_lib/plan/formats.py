@@ -110,6 +110,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             "download_bytes": estimate.download_bytes,
             "disk_bytes": estimate.disk_bytes,
             "peak_memory_bytes": estimate.peak_memory_bytes,
+            "activation_bytes": estimate.activation_bytes,
             "parameters": estimate.parameters,
         },
         "cells": [_cell(cell, estimate, verdicts.get(cell.id)) for cell in job.cells],

@@ -13,7 +13,12 @@ SMALL = Runner(disk=14 * GB, memory=16 * GB, hosted=True)
 
 
 def job(
-    *, parameters: int = 134_515_008, disk: int = GB, memory: int = 2 * GB, **more: Any
+    *,
+    parameters: int = 134_515_008,
+    disk: int = GB,
+    memory: int = 2 * GB,
+    activations: int = 0,
+    **more: Any,
 ) -> dict[str, Any]:
     """A job as `plan --format json` prints it, as far as it matters here; the demo's by default."""
     return {
@@ -21,7 +26,12 @@ def job(
         "device": "auto",
         "calibration": {"samples": 64, "sequence_length": 512},
         "evaluate": {"perplexity": {"samples": 10, "sequence_length": 512}},
-        "estimate": {"disk_bytes": disk, "peak_memory_bytes": memory, "parameters": parameters},
+        "estimate": {
+            "disk_bytes": disk,
+            "peak_memory_bytes": memory,
+            "activation_bytes": activations,
+            "parameters": parameters,
+        },
         "cells": [{"method": name} for name in ("gptq", "gptq", "awq", "bitsandbytes", "bitsandbytes")],
         **more,
     }
@@ -63,6 +73,23 @@ def test_memory_is_that_of_one_job_at_a_time() -> None:
     assert compare([job(memory=9 * GB), job(memory=9 * GB)], SMALL, containers=False) == ([], [])
     errors, _ = compare([job(memory=17 * GB)], SMALL, containers=False)
     assert errors[0].startswith("m-auto: 17.0 GB of memory needed, the runner has 16.0 GB.")
+
+
+def test_a_container_has_a_part_of_the_memory_and_puts_activations_on_disk() -> None:
+    large = job(memory=20 * GB, activations=6 * GB)
+    assert compare([large], SMALL, containers=False)[0][0].startswith("m-auto: 20.0 GB of memory needed")
+    # The activations are on disk twice for a while: 1 + 2 + 12 GB.
+    errors, _ = compare([large], SMALL, containers=True)
+    assert [error.partition(".")[0] for error in errors] == ["disk: 15"]
+    roomy = Runner(disk=15 * GB, memory=16 * GB, hosted=True)
+    assert compare([large], roomy, containers=True) == ([], [])
+    errors, _ = compare([job(memory=20 * GB, activations=5 * GB)], roomy, containers=True)
+    assert errors[0].startswith("m-auto: 15.0 GB of memory needed, the runner has 14.4 GB for a container.")
+
+
+def test_on_a_gpu_activations_stay_in_memory() -> None:
+    roomy = Runner(disk=99 * GB, memory=16 * GB, hosted=True)
+    assert compare([job(memory=20 * GB, activations=6 * GB, device="cuda")], roomy, containers=True)[0]
 
 
 @pytest.mark.parametrize(("parameters", "kind"), [(5, "fits"), (12, "warning"), (30, "error")])

@@ -150,6 +150,7 @@ def test_peak_memory_is_that_of_the_plan_and_does_not_grow_with_depth() -> None:
     assert needs.rest > LIBRARIES_BYTES
     estimate = estimate_job(job(GPTQ), facts(), {"cell-0": 64})
     assert estimate.peak_memory_bytes == needs.rest + needs.hidden
+    assert estimate.activation_bytes == needs.hidden
 
 
 def test_activations_grow_with_samples_and_evaluation_with_cells() -> None:

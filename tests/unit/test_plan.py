@@ -50,6 +50,7 @@ def estimates(plan: Plan) -> dict[str, JobEstimate]:
             download_bytes=269_060_552,
             disk_bytes=1_000_000_000,
             peak_memory_bytes=950,
+            activation_bytes=50,
             parameters=134_515_008,
             cells={cell.id: 94_200_000 for cell in job.cells},
             group_sizes={cell.id: 64 if "gptq" in cell.id else -1 for cell in job.cells},

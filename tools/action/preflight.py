@@ -24,6 +24,8 @@ RATE = 3.3e10
 """Parameters × tokens a second, on two CPU cores."""
 RELOAD_SECONDS = 50
 """Of each cell: load, generate, measure."""
+CONTAINER_SHARE = 0.9
+"""Of the machine's memory, for a container (`quantize_lib/run/docker.py`)."""
 JOB_HOURS = 6
 """After which GitHub stops a job on its own runners."""
 _SPARE_DISK = 2 * 10**9
@@ -86,20 +88,25 @@ def compare(
     errors: list[str] = []
     warnings: list[str] = []
     known = [job for job in jobs if job["estimate"] is not None]
-    # Checkpoints and downloads of all jobs stay; memory is one job's at a time.
+    # Checkpoints and downloads of all jobs stay; memory is one job's at a time, as are activations on disk.
     disk = sum(job["estimate"]["disk_bytes"] for job in known) + _SPARE_DISK * bool(known)
     disk += _CUDA_IMAGE * (containers and any(job["device"] == "cuda" for job in known))
+    disk += max((_spilled(job, runner, containers=containers) for job in known), default=0)
     if disk > runner.disk:
         errors.append(
             f"disk: {_gigabytes(disk)} needed, {_gigabytes(runner.disk)} free. "
             "Run fewer cells in a job (`only`), or take a runner with a larger disk."
         )
+    there = _memory(runner, containers=containers)
     for job in known:
         memory = job["estimate"]["peak_memory_bytes"]
-        if memory > runner.memory:
+        if _spills(job, containers=containers):
+            memory -= job["estimate"]["activation_bytes"]
+        if memory > there:
             errors.append(
                 f"{job['id']}: {_gigabytes(memory)} of memory needed, the runner has "
-                f"{_gigabytes(runner.memory)}. Take fewer or shorter calibration samples, or a larger runner."
+                f"{_gigabytes(there)}{' for a container' if containers else ''}. "
+                "Take fewer or shorter calibration samples, or a larger runner."
             )
     hours = sum(map(job_seconds, jobs)) / 3600
     if runner.hosted and hours > JOB_HOURS:
@@ -109,6 +116,22 @@ def compare(
         )
         (errors if hours > 2 * JOB_HOURS else warnings).append(problem)
     return errors, warnings
+
+
+def _memory(runner: Runner, *, containers: bool) -> int:
+    return int(runner.memory * CONTAINER_SHARE) if containers else runner.memory
+
+
+def _spills(job: Mapping[str, Any], *, containers: bool) -> bool:
+    """Whether activations go to disk where they do not fit: in a container, which has a limit, on a CPU."""
+    return containers and job["device"] != "cuda"
+
+
+def _spilled(job: Mapping[str, Any], runner: Runner, *, containers: bool) -> int:
+    """Bytes of activations on disk: what a block reads, and what it writes."""
+    estimate = job["estimate"]
+    fits = estimate["peak_memory_bytes"] <= _memory(runner, containers=containers)
+    return 0 if fits or not _spills(job, containers=containers) else 2 * int(estimate["activation_bytes"])
 
 
 def _tokens(text: Mapping[str, Any]) -> int:
