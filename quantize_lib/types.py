@@ -316,6 +316,8 @@ class CellRecord:
     """The checkpoint, relative to the report's folder."""
     repository: str | None = None
     commit: str | None = None
+    url: str | None = None
+    """Where a person sees that commit; None for a folder."""
     fingerprint: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What the fingerprint is made of (`plan.fingerprint.inputs`), so that a plan can say what changed."""

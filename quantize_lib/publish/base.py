@@ -39,15 +39,13 @@ class PublishedState:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Where a checkpoint is now.
+    """What a repository holds now.
 
     Attributes:
         commit: 40 hex digits.
-        location: a path or a URL.
     """
 
     commit: str
-    location: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +76,10 @@ class Publisher(ABC):
         Raises:
             PublishError: where that cannot be found out.
         """
+
+    def page(self, repository: str, commit: str) -> str | None:  # noqa: ARG002
+        """The address at which a person sees a commit; None where there is none."""
+        return None
 
     def check(self, repositories: Collection[str]) -> None:
         """Find out before anything is computed that these could never be published.

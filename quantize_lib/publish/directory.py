@@ -83,7 +83,7 @@ class DirectoryPublisher(Publisher):
         files = recorded_files(checkpoint, fingerprint)
         verify_checkpoint(checkpoint, files)
         commit = files[RECORD_FILE][:_COMMIT_DIGITS]
-        published = Published(commit=commit, location=str(target))
+        published = Published(commit=commit)
         staging = self._hidden(repository, "staging")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,12 @@ class HubPublisher(Publisher):
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
 
+    def page(self, repository: str, commit: str) -> str:
+        """See `Publisher`."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{repository}/tree/{commit}"
+
     def check(self, repositories: Collection[str]) -> None:
         """See `Publisher`. An identity is traded for a token when there is something to publish, not here."""
         super().check(repositories)
@@ -117,7 +123,7 @@ class HubPublisher(Publisher):
             if not seen.private and place.is_pending():
                 self._open(place, seen, commit)
         apply_options(place, self._spec, origin, commit)
-        return Published(commit=commit, location=place.url)
+        return Published(commit=commit)
 
     @staticmethod
     def _open(place: HubRepository, seen: Access, commit: str) -> None:
@@ -145,7 +151,7 @@ class HubPublisher(Publisher):
         with hub_errors(_named(repository)):
             place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             commit = Rollback(place=place, retry=self._retry).run()
-        return Published(commit=commit, location=place.url)
+        return Published(commit=commit)
 
 
 class _Publication:

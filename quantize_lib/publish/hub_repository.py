@@ -94,11 +94,6 @@ class HubRepository:
             token=self._token() or False, library_name="model-quantizer", library_version=__version__
         )
 
-    @property
-    def url(self) -> str:
-        """Where a person finds it."""
-        return f"{self._api.endpoint}/{self.name}"
-
     def head(self) -> Head | None:
         """What it is now, by one request; None where it does not exist, or not for this token."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError

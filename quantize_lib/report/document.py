@@ -30,7 +30,7 @@ _FIGURES = (
     "kl_divergence",
 )
 _HUB_OPTIONS = ("terms_allow_public", "tag", "collection")
-_OF_THE_RUN = ("status", "error", "path", "commit")
+_OF_THE_RUN = ("status", "error", "path", "commit", "url")
 """What a checkpoint cannot know of itself."""
 
 
@@ -119,6 +119,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "path": record.path,
         "repository": record.repository,
         "commit": record.commit,
+        "url": record.url,
         **{name: None if measured is None else _plain(getattr(measured, name)) for name in _FIGURES},
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
@@ -162,8 +163,9 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         path=data["path"],
         repository=data["repository"],
         commit=data["commit"],
+        # A report of an earlier version has neither this nor the inputs.
+        url=data.get("url"),
         fingerprint=data["fingerprint"],
-        # A report of an earlier version has none.
         inputs=data.get("inputs", {}),
         calibration=None if data["calibration"] is None else TextRecord(**data["calibration"]),
         measurements=measurements,

@@ -30,12 +30,20 @@ def summary_markdown(records: Iterable[CellRecord]) -> str:
     """The same for `$GITHUB_STEP_SUMMARY`: escaped, at most 1 MiB of UTF-8."""
     records = tuple(records)
     lines = ["| " + " | ".join(_HEADS) + " |", "| --- | --- |" + " ---: |" * (len(_HEADS) - 2)]
-    lines += ["| " + " | ".join(map(markdown, _row(record))) + " |" for record in records]
+    lines += ["| " + " | ".join(_linked(record)) + " |" for record in records]
     errors = [record for record in records if record.error is not None]
     if errors:
         lines.append("")
         lines += [f"- **{markdown(record.id)}**: {markdown(_short(record.error))}" for record in errors]
     return _limited("\n".join(lines) + "\n")
+
+
+def _linked(record: CellRecord) -> list[str]:
+    """The row in Markdown; its status leads to what is published."""
+    cells = [markdown(cell) for cell in _row(record)]
+    if record.url is not None:
+        cells[1] = f"[{cells[1]}]({record.url})"
+    return cells
 
 
 def _row(record: CellRecord) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.card import render_card
+from quantize_lib.card.figures import size
 from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate, limits
@@ -113,20 +114,19 @@ class Finisher:
         if self.publisher is None:
             return record
         try:
-            published = publish_checkpoint(self.publisher, self.output, record, force=self.force)
+            return publish_checkpoint(self.publisher, self.output, record, self.reporter, force=self.force)
         except PublishError as error:
             self.reporter.error(f"{record.id}: {error}")
             return replace(record, error=str(error))
-        self.reporter.info(f"{record.id} is published: {published.repository} at {published.commit}")
-        return published
 
 
 def publish_checkpoint(
-    publisher: Publisher, output: Path, record: CellRecord, *, force: bool = False
+    publisher: Publisher, output: Path, record: CellRecord, reporter: Reporter, *, force: bool = False
 ) -> CellRecord:
     """Publish one checkpoint of an output folder; the publisher checks its files against their hashes.
 
     Args:
+        reporter: is told of it before, as an upload can take long, and after.
         force: also one that was taken back by a rollback.
 
     Raises:
@@ -135,6 +135,7 @@ def publish_checkpoint(
     if record.path is None or record.repository is None:
         raise PublishError(f"{record.id} has no checkpoint to publish")
     folder = output / record.path
+    reporter.info(f"{record.id}: publishing {_amount(folder)} as {record.repository}")
     done = publisher.publish(
         folder,
         record.repository,
@@ -143,7 +144,9 @@ def publish_checkpoint(
         origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
         force=force,
     )
-    return replace(record, status="published", error=None, commit=done.commit)
+    url = publisher.page(record.repository, done.commit)
+    reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
+    return replace(record, status="published", error=None, commit=done.commit, url=url)
 
 
 def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
@@ -162,6 +165,12 @@ def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
         terms=identity.model.terms,
         limits=limits(job.evaluate),
     )
+
+
+def _amount(folder: Path) -> str:
+    """How much there is in a folder that may not even be there."""
+    sizes = [path.lstat().st_size for path in folder.rglob("*")]
+    return f"{len(sizes)} files, {size(sum(sizes))},"
 
 
 def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from quantize_lib.run.prepare import Prepared, prepare
 from quantize_lib.run.state import working_in
 from quantize_lib.run.survey import Surveyed, survey
 from quantize_lib.run.terms import terms_warnings
-from quantize_lib.run.unchanged import built_before, skipped
+from quantize_lib.run.unchanged import built_before, page_of, skipped
 from quantize_lib.source import fetch
 from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
 
@@ -216,7 +216,7 @@ class _Run:
             if self._options.publisher is not None:
                 self._reporter.info(f"{cell.id} is to be built: {verdict.text}")
             return False
-        self._records[cell.id] = skipped(cell, job, self._lookups, verdict)
+        self._records[cell.id] = skipped(cell, job, self._lookups, verdict, self._options.publisher)
         self._reporter.info(f"{cell.id} is skipped: {verdict.text}")
         return True
 
@@ -228,7 +228,8 @@ class _Run:
         if self._options.publisher is not None and verdict.build:
             return self._finisher.publish(held)
         self._reporter.info(f"{built.id} is skipped: unchanged")
-        return replace(held, status="skipped", commit=verdict.commit)
+        url = page_of(self._options.publisher, built.repository, verdict.commit)
+        return replace(held, status="skipped", commit=verdict.commit, url=url)
 
     def _run_job(self, prepared: Prepared) -> None:
         todo = prepared.job.cells

@@ -44,8 +44,7 @@ def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple
                 reporter.warning(f"{record.id} is not published: {records[number].error}")
                 continue
             try:
-                records[number] = publish_checkpoint(publisher, output, record, force=force)
-                reporter.info(f"{record.id} is published: {record.repository} at {records[number].commit}")
+                records[number] = publish_checkpoint(publisher, output, record, reporter, force=force)
             except PublishError as error:
                 records[number] = replace(record, status="built", error=str(error))
                 reporter.error(f"{record.id}: {error}")

@@ -9,7 +9,7 @@ from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.files import read_json
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.publish.base import RECORD_FILE, Publisher
 from quantize_lib.publish.verify import verify_checkpoint
 from quantize_lib.report import record_from_json
 from quantize_lib.run.finish import blank_record
@@ -57,11 +57,30 @@ def built_before(
     return replace(earlier, repository=cell.repository, terms=identity.model.terms)
 
 
-def skipped(cell: Cell, job: Job, lookups: Lookups, verdict: Verdict) -> CellRecord:
-    """The record of a cell that is not to be built, because of what is published."""
+def skipped(
+    cell: Cell, job: Job, lookups: Lookups, verdict: Verdict, publisher: Publisher | None
+) -> CellRecord:
+    """The record of a cell that is not to be built, because of what is published.
+
+    Args:
+        publisher: which told of it.
+    """
     record = blank_record(cell, job, lookups.identity(cell, job))
     notes = () if "unchanged" in verdict.reasons else (verdict.text,)
-    return replace(record, status="skipped", commit=verdict.commit, notes=notes)
+    return replace(
+        record,
+        status="skipped",
+        commit=verdict.commit,
+        url=page_of(publisher, cell.repository, verdict.commit),
+        notes=notes,
+    )
+
+
+def page_of(publisher: Publisher | None, repository: str | None, commit: str | None) -> str | None:
+    """Where a person sees what is published; None where nothing is, or there is no such place."""
+    if publisher is None or repository is None or commit is None:
+        return None
+    return publisher.page(repository, commit)
 
 
 def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:

@@ -58,7 +58,7 @@ def test_the_publication_before_is_back_by_one_commit(
     before = hub.model(NAME).head
     done = publisher.rollback(NAME)
     repository = hub.model(NAME)
-    assert done == Published(commit=repository.head, location=f"{hub.endpoint}/{NAME}")
+    assert done == Published(commit=repository.head)
     assert repository.commits[repository.head].parent == before
     assert repository.titles[0].startswith("Go back to ")
     now = visible(hub)

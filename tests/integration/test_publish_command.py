@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quantize_lib.card.figures import size
 from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.report import write_report
 from quantize_lib.types import CellRecord, PublishSpec, Terms
@@ -66,11 +67,19 @@ def env(hub: Hub, folder: Path, **more: str) -> dict[str, str]:
 
 def test_a_finished_output_is_published_from_another_machine(hub: Hub, tmp_path: Path) -> None:
     folder = output(tmp_path / "out", ONE)
+    amount = size(sum(path.stat().st_size for path in (folder / CELL).iterdir()))
     done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN))
     assert done.returncode == 0, done.stderr
     assert report(folder)[CELL]["status"] == "published"
-    assert report(folder)[CELL]["commit"] == hub.model(NAME).head
+    commit = hub.model(NAME).head
+    page = f"{hub.endpoint}/{NAME}/tree/{commit}"
+    assert (report(folder)[CELL]["commit"], report(folder)[CELL]["url"]) == (commit, page)
     assert hub.model(NAME).private
+    # An upload can take long: what begins is said before it, and where it ended after it.
+    assert [line for line in done.stderr.splitlines() if "publish" in line] == [
+        f"{CELL}: publishing 4 files, {amount}, as {NAME}",
+        f"{CELL} is published: {page}",
+    ]
 
 
 def test_a_file_that_was_changed_on_the_way_is_not_published(hub: Hub, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_new_repository_holds_exactly_the_checkpoint_in_one_commit(
     assert own(repository) == content(checkpoint)
     assert repository.titles == ["Quantize tiny", "initial commit"]
     assert repository.private
-    assert done == Published(commit=repository.head, location=f"{hub.endpoint}/{NAME}")
+    assert done == Published(commit=repository.head)
     commit = repository.commits[repository.head]
     assert commit.files["model-0-of-2.safetensors"].lfs
     assert ONE in commit.description

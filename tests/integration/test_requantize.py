@@ -50,6 +50,7 @@ def test_a_thousand_unchanged_cells_cost_a_request_each_and_one_for_each_model_a
         base = hub.repositories[f"models/{cell['model']}"]
         assert (cell["status"], cell["error"]) == ("skipped", None)
         assert (cell["commit"], cell["revision"]) == (repository.head, base.head)
+        assert cell["url"] == f"{hub.endpoint}/{cell['repository']}/tree/{repository.head}"
 
 
 def test_each_change_builds_just_the_cells_that_it_touches_and_says_what_it_was(

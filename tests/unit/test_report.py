@@ -52,7 +52,12 @@ def _write(folder: Path, *records: CellRecord, **more: Any) -> dict[str, Any]:
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
-    records = (RECORD, BARE, replace(RECORD, measurements=replace(MEASURED, evaluation=None, reload=None)))
+    page = "https://huggingface.co/acme/tiny/tree/" + "d" * 40
+    records = (
+        replace(RECORD, url=page),
+        BARE,
+        replace(RECORD, measurements=replace(MEASURED, evaluation=None, reload=None)),
+    )
     _write(tmp_path, *records)
     assert read_report(tmp_path) == records
 
@@ -212,6 +217,21 @@ def test_the_step_summary_is_a_table_in_markdown() -> None:
         "\n"
         "- **b**: not started\n"
     )
+
+
+def test_the_step_summary_leads_to_what_is_published() -> None:
+    page = "https://huggingface.co/acme/tiny/tree/" + "d" * 40
+    line = summary_markdown([replace(RECORD, id="a", url=page)]).splitlines()[2]
+    assert line.startswith(f"| a | [published]({page}) | 269 MB")
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "https://x.example/a) [b](c", "https://x.example/a|b"]
+)
+def test_a_reports_address_that_is_more_than_an_address_is_refused(url: str, tmp_path: Path) -> None:
+    path = write_report(tmp_path, [replace(RECORD, url=url)], **TIMES, command="x")
+    with pytest.raises(UsageError, match="url"):
+        read_report(path.parent)
 
 
 HOSTILE = "a|b\n<script>alert(1)</script>\x1b[31m::error::`x` [y](z) {{ 7 }} \u202e"

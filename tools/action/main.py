@@ -239,7 +239,7 @@ def result_outputs(cells: list[Mapping[str, Any]]) -> dict[str, str]:
     """The outputs `published`, `counts` and `failed` of a report's cells."""
     counts = Counter(cell["status"] for cell in cells)
     published = [
-        {key: cell[key] for key in ("id", "repository", "commit")}
+        {key: cell[key] for key in ("id", "repository", "commit", "url")}
         for cell in cells
         if cell["status"] == "published"
     ]
