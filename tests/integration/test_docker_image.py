@@ -154,20 +154,41 @@ def test_the_demo_runs_in_it_as_any_user_and_its_files_are_that_users(
         assert (path.stat().st_uid, path.stat().st_gid) == (UID, GID), path
 
 
-def test_docker_stop_leaves_a_report(image: str, tiny: Path, calibration_text: Path, tmp_path: Path) -> None:
+def test_without_a_user_its_files_belong_to_the_images_own(
+    image: str, tiny: Path, calibration_text: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny, tmp_path / "tiny")
+    shutil.copy(calibration_text, tmp_path / "text.jsonl")
+    manifest(tmp_path, Path("tiny"), Path("text.jsonl"), FASTEST)
+    tmp_path.chmod(0o777)
+    words = ["docker", "run", "--rm", "--volume", f"{tmp_path}:/workspace", "--network", "none", image]
+    done = subprocess.run([*words, "run", "quantize.yml"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    made = [path for name in ("output", "published") for path in (tmp_path / name).rglob("*")]
+    assert made
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1000, 1000)}
+
+
+# As `docker stop` and Ctrl-C in `docker run` send them.
+@pytest.mark.parametrize(
+    "words", [("stop", "--time", "60"), ("kill", "--signal", "INT")], ids=["stop", "INT"]
+)
+def test_a_signal_leaves_a_report(
+    words: tuple[str, ...], image: str, tiny: Path, calibration_text: Path, tmp_path: Path
+) -> None:
     shutil.copytree(tiny, tmp_path / "tiny")
     shutil.copy(calibration_text, tmp_path / "text.jsonl")
     path = manifest(tmp_path, Path("tiny"), Path("text.jsonl"), [{"method": "gptq", "bits": [2, 3, 4, 8]}])
     assert path.name == "quantize.yml"
     give_away(tmp_path)
     name = f"model-quantizer-stop-{os.getpid()}"
-    words = [*command(tmp_path), "--name", name, image, "run", "quantize.yml"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as container:
+    run_words = [*command(tmp_path), "--name", name, image, "run", "quantize.yml"]
+    with subprocess.Popen(run_words, stderr=subprocess.PIPE, text=True) as container:
         assert container.stderr is not None
         for line in container.stderr:
             if "4 cells" in line:
                 break
-        subprocess.run(["docker", "stop", "--time", "60", name], capture_output=True, check=True)
+        subprocess.run(["docker", *words, name], capture_output=True, check=True)
         container.communicate(timeout=60)
     assert container.returncode == 130
     assert {cell["error"] for cell in report(tmp_path / "output").values()} == {"interrupted"}
