@@ -126,7 +126,7 @@ def test_the_outputs_say_what_the_report_says(mixed: tuple[Runner, ActionResult]
     assert report == runner.workspace / "out put" / "report.json"
     records = {record.id: record for record in read_report(report.parent)}
     assert json.loads(result.outputs["published"]) == [
-        {"id": GOOD, "repository": GOOD, "commit": records[GOOD].commit}
+        {"id": GOOD, "repository": GOOD, "commit": records[GOOD].commit, "url": None}
     ]
     assert json.loads(result.outputs["counts"]) == {
         "published": 1,
