@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
 from quantize_lib.engine.methods.gptq import Gptq
+from quantize_lib.engine.methods.hessian import factorize
 from quantize_lib.engine.methods.packing import codes_per_period
 from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.errors import EngineError
@@ -220,16 +221,37 @@ def test_a_layer_that_calibration_never_reached_is_still_rounded() -> None:
 
 def test_damping_grows_until_the_factorization_succeeds_and_is_noted() -> None:
     statistics = _statistics(_inputs())
-    # Not positive semidefinite by more than 1 % of the mean diagonal, as rounding can make it.
-    statistics.hessian.sub_(torch.eye(64) * (0.03 * statistics.hessian.diagonal().mean()))
+    # Far from positive semidefinite: more than the first damping can make good.
+    statistics.hessian.diagonal().mul_(0.5)
     output = _quantize(_linear("a", statistics))
-    assert output.notes == ("block 3, a: damping had to grow to 0.1",)
+    assert output.notes == ("block 3, a: damping had to grow to 1.5",)
     assert bool(torch.isfinite(output.weights["a"]).all())
+
+
+def test_how_loud_an_input_is_does_not_change_how_much_its_correlations_count() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(4096, 1, generator=generator)
+    x = torch.randn(4096, 16, generator=generator) + shared
+    # From the loudest to the quietest, so that both are rounded in the same order.
+    x /= x.square().mean(0).sqrt() * torch.linspace(1, 2, 16)
+    louder = torch.logspace(0, -0.5, 16)
+    plain, scaled = factorize(_statistics(x)), factorize(_statistics(x * louder))
+    assert torch.equal(plain.order, torch.arange(16))
+    assert torch.equal(scaled.order, torch.arange(16))
+    torch.testing.assert_close(scaled.upper * louder, plain.upper, rtol=0.02, atol=0.02)
+
+
+def test_a_correlation_counts_for_less_than_the_calibration_showed() -> None:
+    hessian = torch.tensor([[4.0, 1.0], [1.0, 1.0]])
+    upper = factorize(Statistics(hessian, torch.ones(2), 1)).upper
+    damped = torch.linalg.inv(upper.T @ upper)
+    correlation = damped[0, 1] / (damped[0, 0] * damped[1, 1]).sqrt()
+    assert float(correlation) == pytest.approx(0.5 / 1.15, rel=0.005)
 
 
 def test_a_hessian_beyond_repair_is_an_error_that_names_the_layer() -> None:
     hessian = torch.full((64, 64), -5.0) + torch.eye(64) * 6
-    with pytest.raises(EngineError, match=r"a: the Hessian cannot be factorized even with damping 1 of"):
+    with pytest.raises(EngineError, match=r"a: the Hessian cannot be factorized even with damping 1.5 of"):
         _quantize(_linear("a", Statistics(hessian, torch.ones(64), 1)))
 
 
@@ -297,7 +319,7 @@ def test_the_config_says_what_loaders_need_and_no_more() -> None:
         "sym": True,
         "checkpoint_format": "gptq",
         "lm_head": False,
-        "damp_percent": 0.01,
+        "damp_percent": 0.15,
         "true_sequential": False,
         "act_group_aware": False,
         "block_name_to_quantize": "model.layers",

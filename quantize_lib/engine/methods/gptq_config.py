@@ -24,7 +24,7 @@ def gptq_config(context: CellContext, *, damping: float) -> dict[str, Any]:
 
     Args:
         context: what the cell quantized.
-        damping: what was added to the Hessian's diagonal, as a fraction of its mean.
+        damping: what was added to each entry of the Hessian's diagonal, as a fraction of it.
     """
     settings = context.settings
     quantizer = [f"model-quantizer:{__version__}"]
