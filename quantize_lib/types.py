@@ -111,6 +111,8 @@ class PublishSpec:
     """Tag the first publication from each commit of the base."""
     collection: str | None = None
     """A title; `{model}` is the base model's name."""
+    pull_request: bool = False
+    """Open a pull request instead of committing to the main branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +319,7 @@ class CellRecord:
     repository: str | None = None
     commit: str | None = None
     url: str | None = None
-    """Where a person sees that commit; None for a folder."""
+    """Where a person sees that commit, or the pull request that has it; None for a folder."""
     fingerprint: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What the fingerprint is made of (`plan.fingerprint.inputs`), so that a plan can say what changed."""

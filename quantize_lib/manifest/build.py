@@ -37,7 +37,7 @@ from quantize_lib.types import (
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""
 _LIMITS = ("max_perplexity_increase", "max_kl_divergence")
-_ON_THE_HUB = ("tag", "collection")
+_ON_THE_HUB = ("tag", "collection", "pull_request")
 """Keys of `publish` that mean nothing for a folder."""
 
 
@@ -212,6 +212,12 @@ class _Builder:
         for key in _ON_THE_HUB:
             if values["to"] != "hub" and values.get(key):
                 self.report(("publish", key), "a folder has none; it is for `to: hub`.")
+        for key in ("tag", "collection"):
+            if values["pull_request"] and values.get(key):
+                self.report(
+                    ("publish", key),
+                    "not together with `pull_request`: it follows a commit on `main`.",
+                )
         path = absolute(values.pop("path"), self.base)
         return PublishSpec(**values, path=path)
 

@@ -16,8 +16,9 @@ Reason = Literal[
     "unknown",
     "unchanged",
     "rejected",
+    "proposed",
 ]
-"""Why a cell is to be built, or (the last two) why it is not. Programs read these words."""
+"""Why a cell is to be built, or (the last three) why it is not. Programs read these words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +30,11 @@ class Verdict:
         reasons: in words for programs.
         text: the same for people.
         commit: of what is published; None where nothing is.
+        url: of the pull request that keeps it from being built; None where there is none.
     """
 
     build: bool
     reasons: tuple[Reason, ...]
     text: str
     commit: str | None = None
+    url: str | None = None

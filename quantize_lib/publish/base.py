@@ -43,9 +43,25 @@ class Published:
 
     Attributes:
         commit: 40 hex digits.
+        proposal: address of the pull request that has this commit and waits to be merged; None where it is
+            on the main branch.
     """
 
     commit: str
+    proposal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """A pull request with a checkpoint.
+
+    Attributes:
+        url: its address.
+        waits: whether it is open; else somebody closed it without merging it.
+    """
+
+    url: str
+    waits: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +95,14 @@ class Publisher(ABC):
 
     def page(self, repository: str, commit: str) -> str | None:  # noqa: ARG002
         """The address at which a person sees a commit; None where there is none."""
+        return None
+
+    def proposed(self, repository: str, fingerprint: str) -> Proposed | None:  # noqa: ARG002
+        """The pull request with a checkpoint of this fingerprint that was not merged, if there is one.
+
+        Raises:
+            PublishError: where that cannot be found out.
+        """
         return None
 
     def check(self, repositories: Collection[str]) -> None:

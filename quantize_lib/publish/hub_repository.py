@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from quantize_lib import __version__
 from quantize_lib.card.state import CardState, card_state
 from quantize_lib.errors import PublishError
-from quantize_lib.publish.base import RECORD_FILE, PublishedState
+from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState
 from quantize_lib.publish.hub_changes import Changes, LocalFile
 from quantize_lib.publish.hub_errors import refused_content
 from quantize_lib.retry import Retry, parsed
@@ -69,6 +69,23 @@ class Head:
             rejected=card.rejected,
             inputs=card.inputs,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A pull request.
+
+    Attributes:
+        revision: its branch.
+        waits: whether it is open.
+        merged: whether its content is on the main branch.
+    """
+
+    title: str
+    url: str
+    revision: str
+    waits: bool
+    merged: bool
 
 
 class HubRepository:
@@ -222,11 +239,24 @@ class HubRepository:
             raise refused_content(self.name, error) from None
         return [*additions, *(CommitOperationDelete(path_in_repo=name) for name in made.removed)]
 
-    def commit(self, operations: list[Operation], *, parent: str, message: str, description: str = "") -> str:
-        """Make one commit; its number. It is made on `parent` or not at all.
+    def commit(
+        self, operations: list[Operation], *, parent: str, message: str, description: str = ""
+    ) -> Published:
+        """Make one commit. It is made on `parent` or not at all.
 
         It is asked for once: where the answer is lost, the commit may be there all the same.
         """
+        return self._commit(operations, parent, message, description, propose=False)
+
+    def propose(
+        self, operations: list[Operation], *, parent: str, message: str, description: str
+    ) -> Published:
+        """Open a pull request with one commit on `parent`; asked for once, as `commit`."""
+        return self._commit(operations, parent, message, description, propose=True)
+
+    def _commit(
+        self, operations: list[Operation], parent: str, message: str, description: str, *, propose: bool
+    ) -> Published:
         try:
             made = parsed(
                 lambda: self._api.create_commit(
@@ -235,13 +265,44 @@ class HubRepository:
                     commit_message=message,
                     commit_description=description,
                     parent_commit=parent,
+                    create_pr=propose,
                 )
             )
         except (ValueError, RuntimeError) as error:
             if isinstance(error, OSError):
                 raise
             raise refused_content(self.name, error) from None
-        return made.oid
+        return Published(commit=made.oid, proposal=made.pr_url)
+
+    def proposals(self) -> list[Proposal]:
+        """Its pull requests, the newest first."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            found = self._retry.call(
+                lambda: list(self._api.get_repo_discussions(self.name, discussion_type="pull_request"))
+            )
+        except RepositoryNotFoundError:
+            return []
+        return [
+            Proposal(
+                title=one.title,
+                url=f"{self._api.endpoint}/{self.name}/discussions/{one.num}",
+                revision=f"refs/pr/{one.num}",
+                waits=one.status in ("open", "draft"),
+                merged=one.status == "merged",
+            )
+            for one in found
+        ]
+
+    def commit_of(self, revision: str) -> str:
+        """The commit that a revision stands for now."""
+        found = self._retry.call(lambda: self._api.model_info(self.name, revision=revision)).sha
+        if found is None or not _COMMIT.fullmatch(found):
+            raise PublishError(
+                f"{self.name}: the Hub names no commit for {revision}", hint="Try again later."
+            )
+        return found
 
     def go_back(
         self,
@@ -266,7 +327,7 @@ class HubRepository:
             ],
             parent=parent,
             message=message,
-        )
+        ).commit
 
     def tag(self, name: str, commit: str) -> None:
         """Tag a commit; a tag that is there stays where it is."""

@@ -29,7 +29,7 @@ _FIGURES = (
     "perplexity_after",
     "kl_divergence",
 )
-_HUB_OPTIONS = ("terms_allow_public", "tag", "collection")
+_HUB_OPTIONS = ("terms_allow_public", "tag", "collection", "pull_request")
 _OF_THE_RUN = ("status", "error", "path", "commit", "url")
 """What a checkpoint cannot know of itself."""
 

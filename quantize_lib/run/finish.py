@@ -144,6 +144,9 @@ def publish_checkpoint(
         origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
         force=force,
     )
+    if done.proposal is not None:
+        reporter.info(f"{record.id} is in a pull request that waits to be merged: {done.proposal}")
+        return replace(record, status="built", error=None, commit=done.commit, url=done.proposal)
     url = publisher.page(record.repository, done.commit)
     reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
     return replace(record, status="published", error=None, commit=done.commit, url=url)

@@ -227,8 +227,9 @@ class _Run:
             return held
         if self._options.publisher is not None and verdict.build:
             return self._finisher.publish(held)
-        self._reporter.info(f"{built.id} is skipped: unchanged")
-        url = page_of(self._options.publisher, built.repository, verdict.commit)
+        why = "unchanged" if verdict.build else verdict.text
+        self._reporter.info(f"{built.id} is skipped: {why}")
+        url = verdict.url or page_of(self._options.publisher, built.repository, verdict.commit)
         return replace(held, status="skipped", commit=verdict.commit, url=url)
 
     def _run_job(self, prepared: Prepared) -> None:

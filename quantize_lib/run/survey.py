@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
@@ -65,10 +65,37 @@ def survey(
     lookups.look_up(
         job for job in plan.jobs if any(isinstance(by_cell[cell.id], PublishedState) for cell in job.cells)
     )
-    return {
+    verdicts = {
         cell.id: _judge(job, cell, by_cell[cell.id], lookups, by_version=plan.publish.rebuild_on_new_version)
         for job, cell in cells
     }
+    if plan.publish.pull_request:
+        asked = [(job, cell) for job, cell in cells if _may_wait(verdicts[cell.id])]
+        lookups.look_up(job for job, _ in asked)
+        for job, cell in asked:
+            verdicts[cell.id] = _proposed(publisher, job, cell, lookups, verdicts[cell.id])
+    return verdicts
+
+
+def _may_wait(verdict: Verdict) -> bool:
+    return verdict.build and "unknown" not in verdict.reasons
+
+
+def _proposed(publisher: Publisher, job: Job, cell: Cell, lookups: Lookups, verdict: Verdict) -> Verdict:
+    """Not to be built again while a pull request has it, nor after somebody closed that."""
+    try:
+        found = publisher.proposed(cell.repository, lookups.identity(cell, job).fingerprint)
+    except (SourceError, CalibrationError, PublishError):
+        # Whatever it is, the run meets it again and tells.
+        return verdict
+    if found is None:
+        return verdict
+    if found.waits:
+        text = f"it waits in a pull request: {found.url}"
+    else:
+        text = f"its pull request was closed ({found.url}); --force builds it again"
+    reason: Reason = "proposed" if found.waits else "rejected"
+    return replace(verdict, build=False, reasons=(reason,), text=text, url=found.url)
 
 
 def _current(publisher: Publisher, cell: Cell) -> PublishedState | PublishError | None:

@@ -71,7 +71,7 @@ def skipped(
         record,
         status="skipped",
         commit=verdict.commit,
-        url=page_of(publisher, cell.repository, verdict.commit),
+        url=verdict.url or page_of(publisher, cell.repository, verdict.commit),
         notes=notes,
     )
 

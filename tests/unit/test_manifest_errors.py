@@ -264,6 +264,11 @@ REST = [
     ),
     ("publish: {tag: true}", "5:16: publish.tag: a folder has none; it is for `to: hub`."),
     ("publish: {collection: mine}", "5:23: publish.collection: a folder has none; it is for `to: hub`."),
+    ("publish: {pull_request: true}", "5:25: publish.pull_request: a folder has none; it is for `to: hub`."),
+    (
+        "publish: {to: hub, pull_request: true, tag: true}",
+        "5:45: publish.tag: not together with `pull_request`: it follows a commit on `main`.",
+    ),
     (
         "publish: {to: hub, collection: '{name}'}",
         "5:32: publish.collection: `{name}` is not a title; use one line of text, and no braces but those of "
