@@ -25,14 +25,8 @@ lint: test-environment ## Run ruff and mypy
 image: ## Build the CPU image from this checkout, for --executor docker
 	docker build --tag model-quantizer:cpu .
 
-benchmark: test-environment demo-data ## Measure start-up, unchanged cells, and GPTQ beside GPTQModel (about 15 minutes)
-	$(VENV)/python benchmarks/startup.py
-	$(VENV)/python -m benchmarks.unchanged
-	$(VENV)/python benchmarks/wiki_text.py examples/demo/work/wiki.jsonl
-	$(VENV)/python benchmarks/compare_gptqmodel.py --model examples/demo/work/model \
-	  --calibration examples/demo/work/calibration.jsonl \
-	  --held-out examples/demo/work/held-out.jsonl examples/demo/work/wiki.jsonl \
-	  --samples 64 --sequence-length 512 --group-size 64 --work examples/demo/work/compare
+benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/benchmarks.md (about 45 minutes)
+	$(VENV)/python -m benchmarks.engine
 
 lock: ## Write requirements/*.txt anew (needs uv)
 	$(PYTHON) tools/lock.py

@@ -1,4 +1,4 @@
-"""Llama shapes with random weights, made and written block by block, for measuring memory.
+"""Llama shapes with random weights, made and written block by block, for measuring memory and time.
 
     python -m benchmarks.memory_model FOLDER --hidden 4096 --mlp 11008 --heads 32 --blocks 32
 
@@ -24,7 +24,8 @@ class Shape:
     """A Llama's sizes.
 
     Attributes:
-        heads: query and key/value heads alike.
+        heads: of the queries.
+        key_value_heads: None where there are as many.
     """
 
     hidden: int
@@ -32,11 +33,18 @@ class Shape:
     heads: int
     blocks: int
     vocabulary: int = 32_000
+    key_value_heads: int | None = None
+
+    @property
+    def key_value_width(self) -> int:
+        """Outputs of the key and of the value projection."""
+        return self.hidden // self.heads * (self.key_value_heads or self.heads)
 
     @property
     def block_values(self) -> int:
         """Weights of one block."""
-        return 4 * self.hidden**2 + 3 * self.hidden * self.mlp + 2 * self.hidden
+        attention = 2 * self.hidden * (self.hidden + self.key_value_width)
+        return attention + 3 * self.hidden * self.mlp + 2 * self.hidden
 
 
 def make_model(folder: Path, shape: Shape) -> Path:
@@ -52,7 +60,7 @@ def make_model(folder: Path, shape: Shape) -> Path:
         intermediate_size=shape.mlp,
         num_hidden_layers=shape.blocks,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads or shape.heads,
         vocab_size=shape.vocabulary,
         bos_token_id=1,
         eos_token_id=2,
@@ -74,7 +82,8 @@ def make_model(folder: Path, shape: Shape) -> Path:
     hidden, mlp = shape.hidden, shape.mlp
     ones = torch.ones(hidden, dtype=torch.bfloat16)
     for block in range(shape.blocks):
-        linears = {f"self_attn.{word}_proj": (hidden, hidden) for word in "qkvo"}
+        linears = {f"self_attn.{word}_proj": (hidden, hidden) for word in "qo"}
+        linears |= {f"self_attn.{word}_proj": (shape.key_value_width, hidden) for word in "kv"}
         linears |= {"mlp.gate_proj": (mlp, hidden), "mlp.up_proj": (mlp, hidden)}
         linears |= {"mlp.down_proj": (hidden, mlp)}
         tensors = {name: normal(*size) for name, size in linears.items()}
@@ -123,6 +132,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     for word in ("hidden", "mlp", "heads", "blocks"):
         parser.add_argument(f"--{word}", type=int, required=True)
+    parser.add_argument("--key-value-heads", type=int, help="default: as many as --heads")
     parser.add_argument("--vocabulary", type=int, default=32_000, help="at least 259; default: 32,000")
     words = vars(parser.parse_args())
     make_model(words.pop("folder"), Shape(**words))

@@ -1,15 +1,15 @@
 """A held-out text of another kind than the demo's news: encyclopedia articles, out of gensim's test data.
 
-python benchmarks/wiki_text.py FILE.jsonl
+python -m benchmarks.wiki_text FILE.jsonl
 """
 
 from __future__ import annotations
 
+import argparse
 import bz2
 import json
 import re
 import runpy
-import sys
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -34,6 +34,11 @@ def plain(wikitext: str) -> str:
 
 def main() -> int:
     """Write the articles."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path)
+    target: Path = parser.parse_args().file
     root = Path(__file__).resolve().parent.parent
     fetch = runpy.run_path(str(root / "examples" / "demo" / "fetch.py"))
     with tempfile.TemporaryDirectory() as folder:
@@ -48,9 +53,9 @@ def main() -> int:
         if len(articles) == ARTICLES:
             break
     lines = (json.dumps({"text": article}, ensure_ascii=False) for article in articles)
-    Path(sys.argv[1]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

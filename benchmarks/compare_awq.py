@@ -1,0 +1,178 @@
+"""Our AWQ beside GPTQModel's: a model's first blocks, the same calibration tokens, output error on others.
+
+    python -m benchmarks.compare_awq --model DIR --calibration FILE --held-out FILE ... --work DIR
+
+GPTQModel's AWQ is slow on a CPU, so only the first three blocks are taken, with the model's embedding, last
+norm and head. It computes in float16 there: its layer takes no float32. It runs twice, with zero points (as
+ours, and as AutoAWQ does) and symmetric (its default). All checkpoints are dequantized by one function into
+float32 models. On held-out text, each token's hidden state after the last block is compared with that of the
+unquantized blocks, ‖Δ‖² / ‖h‖², and the next-token distributions by KL divergence. About 10 minutes on
+2 cores. Prints a table and writes WORK/compare-awq.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.checkpoints import fill, first_blocks, quantize, windows
+from benchmarks.machine import ROOT, machine, versions
+from quantize_lib.files import sha256_file
+
+OURS = "Model Quantizer"
+PEERS = {"GPTQModel, zero points": False, "GPTQModel, symmetric": True}
+
+
+def main() -> int:
+    """Run both sides, measure and print; or, with --child, one part of that."""
+    arguments = _arguments()
+    work: Path = arguments.work
+    if arguments.child == "measure":
+        return _measure(arguments)
+    if arguments.child:
+        return _quantize_with_gptqmodel(arguments, sym=PEERS[arguments.child])
+    work.mkdir(parents=True, exist_ok=True)
+    report = quantize(
+        work,
+        first_blocks(arguments.model, arguments.blocks, work / "model"),
+        [{"method": "awq", "bits": 4, "group_size": arguments.group_size}],
+        calibration=arguments.calibration,
+        samples=arguments.samples,
+        sequence_length=arguments.sequence_length,
+    )
+    cell = report["cells"][0]
+    rows: dict[str, dict[str, Any]] = {OURS: {"settings": cell["settings"]}}
+    folders = [work / "ours" / cell["path"]]
+    environment = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "PYTHONPATH": str(ROOT)}
+    child = [sys.executable, "-m", "benchmarks.compare_awq", *sys.argv[1:], "--child"]
+    for peer in PEERS:
+        subprocess.run([*child, peer], check=True, env=environment)
+        made = json.loads((work / "gptqmodel.json").read_text(encoding="utf-8"))
+        if made.pop("tokens_digest") != cell["calibration"]["tokens_digest"]:
+            print("the two sides did not see the same calibration tokens", file=sys.stderr)
+            return 1
+        rows[peer] = made
+        folders.append(work / peer)
+    subprocess.run([*child, "measure", "--checkpoint", *map(str, folders)], check=True, env=environment)
+    measured = json.loads((work / "measured.json").read_text(encoding="utf-8"))
+    for row, figures in zip(rows.values(), measured, strict=True):
+        row.update(figures)
+    result = {
+        "machine": machine(),
+        "versions": versions(("torch", "transformers", "gptqmodel")),
+        "blocks": arguments.blocks,
+        "group_size": arguments.group_size,
+        "calibration": [arguments.samples, arguments.sequence_length],
+        "texts": {path.name: sha256_file(path) for path in arguments.held_out},
+        "rows": rows,
+    }
+    (work / "compare-awq.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _print(result)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--blocks", type=int, default=3)
+    parser.add_argument("--group-size", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--sequence-length", type=int, default=512)
+    parser.add_argument("--evaluate-samples", type=int, default=20)
+    parser.add_argument("--child", choices=(*PEERS, "measure"), help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _tokens(arguments: argparse.Namespace, path: Path, samples: int) -> Any:
+    return windows(arguments.model, path, samples=samples, sequence_length=arguments.sequence_length)
+
+
+def _quantize_with_gptqmodel(arguments: argparse.Namespace, *, sym: bool) -> int:
+    import torch
+    from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+
+    batch = _tokens(arguments, arguments.calibration, arguments.samples)
+    settings = {"bits": 4, "group_size": arguments.group_size, "sym": sym, "format": "gemm"}
+    config = QuantizeConfig(quant_method="awq", **settings)
+    # The default backend asks for CUDA.
+    backend = BACKEND.AWQ_TORCH
+    folder = str(arguments.work / "model")
+    model = GPTQModel.load(folder, config, dtype=torch.float16, device="cpu", backend=backend)
+    samples = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in batch.ids]
+    start = time.perf_counter()
+    model.quantize(samples, batch_size=1, backend=backend)
+    model.save(str(arguments.work / arguments.child))
+    made = {
+        "tokens_digest": batch.digest,
+        "settings": {**settings, "dtype": "float16", "backend": "AWQ_TORCH", "batch_size": 1},
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    (arguments.work / "gptqmodel.json").write_text(json.dumps(made), encoding="utf-8")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    """Each checkpoint's relative error after the last block, and KL divergence, on every held-out text."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from quantize_lib.metrics import token_kl
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(arguments.work / "model", dtype=torch.float32).eval()
+
+    base, quantized = load(), [load() for _ in arguments.checkpoint]
+    for model, folder in zip(quantized, arguments.checkpoint, strict=True):
+        fill(model, folder)
+    after_blocks: list[Any] = []
+    for model in (base, *quantized):
+        model.model.norm.register_forward_pre_hook(lambda _, inputs: after_blocks.append(inputs[0]))
+    found: list[dict[str, Any]] = [{} for _ in quantized]
+    for path in arguments.held_out:
+        errors: list[list[Any]] = [[] for _ in quantized]
+        divergences: list[list[Any]] = [[] for _ in quantized]
+        with torch.inference_mode():
+            for row in _tokens(arguments, path, arguments.evaluate_samples).ids.split(1):
+                after_blocks.clear()
+                before = base(row, use_cache=False).logits
+                for index, model in enumerate(quantized):
+                    logits = model(row, use_cache=False).logits
+                    states = after_blocks[0]
+                    difference = (after_blocks.pop() - states).square().sum(-1)
+                    errors[index].append(difference / states.square().sum(-1))
+                    divergences[index].append(token_kl(before, logits))
+        for index, figures in enumerate(found):
+            figures[path.name] = {
+                "relative_error": float(torch.cat(errors[index], 1).mean()),
+                "kl_divergence": float(torch.cat(divergences[index], 1).mean()),
+            }
+    (arguments.work / "measured.json").write_text(json.dumps(found), encoding="utf-8")
+    return 0
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(json.dumps(result, indent=2))
+    head = "".join(f"{f'error, {text}':>28}{'KL':>10}" for text in result["texts"])
+    print(f"\n{'':<26}{'seconds':>10}{head}")
+    for name, row in result["rows"].items():
+        cells = "".join(
+            f"{row[text]['relative_error']:>28.6f}{row[text]['kl_divergence']:>10.5f}"
+            for text in result["texts"]
+        )
+        print(f"{name:<26}{row.get('seconds', ''):>10}{cells}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The project's targets, each beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+OURS, PEER = "Model Quantizer", "GPTQModel"
+HEAD = ("target", "limit", "measured", "met")
+AWQ_FIGURES = {"relative_error": "output error", "kl_divergence": "KL"}
+_METHODS = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes"}
+
+Stages = dict[str, Any]
+"""The result of each stage that was measured."""
+Target = tuple[str, str, Sequence[tuple[str, bool]]]
+"""What, its limit, and each figure with whether it is within the limit."""
+
+
+def times(value: float) -> str:
+    """`3.10 ×`."""
+    return f"{value:.2f} ×"
+
+
+def percent(value: float) -> str:
+    """`4.0 %` of 0.04."""
+    return f"{value * 100:.1f} %"
+
+
+def gigabytes(value: float) -> str:
+    """`1.82 GB`."""
+    return f"{value / 1e9:.2f} GB"
+
+
+def targets(stages: Stages) -> list[tuple[str, str, str, str]]:
+    """A row for each target that the measured stages say something of."""
+    found: list[Target] = []
+    if "speed" in stages:
+        found += _limits(stages["speed"])
+        if "gptq4" in stages:
+            found += _shares(stages["speed"], peer_seconds(stages["gptq4"]))
+    if "gptq4" in stages:
+        found += _four_and_eight(stages["gptq4"])
+    if "gptq3" in stages:
+        worst = max(increases(stages["gptq3"]).values())
+        found.append((f"GPTQ 3, {_INCREASE}, worst text", "below 1.00", [(f"{worst:.2f}", worst < 1)]))
+    if "awq" in stages:
+        found += _awq(stages["awq"])
+    if "memory" in stages:
+        found += _memory(stages["memory"])
+    if "startup" in stages:
+        slowest = _slowest(stages["startup"])
+        what = "start of `--help`, `validate`, `plan`, the slowest"
+        found.append((what, "at most 0.4 s", [(f"{slowest:.2f} s", slowest <= 0.4)]))
+    if "unchanged" in stages:
+        slowest = _slowest(stages["unchanged"])
+        what = "a thousand unchanged cells, the slower command"
+        found.append((what, "at most 10 s", [(f"{slowest:.2f} s", slowest <= 10)]))
+    if "gpu" in stages:
+        ratio = stages["gpu"]["ours"]["seconds"] / stages["gpu"]["gptqmodel"]["seconds"]
+        what = f"GPU: GPTQ 4 + 8 and AWQ 4 ÷ {PEER}'s time for GPTQ 4"
+        found.append((what, "below 100 %", [(percent(ratio), ratio < 1)]))
+    return [
+        (
+            what,
+            limit,
+            "; ".join(figure for figure, _ in figures),
+            "; ".join("yes" if met else "**no**" for _, met in figures),
+        )
+        for what, limit, figures in found
+    ]
+
+
+def peers(compare: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """GPTQModel's rows of a comparison by what it computed in."""
+    return {row["settings"]["dtype"]: row for name, row in compare["rows"].items() if name.startswith(PEER)}
+
+
+def peer_seconds(compare: dict[str, Any]) -> dict[str, float]:
+    """GPTQModel's time for one checkpoint, by what it computed in."""
+    return {dtype: float(row["seconds"]) for dtype, row in peers(compare).items()}
+
+
+def further(speed: dict[str, Any]) -> list[tuple[str, float]]:
+    """Every cell but the first, with its own seconds."""
+    passes = [speed["passes"][f"{name}, {speed['arithmetic']}"] for name in ("two cells", "six cells")]
+    return [
+        (f"{_METHODS[method]} {bits.removesuffix('bit')}", seconds)
+        for found in passes
+        for (method, bits), seconds in ((name.split("-"), value) for name, value in found["cells"].items())
+        if (method, bits) != ("gptq", "4bit")
+    ]
+
+
+def increases(compare: dict[str, Any]) -> dict[str, float]:
+    """Per text, our increase of perplexity over the base ÷ the smallest of GPTQModel's."""
+    rows = compare["rows"]
+
+    def increase(row: dict[str, Any], text: str) -> float:
+        return float(row[text]["perplexity"] - rows["base"][text]["perplexity"])
+
+    ours = rows[f"{OURS}, {compare['bits']} bits"]
+    return {
+        text: increase(ours, text) / min(increase(row, text) for row in peers(compare).values())
+        for text in compare["texts"]
+    }
+
+
+_INCREASE = f"increase of perplexity ÷ {PEER}'s"
+
+
+def _limits(speed: dict[str, Any]) -> Iterator[Target]:
+    for arithmetic in dict.fromkeys((speed["arithmetic"], "float32")):
+        ratio = speed["passes"][f"one cell, {arithmetic}"]["seconds"] / speed["limit_seconds"][arithmetic]
+        what = f"one GPTQ 4 cell with products in {arithmetic} ÷ the {arithmetic} limit"
+        yield what, "at most 1.45 ×", [(times(ratio), ratio <= 1.45)]
+
+
+def _shares(speed: dict[str, Any], peer: dict[str, float]) -> Iterator[Target]:
+    one, six = (
+        speed["passes"][f"{name}, {speed['arithmetic']}"]["seconds"] for name in ("one cell", "six cells")
+    )
+    settings = "; ".join(f"in {dtype}" for dtype in peer)
+
+    ratios = [seconds / one for seconds in peer.values()]
+    yield (
+        f"one GPTQ 4 cell, faster than {PEER} {settings}",
+        "at least 3 ×",
+        [(times(ratio), ratio >= 3) for ratio in ratios],
+    )
+    shares = [six / seconds for seconds in peer.values()]
+    yield (
+        f"six cells ÷ {PEER}'s time for one {settings}",
+        "below 50 %",
+        [(percent(share), share < 0.5) for share in shares],
+    )
+    for cell, own in further(speed):
+        limit = 0.017 if cell.startswith("bitsandbytes") else 0.04
+        shares = [own / seconds for seconds in peer.values()]
+        yield (
+            f"a further cell, {cell} ÷ {PEER}'s time for one {settings}",
+            f"at most {percent(limit)}",
+            [(percent(share), share <= limit) for share in shares],
+        )
+
+
+def _four_and_eight(compare: dict[str, Any]) -> Iterator[Target]:
+    found = increases(compare).values()
+    mean, worst = sum(found) / len(found), max(found)
+    yield f"GPTQ 4, {_INCREASE}, mean of the texts", "at most 0.50", [(f"{mean:.2f}", mean <= 0.5)]
+    yield f"GPTQ 4, {_INCREASE}, worst text", "at most 0.56", [(f"{worst:.2f}", worst <= 0.56)]
+    base, eight = compare["rows"]["base"], compare["rows"][f"{OURS}, 8 bits"]
+    distance = max(abs(eight[text]["perplexity"] / base[text]["perplexity"] - 1) for text in compare["texts"])
+    what = "GPTQ 8, distance of perplexity from the base, worst text"
+    yield what, "at most 0.5 %", [(f"{distance * 100:.2f} %", distance <= 0.005)]
+
+
+def _awq(awq: dict[str, Any]) -> Iterator[Target]:
+    others = [row for name, row in awq["rows"].items() if name != OURS]
+    for figure, name in AWQ_FIGURES.items():
+        worst = max(
+            awq["rows"][OURS][text][figure] / min(row[text][figure] for row in others)
+            for text in awq["texts"]
+        )
+        what = f"AWQ 4, {name} ÷ the better of {PEER}'s, worst text"
+        yield what, "at most 1.00", [(f"{worst:.2f}", worst <= 1)]
+
+
+def _memory(memory: dict[str, Any]) -> Iterator[Target]:
+    growth = abs(memory["growth_bytes"]) / memory["block_bytes"]
+    yield "memory from 4 to 32 blocks, growth ÷ one block", "below 100 %", [(percent(growth), growth < 1)]
+    for name, run in memory.get("runs", {}).items():
+        ratio = run["estimate_bytes"] / run["peak_bytes"]
+        what = f"memory, estimate ÷ measurement: {name}"
+        yield what, "0.85 to 1.15", [(f"{ratio:.2f}", abs(ratio - 1) <= 0.15)]
+        if name.startswith("7B"):
+            gib = run["peak_bytes"] / 2**30
+            yield f"memory, peak: {name}", "below 7 GiB", [(f"{gib:.2f} GiB", gib < 7)]
+    if "bounded" in memory:
+        limit, peak = memory["bounded"]["limit_bytes"], memory["bounded"]["peak_bytes"]
+        what = "memory, peak of the five cells with `--max-memory`"
+        yield what, gigabytes(limit), [(gigabytes(peak), peak <= limit)]
+
+
+def _slowest(found: dict[str, Any]) -> float:
+    return max(float(command["median"]) for command in found["commands"].values())
