@@ -8,7 +8,7 @@ The weights are random: sizes and code are real, the results mean nothing and ar
 GPTQ 4 and 8 and AWQ 4; GPTQModel makes GPTQ 4. Each side has a process of its own, and the time is from the
 start of calibration to what is saved; ours reads the weights in it, GPTQModel before it. The peak is that
 process's torch.cuda.max_memory_allocated(), on a CPU its resident memory. Writes WORK/gpu.json. The real
-shape needs 50 GB of disk, and at least 10 minutes to make the model.
+shape needs 50 GB of disk; no time is known, as no GPU was at hand.
 """
 
 from __future__ import annotations
