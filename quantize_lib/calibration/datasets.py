@@ -10,7 +10,7 @@ from quantize_lib.calibration.rows import cell
 from quantize_lib.errors import CalibrationError
 from quantize_lib.retry import READING
 from quantize_lib.source.hub_errors import hub_errors
-from quantize_lib.tokens import read_token
+from quantize_lib.tokens import read_token, redact
 from quantize_lib.types import TextSpec
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -69,7 +69,9 @@ def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Itera
         except (DatasetsError, ValueError, RuntimeError) as error:
             # What `datasets` raises for an unknown config or split, and for a data set that is a script.
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CalibrationError(f"data set {dataset} cannot be read: {first}", hint=ALTERNATIVE) from error
+            raise CalibrationError(
+                f"data set {dataset} cannot be read: {redact(first)}", hint=ALTERNATIVE
+            ) from error
 
 
 def _errors(dataset: str, revision: str) -> AbstractContextManager[None]:

@@ -108,6 +108,9 @@ def explain(error: Exception, repository: str) -> tuple[str, str]:
                 f"{repository}: what answered was not the Hub, or its answer was cut short",
                 "Check HF_ENDPOINT and the proxy. " + _AGAIN,
             )
+        case OSError() if error.filename is not None:
+            # A file of the checkpoint: the client has errors of its own for the Hub.
+            return f"{error.filename} cannot be read: {error.strerror}", "Check the output folder's disk."
         case _:
             said = _quote(str(error)) or type(error).__name__
             return f"{repository}: the Hub cannot be reached: {said}", f"Check the connection. {_AGAIN}"

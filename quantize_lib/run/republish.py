@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.gate import check_gate, spec_of
+from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report, write_report
 from quantize_lib.run.finish import publish_checkpoint
@@ -33,27 +34,34 @@ def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple
     publisher = get_publisher(spec)
     started = datetime.now(UTC)
     with working_in(output):
-        for number, record in enumerate(records):
-            if record.path is None or record.status not in ("built", "published", "skipped"):
-                reporter.info(f"{record.id} is {record.status}: not published")
-                continue
-            gate = spec_of(record.limits)
-            missed = check_gate(record.measurements, gate) if record.measurements is not None else ()
-            if missed:
-                records[number] = replace(record, status="gated", error="; ".join(missed))
-                reporter.warning(f"{record.id} is not published: {records[number].error}")
-                continue
-            try:
-                records[number] = publish_checkpoint(publisher, output, record, reporter, force=force)
-            except PublishError as error:
-                records[number] = replace(record, status="built", error=str(error))
-                reporter.error(f"{record.id}: {error}")
-        write_report(
-            output,
-            records,
-            started=started,
-            finished=datetime.now(UTC),
-            command=f"model-quantizer publish {output.name}",
-            publish=spec,
-        )
+        try:
+            for number, record in enumerate(records):
+                records[number] = _published(publisher, output, record, reporter, force=force)
+        finally:
+            # Also where it was interrupted: what is published by now is to be known.
+            write_report(
+                output,
+                records,
+                started=started,
+                finished=datetime.now(UTC),
+                command=f"model-quantizer publish {output.name}",
+                publish=spec,
+            )
     return tuple(records)
+
+
+def _published(
+    publisher: Publisher, output: Path, record: CellRecord, reporter: Reporter, *, force: bool
+) -> CellRecord:
+    if record.path is None or record.status not in ("built", "published", "skipped"):
+        reporter.info(f"{record.id} is {record.status}: not published")
+        return record
+    missed = check_gate(record.measurements, spec_of(record.limits)) if record.measurements else ()
+    if missed:
+        reporter.warning(f"{record.id} is not published: {'; '.join(missed)}")
+        return replace(record, status="gated", error="; ".join(missed))
+    try:
+        return publish_checkpoint(publisher, output, record, reporter, force=force)
+    except PublishError as error:
+        reporter.error(f"{record.id}: {error}")
+        return replace(record, status="built", error=str(error))

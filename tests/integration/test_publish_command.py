@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,12 +15,12 @@ import pytest
 
 from quantize_lib.card.figures import size
 from quantize_lib.publish.base import RECORD_FILE
-from quantize_lib.report import write_report
+from quantize_lib.report import read_report, write_report
 from quantize_lib.types import CellRecord, PublishSpec, Terms
 from tests.hub import Hub, serve
 from tests.publications import NAME, ONE, TOKEN, TWO, checkpoint
 from tests.records import MEASURED, RECORD
-from tests.small_runs import command, environment, report
+from tests.small_runs import ROOT, command, environment, report
 
 CELL = "tiny-gptq-4bit"
 CLAIMS = {"repository": "acme/models", "workflow": "quantize"}
@@ -80,6 +83,27 @@ def test_a_finished_output_is_published_from_another_machine(hub: Hub, tmp_path:
         f"{CELL}: publishing 4 files, {amount}, as {NAME}",
         f"{CELL} is published: {page}",
     ]
+
+
+def test_what_was_published_before_an_interruption_stands_in_the_report(hub: Hub, tmp_path: Path) -> None:
+    folder = output(tmp_path / "out", ONE)
+    (record,) = read_report(folder)
+    records = [record, replace(record, id="late-gptq-4bit", repository="acme/late")]
+    write_report(folder, records, started=NOW, finished=NOW, command="x", publish=HUB)
+    hub.fail("slow", route="create_repo", skip=1, seconds=20)
+    run = subprocess.Popen(
+        [sys.executable, str(ROOT / "entrypoint.py"), "publish", folder],
+        env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(hub.asked("create_repo")) < 2 and run.poll() is None:
+        threading.Event().wait(0.05)
+    run.terminate()
+    assert run.wait(timeout=60) == 130
+    cells = report(folder)
+    assert (cells[CELL]["status"], cells[CELL]["commit"]) == ("published", hub.model(NAME).head)
+    assert cells["late-gptq-4bit"]["status"] == "built"
 
 
 def test_a_file_that_was_changed_on_the_way_is_not_published(hub: Hub, tmp_path: Path) -> None:

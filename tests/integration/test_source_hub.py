@@ -375,6 +375,16 @@ def test_a_disk_without_room_is_found_before_the_download(hub: Hub, client: Clie
     assert hub.sent("chat_template.jinja") == 0
 
 
+def test_what_a_data_sets_library_says_is_told_without_what_looks_like_a_token(
+    hub: Hub, client: Client
+) -> None:
+    add_dataset(hub)
+    token = "hf_" + "a" * 34
+    told = client("texts", dataset="acme/news", split=token)
+    assert told["message"].startswith("data set acme/news cannot be read: ")
+    assert token not in told["message"] + told["hint"]
+
+
 ROWS = [{"text": "one", "n": 1}, {"text": None, "n": 2}, {"text": "three", "n": 3}]
 
 

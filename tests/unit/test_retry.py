@@ -173,6 +173,12 @@ def test_the_token_that_was_refused_is_the_one_that_is_named(
     assert (caught.value.hint or "").startswith(hint)
 
 
+def test_a_file_of_ours_that_cannot_be_read_is_not_the_hubs_fault() -> None:
+    with pytest.raises(PublishError) as caught, hub_errors("acme/tiny"):
+        raise PermissionError(13, "Permission denied", "out/tiny/config.json")
+    assert caught.value.message == "out/tiny/config.json cannot be read: Permission denied"
+
+
 def test_a_repository_that_is_not_seen_names_both_reasons() -> None:
     response = httpx2.Response(404, request=httpx2.Request("GET", URL))
     told = explained(RepositoryNotFoundError("404", response=response))
