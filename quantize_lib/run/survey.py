@@ -72,8 +72,11 @@ def survey(
     if plan.publish.pull_request:
         asked = [(job, cell) for job, cell in cells if _may_wait(verdicts[cell.id])]
         lookups.look_up(job for job, _ in asked)
-        for job, cell in asked:
-            verdicts[cell.id] = _proposed(publisher, job, cell, lookups, verdicts[cell.id])
+        found = in_parallel(
+            lambda pair: _proposed(publisher, *pair, lookups, verdicts[pair[1].id]),
+            asked,
+        )
+        verdicts |= {cell.id: verdict for (_, cell), verdict in zip(asked, found, strict=True)}
     return verdicts
 
 
