@@ -45,7 +45,7 @@ class HubPublisher(Publisher):
     def current(self, repository: str) -> PublishedState | None:
         """See `Publisher`. One request; two where a repository is private though the manifest says public."""
         with hub_errors(_named(repository)):
-            place = HubRepository(repository, lambda: write_token() or read_token(), self._retry)
+            place = self._looked_at(repository)
             head = place.head()
             if head is None or (not head.is_ours and head.names <= HARMLESS):
                 return None
@@ -54,6 +54,10 @@ class HubPublisher(Publisher):
                 # Cut off before it became public: publishing again settles it, without a commit.
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
+
+    def _looked_at(self, repository: str) -> HubRepository:
+        """A repository that is read and not changed."""
+        return HubRepository(repository, lambda: write_token() or read_token(), self._retry)
 
     def page(self, repository: str, commit: str) -> str:
         """See `Publisher`."""
@@ -66,8 +70,7 @@ class HubPublisher(Publisher):
         if not self._spec.pull_request:
             return None
         with hub_errors(_named(repository)):
-            place = HubRepository(repository, lambda: write_token() or read_token(), self._retry)
-            found = proposed(place, fingerprint)
+            found = proposed(self._looked_at(repository), fingerprint)
         return None if found is None else Proposed(url=found.url, waits=found.waits)
 
     def check(self, repositories: Collection[str]) -> None:

@@ -88,10 +88,13 @@ class Publication:
             elif not self._access.private and head.private and not head.is_ours:
                 self._place.mark_pending()
             operations = self._place.upload(local, made)
-            send = self._place.propose if self._propose else self._place.commit
             try:
-                done = send(
-                    operations, parent=head.commit, message=self._title(), description=self._description()
+                done = self._place.commit(
+                    operations,
+                    parent=head.commit,
+                    message=self._title(),
+                    description=self._description(),
+                    propose=self._propose,
                 )
             except (OSError, httpx2.HTTPError) as error:
                 if is_conflict(error):
@@ -103,10 +106,7 @@ class Publication:
                     if not self._retry.again(failures, error):
                         raise
                 continue
-            if done.proposal is None:
-                self._settle(done.commit, head, local, before, made)
-            else:
-                self._settle_proposal(done, local, before, made)
+            self._settle(done, head, local, before, made)
             return done
 
     def _check_access(self, head: Head) -> None:
@@ -190,40 +190,27 @@ class Publication:
             )
         return None
 
-    def _settle_proposal(
-        self,
-        done: Published,
-        local: Mapping[str, LocalFile],
-        before: Mapping[str, RemoteFile],
-        made: Changes,
-    ) -> None:
-        """Check what a pull request holds, before a person is invited to merge it."""
-        try:
-            self._check(done.commit, local, self._place.files(done.commit), before, made)
-        except PublishError as error:
-            raise PublishError(
-                error.message,
-                hint=f"Close {done.proposal} unmerged, and run this again with --force.",
-            ) from None
-
     def _settle(
         self,
-        commit: str,
+        done: Published,
         head: Head,
         local: Mapping[str, LocalFile],
         before: Mapping[str, RemoteFile],
         made: Changes,
     ) -> None:
-        """Check a commit, and take it back where it is not what was sent."""
-        now = self._place.files(commit)
+        """Check a commit. Where it is not what was sent, take it back; a pull request waits for a person."""
+        now = self._place.files(done.commit)
         try:
-            self._check(commit, local, now, before, made)
+            self._check(done.commit, local, now, before, made)
         except PublishError as error:
-            hint = "What was published before was put back by a further commit."
-            if not self._is_taken_back(commit, head, before, now):
+            if done.proposal is not None:
+                hint = f"Close {done.proposal} unmerged, and run this again with --force."
+            elif self._is_taken_back(done.commit, head, before, now):
+                hint = "What was published before was put back by a further commit."
+            else:
                 hint = (
                     "It could not be taken back, so it is what everybody sees: run this again at once, or "
-                    f"revert {commit[:12]} on the Hub."
+                    f"revert {done.commit[:12]} on the Hub."
                 )
             raise PublishError(error.message, hint=hint) from None
 

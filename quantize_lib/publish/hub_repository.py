@@ -240,23 +240,18 @@ class HubRepository:
         return [*additions, *(CommitOperationDelete(path_in_repo=name) for name in made.removed)]
 
     def commit(
-        self, operations: list[Operation], *, parent: str, message: str, description: str = ""
+        self,
+        operations: list[Operation],
+        *,
+        parent: str,
+        message: str,
+        description: str = "",
+        propose: bool = False,
     ) -> Published:
-        """Make one commit. It is made on `parent` or not at all.
+        """Make one commit, on `main` or in a pull request of its own. It is made on `parent` or not at all.
 
         It is asked for once: where the answer is lost, the commit may be there all the same.
         """
-        return self._commit(operations, parent, message, description, propose=False)
-
-    def propose(
-        self, operations: list[Operation], *, parent: str, message: str, description: str
-    ) -> Published:
-        """Open a pull request with one commit on `parent`; asked for once, as `commit`."""
-        return self._commit(operations, parent, message, description, propose=True)
-
-    def _commit(
-        self, operations: list[Operation], parent: str, message: str, description: str, *, propose: bool
-    ) -> Published:
         try:
             made = parsed(
                 lambda: self._api.create_commit(
