@@ -229,7 +229,7 @@ class _Run:
             return self._finisher.publish(held)
         why = "unchanged" if verdict.build else verdict.text
         self._reporter.info(f"{built.id} is skipped: {why}")
-        url = verdict.url or page_of(self._options.publisher, built.repository, verdict.commit)
+        url = page_of(self._options.publisher, built.repository, verdict)
         return replace(held, status="skipped", commit=verdict.commit, url=url)
 
     def _run_job(self, prepared: Prepared) -> None:

@@ -71,16 +71,18 @@ def skipped(
         record,
         status="skipped",
         commit=verdict.commit,
-        url=verdict.url or page_of(publisher, cell.repository, verdict.commit),
+        url=page_of(publisher, cell.repository, verdict),
         notes=notes,
     )
 
 
-def page_of(publisher: Publisher | None, repository: str | None, commit: str | None) -> str | None:
-    """Where a person sees what is published; None where nothing is, or there is no such place."""
-    if publisher is None or repository is None or commit is None:
+def page_of(publisher: Publisher | None, repository: str | None, verdict: Verdict) -> str | None:
+    """Where a person sees what is published or proposed; None where nothing is, or there is no such place."""
+    if verdict.url is not None:
+        return verdict.url
+    if publisher is None or repository is None or verdict.commit is None:
         return None
-    return publisher.page(repository, commit)
+    return publisher.page(repository, verdict.commit)
 
 
 def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:
