@@ -19,6 +19,7 @@ from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.run.docker_engine import (
     check_image,
     connect,
+    container_memory,
     default_image,
     engine_errors,
     has_gpus,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 _END_SECONDS = 20.0
 """How long the engine may take to say that a container ended once its output did."""
-_HOST_RESERVE = 0.1
-"""Part of the machine's memory that a container without --memory leaves alone."""
 _TAIL_BYTES = 4000
 _SAID_CHARACTERS = 300
 _KILLED = 137
@@ -106,7 +105,7 @@ class DockerExecutor:
                 "device cuda: the Docker engine has no NVIDIA runtime",
                 hint="Install the NVIDIA Container Toolkit, or use device cpu.",
             )
-        memory = options.memory or int(host_memory(client) * (1 - _HOST_RESERVE))
+        memory = options.memory or container_memory(host_memory(client))
         executor = cls(client, options, memory=memory, gpus=gpus)
         for image in sorted({executor._image(device) for device in devices}):
             check_image(client, image)

@@ -19,6 +19,8 @@ OWNER_LABEL = "io.model-quantizer.owner"
 """On every container of ours: the process that started it, as `process_identity` names it."""
 _ANSWER_SECONDS = 180
 """How long the engine may take for one request; ending a container that forked without end takes a while."""
+_HOST_RESERVE = 0.1
+"""Part of the machine's memory that a container without --memory leaves alone."""
 _IMAGES = Path(__file__).with_name("image.json")
 """Default images; a release fills in what it pushed, by digest."""
 
@@ -107,6 +109,11 @@ def host_memory(client: DockerClient) -> int:
     """Bytes of memory of the machine that the engine runs on."""
     with engine_errors("say what it has"):
         return int(client.info()["MemTotal"])
+
+
+def container_memory(machine: int) -> int:
+    """Bytes that a container without --memory may take of a machine's."""
+    return int(machine * (1 - _HOST_RESERVE))
 
 
 def process_identity(pid: int) -> str:

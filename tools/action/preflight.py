@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.run.docker_engine import container_memory
+
 RATE = 3.3e10
 """Parameters × tokens a second, on two CPU cores."""
 RELOAD_SECONDS = 50
 """Of each cell: load, generate, measure."""
-CONTAINER_SHARE = 0.9
-"""Of the machine's memory, for a container (`quantize_lib/run/docker.py`)."""
 JOB_HOURS = 6
 """After which GitHub stops a job on its own runners."""
 _SPARE_DISK = 2 * 10**9
@@ -119,7 +119,7 @@ def compare(
 
 
 def _memory(runner: Runner, *, containers: bool) -> int:
-    return int(runner.memory * CONTAINER_SHARE) if containers else runner.memory
+    return container_memory(runner.memory) if containers else runner.memory
 
 
 def _spills(job: Mapping[str, Any], *, containers: bool) -> bool:
