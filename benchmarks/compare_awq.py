@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.checkpoints import fill, first_blocks, quantize, windows
-from benchmarks.machine import ROOT, machine, versions
-from quantize_lib.files import sha256_file
+from benchmarks.comparison import (
+    circumstances,
+    comparison_parser,
+    measure_rows,
+    peer_row,
+    quantize_with_gptqmodel,
+)
 
+MODULE = "benchmarks.compare_awq"
 OURS = "Model Quantizer"
 PEERS = {"GPTQModel, zero points": False, "GPTQModel, symmetric": True}
 
@@ -49,49 +52,19 @@ def main() -> int:
     cell = report["cells"][0]
     rows: dict[str, dict[str, Any]] = {OURS: {"settings": cell["settings"]}}
     folders = [work / "ours" / cell["path"]]
-    environment = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "PYTHONPATH": str(ROOT)}
-    child = [sys.executable, "-m", "benchmarks.compare_awq", *sys.argv[1:], "--child"]
     for peer in PEERS:
-        subprocess.run([*child, peer], check=True, env=environment)
-        made = json.loads((work / "gptqmodel.json").read_text(encoding="utf-8"))
-        if made.pop("tokens_digest") != cell["calibration"]["tokens_digest"]:
-            print("the two sides did not see the same calibration tokens", file=sys.stderr)
-            return 1
-        rows[peer] = made
+        rows[peer] = peer_row(MODULE, work, peer, report)
         folders.append(work / peer)
-    subprocess.run([*child, "measure", "--checkpoint", *map(str, folders)], check=True, env=environment)
-    measured = json.loads((work / "measured.json").read_text(encoding="utf-8"))
-    for row, figures in zip(rows.values(), measured, strict=True):
-        row.update(figures)
-    result = {
-        "machine": machine(),
-        "versions": versions(("torch", "transformers", "gptqmodel")),
-        "blocks": arguments.blocks,
-        "group_size": arguments.group_size,
-        "calibration": [arguments.samples, arguments.sequence_length],
-        "texts": {path.name: sha256_file(path) for path in arguments.held_out},
-        "rows": rows,
-    }
+    measure_rows(MODULE, work, rows, folders)
+    result = {**circumstances(arguments), "blocks": arguments.blocks, "rows": rows}
     (work / "compare-awq.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _print(result)
     return 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = comparison_parser(__doc__, tuple(PEERS), samples=16, evaluate_samples=20)
     parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--sequence-length", type=int, default=512)
-    parser.add_argument("--evaluate-samples", type=int, default=20)
-    parser.add_argument("--child", choices=(*PEERS, "measure"), help=argparse.SUPPRESS)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -110,16 +83,14 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, *, sym: bool) -> int
     backend = BACKEND.AWQ_TORCH
     folder = str(arguments.work / "model")
     model = GPTQModel.load(folder, config, dtype=torch.float16, device="cpu", backend=backend)
-    samples = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in batch.ids]
-    start = time.perf_counter()
-    model.quantize(samples, batch_size=1, backend=backend)
-    model.save(str(arguments.work / arguments.child))
+    target = arguments.work / arguments.child
+    seconds = quantize_with_gptqmodel(model, batch.ids, target, backend=backend)
     made = {
         "tokens_digest": batch.digest,
         "settings": {**settings, "dtype": "float16", "backend": "AWQ_TORCH", "batch_size": 1},
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
     }
-    (arguments.work / "gptqmodel.json").write_text(json.dumps(made), encoding="utf-8")
+    (arguments.work / f"{arguments.child}.json").write_text(json.dumps(made), encoding="utf-8")
     return 0
 
 
@@ -158,7 +129,7 @@ def _measure(arguments: argparse.Namespace) -> int:
                 "relative_error": float(torch.cat(errors[index], 1).mean()),
                 "kl_divergence": float(torch.cat(divergences[index], 1).mean()),
             }
-    (arguments.work / "measured.json").write_text(json.dumps(found), encoding="utf-8")
+    (arguments.work / "measured.json").write_text(json.dumps({"quantized": found}), encoding="utf-8")
     return 0
 
 

@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-# ruff: noqa: E402 - the line above finds them
 from benchmarks.checkpoints import fill, quantize, windows
-from benchmarks.machine import machine, versions
-from quantize_lib.files import sha256_file
+from benchmarks.comparison import (
+    circumstances,
+    comparison_parser,
+    measure_rows,
+    peer_row,
+    quantize_with_gptqmodel,
+)
 
+MODULE = "benchmarks.compare_gptqmodel"
 _DTYPES = ("float32", "bfloat16")
 
 
@@ -56,28 +55,13 @@ def main() -> int:
     for cell in report["cells"]:
         rows[f"Model Quantizer, {cell['bits']} bits"] = {"settings": cell["settings"]}
         folders.append(work / "ours" / cell["path"])
-    child = [sys.executable, __file__, *sys.argv[1:], "--child"]
-    environment = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2"}
     for dtype in arguments.peer_dtype:
-        subprocess.run([*child, dtype], check=True, env=environment)
-        made = json.loads((work / f"{dtype}.json").read_text(encoding="utf-8"))
-        digest = made.pop("tokens_digest")
-        if any(cell["calibration"]["tokens_digest"] != digest for cell in report["cells"]):
-            print("the two sides did not see the same calibration tokens", file=sys.stderr)
-            return 1
-        rows[f"GPTQModel in {dtype}, {arguments.bits} bits"] = made
+        rows[f"GPTQModel in {dtype}, {arguments.bits} bits"] = peer_row(MODULE, work, dtype, report)
         folders.append(work / dtype)
-    subprocess.run([*child, "measure", "--checkpoint", *map(str, folders)], check=True)
-    measured = json.loads((work / "measured.json").read_text(encoding="utf-8"))
-    for row, figures in zip(rows.values(), measured["quantized"], strict=True):
-        row.update(figures)
+    measured = measure_rows(MODULE, work, rows, folders)
     result = {
-        "machine": machine(),
-        "versions": versions(("torch", "transformers", "gptqmodel")),
+        **circumstances(arguments),
         "bits": arguments.bits,
-        "group_size": arguments.group_size,
-        "calibration": [arguments.samples, arguments.sequence_length],
-        "texts": {path.name: sha256_file(path) for path in arguments.held_out},
         "rows": {"base": measured["base"], **rows},
     }
     (work / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -86,18 +70,8 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = comparison_parser(__doc__, _DTYPES, samples=64, evaluate_samples=40)
     parser.add_argument("--bits", type=int, default=4)
-    parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--sequence-length", type=int, default=512)
-    parser.add_argument("--evaluate-samples", type=int, default=40)
     parser.add_argument(
         "--peer-dtype",
         choices=_DTYPES,
@@ -105,8 +79,6 @@ def _arguments() -> argparse.Namespace:
         default=["float32"],
         help="what GPTQModel computes in; bfloat16 is faster on a CPU with AMX, and much slower on others",
     )
-    parser.add_argument("--child", choices=(*_DTYPES, "measure"), help=argparse.SUPPRESS)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -122,11 +94,7 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
     settings = {"bits": arguments.bits, "group_size": arguments.group_size, "sym": True, "desc_act": False}
     config = QuantizeConfig(**settings)
     model = GPTQModel.load(str(arguments.model), config, dtype=getattr(torch, dtype), device="cpu")
-    samples = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in batch.ids]
-    start = time.perf_counter()
-    model.quantize(samples, batch_size=1)
-    model.save(str(arguments.work / dtype))
-    seconds = round(time.perf_counter() - start, 1)
+    seconds = quantize_with_gptqmodel(model, batch.ids, arguments.work / dtype)
     found = {
         **settings,
         "dtype": dtype,
@@ -135,7 +103,7 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
         "batch_size": 1,
         "threads": torch.get_num_threads(),
     }
-    made = {"tokens_digest": batch.digest, "settings": found, "seconds": seconds}
+    made = {"tokens_digest": batch.digest, "settings": found, "seconds": round(seconds, 1)}
     (arguments.work / f"{dtype}.json").write_text(json.dumps(made), encoding="utf-8")
     return 0
 

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, machine, versions
+from benchmarks.checkpoints import windows
+from benchmarks.comparison import quantize_with_gptqmodel, run_child
+from benchmarks.machine import machine, versions
 from benchmarks.memory_model import Shape, make_model, make_text
 from quantize_lib.types import MethodName
 
@@ -49,8 +48,6 @@ def main() -> int:
     if not _model(arguments).exists():
         make_model(_model(arguments), shape)
     make_text(work / "calibration.txt", arguments.samples * arguments.sequence_length)
-    environment = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "PYTHONPATH": str(ROOT)}
-    child = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--child"]
     result: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(("torch", "transformers", "gptqmodel")),
@@ -59,7 +56,7 @@ def main() -> int:
         "group_size": arguments.group_size,
     }
     for side in ("ours", "gptqmodel"):
-        subprocess.run([*child, side], check=True, env=environment)
+        run_child("benchmarks.gpu", side)
         result[side] = json.loads((work / f"{side}.json").read_text(encoding="utf-8"))
     (work / "gpu.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
@@ -122,7 +119,6 @@ def _peer(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    from benchmarks.checkpoints import windows
     from quantize_lib.run.device import peak_memory
 
     batch = windows(
@@ -137,14 +133,11 @@ def _peer(arguments: argparse.Namespace) -> dict[str, Any]:
     dtype = torch.bfloat16 if cuda else torch.float32
     device = "cuda:0" if cuda else "cpu"
     model = GPTQModel.load(str(_model(arguments)), config, dtype=dtype, device=device)
-    samples = [{"input_ids": ids.tolist(), "attention_mask": [1] * len(ids)} for ids in batch.ids]
-    start = time.perf_counter()
-    model.quantize(samples, batch_size=1)
-    model.save(str(arguments.work / "gptqmodel"))
+    seconds = quantize_with_gptqmodel(model, batch.ids, arguments.work / "gptqmodel")
     return {
         "device": _device(arguments),
         "cells": ["gptq 4"],
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(seconds, 2),
         "peak_bytes": peak_memory(arguments.device),
         "dtype": str(dtype).removeprefix("torch."),
     }

@@ -22,11 +22,8 @@ from typing import Any, cast
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-# ruff: noqa: E402 - the line above finds them
 from benchmarks.checkpoints import first_blocks
+from benchmarks.comparison import parser
 from benchmarks.machine import versions
 from benchmarks.passes import Bench, Cell, clocked
 from quantize_lib.engine import shared_pass
@@ -97,18 +94,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--blocks", type=int, help="only the first so many blocks, for tuning")
-    parser.add_argument("--peer", type=Path, help="compare.json of the whole model")
-    parser.add_argument("--group-size", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--sequence-length", type=int, default=512)
-    return parser.parse_args()
+    options = parser(__doc__, samples=64)
+    options.add_argument("--blocks", type=int, help="only the first so many blocks, for tuning")
+    options.add_argument("--peer", type=Path, help="compare.json of the whole model")
+    return options.parse_args()
 
 
 def _print(result: dict[str, Any]) -> None:
