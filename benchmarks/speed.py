@@ -27,7 +27,7 @@ from benchmarks.comparison import parser
 from benchmarks.machine import versions
 from benchmarks.passes import Bench, Cell, clocked
 from quantize_lib.engine import shared_pass
-from quantize_lib.engine.precision import calibrating, calibration_arithmetic
+from quantize_lib.engine.precision import calibration_arithmetic, fast_products
 
 PASSES: dict[str, tuple[Cell, ...]] = {
     "one cell": (("gptq", 4),),
@@ -62,7 +62,7 @@ def main() -> int:
     arithmetic = calibration_arithmetic(torch.device("cpu"))
     rates = {"float32": bench.rate()}
     if arithmetic != "float32":
-        with calibrating(torch.device("cpu")):
+        with fast_products(torch.device("cpu")):
             rates[arithmetic] = bench.rate()
     result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),

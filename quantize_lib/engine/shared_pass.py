@@ -26,6 +26,8 @@ from quantize_lib.types import Reporter, Settings
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
 """Tokens that go through a block at once: enough for full speed, little enough for the caches."""
+_PROOF_TOKENS = 128
+"""Tokens that folds are proven on: each candidate takes a forward, and a wrong one changes every token."""
 
 
 class TensorSink(Protocol):
@@ -106,6 +108,10 @@ class SharedPass:
         if calibrated and calibration is not None:
             tokens = _TOKENS_PER_BATCH.get(model.device.type, 2048)
             self._calibration = CarriedText(calibration, max(1, tokens // calibration.shape[1]))
+        # The first tokens of the calibration: no token sees a later one, so its hidden states are theirs.
+        self._proof: CarriedText | None = None
+        if calibration is not None and any(cell.method.uses_folds for cell in cells):
+            self._proof = CarriedText(calibration[:1, :_PROOF_TOKENS], 1)
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
@@ -152,6 +158,8 @@ class SharedPass:
             for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
                 if text is not None:
                     text.embed(self._model, partial(self._hold, word), hidden.get(word))
+            if self._proof is not None:
+                self._proof.embed(self._model, list)
         if state is not None:
             self._outcomes.update(state.cells)
             self._folds.update(state.folds)
@@ -240,7 +248,7 @@ class SharedPass:
             text.advance(block, index, text.hidden)
             return {}, ()
         collector = StatisticsCollector(linears)
-        sample = text.hidden[0]
+        first = text.hidden[0][:1, :_PROOF_TOKENS].clone()
         with collector.collecting(), calibrating(self._model.device):
             for number in range(len(text.hidden)):
                 output = text.forward(block, index, text.hidden[number])
@@ -251,8 +259,8 @@ class SharedPass:
                     )
                 text.hidden[number] = output
                 collector.end_of_batch()
-        folds: tuple[Fold, ...] = ()
-        if any(cell.method.uses_folds for cell in self._alive()):
+        proof, folds = self._proof, tuple[Fold, ...]()
+        if proof is not None and any(cell.method.uses_folds for cell in self._alive()):
             # Blocks of one structure fold alike; the proof is made once for each structure.
             key = tuple((name, tuple(weight_view(module).shape)) for name, module in linears.items())
             if key not in self._folds:
@@ -260,7 +268,7 @@ class SharedPass:
                     block,
                     linears,
                     collector.groups(),
-                    lambda module: text.forward(module, index, sample),
+                    lambda module: proof.forward(module, index, first),
                     head_dim=_head_dim(self._model),
                 )
             folds = self._folds[key]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from quantize_lib.engine.block import Statistics
 from quantize_lib.errors import EngineError
 
-_TILE = 512
+_TILE = 256
 """Columns per tile of XᵀX: large enough for full matrix-product speed, small enough to skip a half."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import EngineError
+from quantize_lib.evaluate.environment import THREAD_DEFAULTS
 from quantize_lib.files import read_json
 from quantize_lib.run.docker_engine import OWNER_LABEL
 from quantize_lib.run.jobfile import JobFile, JobText, write_job
@@ -30,6 +31,7 @@ _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
     "MKL_NUM_THREADS",
     "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
@@ -105,7 +107,7 @@ class ContainerSpec:
 
 def container_environment(host: Mapping[str, str]) -> dict[str, str]:
     """What a container is told: threads and devices; never a token."""
-    return {**{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
+    return {**THREAD_DEFAULTS, **{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
 
 
 def container_user(made: Path) -> tuple[int, int]:

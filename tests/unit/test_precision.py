@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantize_lib.engine.precision import calibrating, calibration_arithmetic
+from quantize_lib.engine.precision import calibrating, calibration_arithmetic, fast_products
 
 _CPU = torch.device("cpu")
 
@@ -20,12 +20,22 @@ def _product() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_products_are_as_exact_as_their_arithmetic_says() -> None:
     left, right, exact = _product()
-    with calibrating(_CPU):
+    with fast_products(_CPU):
         found = left @ right
     assert found.dtype == torch.float32
     error = float((found - exact).norm() / exact.norm())
     # bfloat16 keeps 8 bits of each factor, float32 24.
     assert error < (4e-3 if calibration_arithmetic(_CPU) == "bfloat16" else 1e-6)
+
+
+def test_the_calibrations_linear_layers_compute_in_its_arithmetic() -> None:
+    left, right, exact = _product()
+    with calibrating(_CPU):
+        found = torch.nn.functional.linear(left, right.T)
+    assert str(found.dtype) == f"torch.{calibration_arithmetic(_CPU)}"
+    error = float((found.double() - exact).norm() / exact.norm())
+    # The result has 8 bits, too.
+    assert error < (6e-3 if found.dtype == torch.bfloat16 else 1e-6)
 
 
 def test_products_are_the_same_each_time() -> None:
@@ -38,6 +48,7 @@ def test_what_follows_is_float32_again_also_after_an_error() -> None:
     left, right, exact = _product()
     with pytest.raises(ZeroDivisionError), calibrating(_CPU):
         raise ZeroDivisionError
+    assert (left @ right).dtype == torch.float32
     assert float((left @ right - exact).norm() / exact.norm()) < 1e-6
 
 
