@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from benchmarks.checkpoints import windows
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.engine import shared_pass, statistics
+from quantize_lib.engine import calibrator, shared_pass, statistics
 from quantize_lib.engine.methods import awq, gptq
 from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
@@ -31,7 +32,10 @@ REPEATS = 5
 
 
 class Clock:
-    """Seconds by phase; a phase inside another counts for itself alone, unless the outer one is whole."""
+    """Seconds by phase; a phase inside another counts for itself alone, unless the outer one is whole.
+
+    What another thread does meanwhile takes none of this one's time.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -48,7 +52,7 @@ class Clock:
 
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            if self._whole:
+            if self._whole or threading.current_thread() is not threading.main_thread():
                 return function(*args, **kwargs)
             self._switch(push=phase if isinstance(phase, str) else phase(*args, **kwargs))
             self._whole = whole
@@ -81,7 +85,7 @@ def clocked() -> Clock:
     clock.time(CarriedText, "forward", "forward")
     clock.time(statistics._Accumulator, "add", "statistics")
     clock.time(statistics._Accumulator, "finish", "statistics")
-    clock.time(shared_pass, "find_folds", "folds", whole=True)
+    clock.time(calibrator, "find_folds", "folds", whole=True)
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, cell, *_: f"rounding {cell.id}")
     clock.time(gptq, "pack_gptq", "packing")
     clock.time(awq, "pack_gemm", "packing")
@@ -149,13 +153,13 @@ class Bench:
             calls[0](block, states)
         return [width for _, width in found] * len(self.model)
 
-    def rate(self) -> float:
-        """Best operations per second over the model's own shapes."""
+    def rate(self, dtype: torch.dtype) -> float:
+        """Best operations per second over the model's own shapes, with factors of this dtype."""
         best = 0.0
         with torch.inference_mode():
             for rows, columns in {(layer.out_features, layer.in_features) for layer in self._facts.layers}:
-                weight, x = torch.randn(rows, columns), torch.randn(2048, columns)
-                second_moment = torch.empty(columns, columns)
+                weight, x = (torch.randn(count, columns, dtype=dtype) for count in (rows, 2048))
+                second_moment = torch.empty(columns, columns, dtype=dtype)
                 products = (
                     (2 * x.numel() * rows, functools.partial(torch.nn.functional.linear, x, weight)),
                     (2 * x.numel() * columns, functools.partial(torch.mm, x.T, x, out=second_moment)),
@@ -169,13 +173,14 @@ class Bench:
         return best
 
     def run(
-        self, chosen: Sequence[Cell], *, group_size: int | Literal["auto"], clock: Clock
+        self, chosen: Sequence[Cell], *, group_size: int | Literal["auto"], clock: Clock, ahead: bool
     ) -> dict[str, Any]:
         """One pass with these cells, from the start of calibration to their shards on disk.
 
         Args:
             chosen: methods and bits.
             clock: what it holds is forgotten first.
+            ahead: calibrate each block while the one before is quantized, as jobs do where blocks are small.
         """
         folder = self._work / "pass"
         shutil.rmtree(folder, ignore_errors=True)
@@ -213,6 +218,7 @@ class Bench:
             sample=0,
             reporter=reporter,
             store=store,
+            ahead=ahead,
         ).run()
         for writer in store.writers.values():
             writer.finish()

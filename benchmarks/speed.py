@@ -5,8 +5,9 @@
 Measures the best rate of matrix products of the model's own shapes, in float32 and as the pass multiplies
 (docs/benchmarks.md); counts the products that calibration cannot do without (every linear layer's forward,
 causal attention, one triangle of XᵀX); and runs passes from the start of calibration to the saved shards: a
-GPTQ 4-bit cell alone, with a second one of 2 bits, six cells, and the first again in float32 throughout.
-Nothing is evaluated. With the result of compare_gptqmodel.py as the peer it prints shares of the peer's time.
+GPTQ 4-bit cell alone, with a second one of 2 bits, six cells, these again with calibration and rounding in
+turn, and the first in float32 throughout. Nothing is evaluated. With the result of compare_gptqmodel.py as
+the peer it prints shares of the peer's time.
 Writes WORK/speed.json. About 5 minutes on 2 cores; run it on a machine that does nothing else.
 """
 
@@ -26,8 +27,8 @@ from benchmarks.checkpoints import first_blocks
 from benchmarks.comparison import parser
 from benchmarks.machine import versions
 from benchmarks.passes import Bench, Cell, clocked
-from quantize_lib.engine import shared_pass
-from quantize_lib.engine.precision import calibration_arithmetic, fast_products
+from quantize_lib.engine import calibrator
+from quantize_lib.engine.precision import calibration_arithmetic
 
 PASSES: dict[str, tuple[Cell, ...]] = {
     "one cell": (("gptq", 4),),
@@ -60,10 +61,9 @@ def main() -> int:
     )
     clock = clocked()
     arithmetic = calibration_arithmetic(torch.device("cpu"))
-    rates = {"float32": bench.rate()}
+    rates = {"float32": bench.rate(torch.float32)}
     if arithmetic != "float32":
-        with fast_products(torch.device("cpu")):
-            rates[arithmetic] = bench.rate()
+        rates[arithmetic] = bench.rate(torch.bfloat16)
     result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions(("torch", "transformers")),
@@ -76,14 +76,15 @@ def main() -> int:
         "passes": {},
     }
 
-    def run(name: str, arithmetic: str) -> None:
-        found = bench.run(PASSES[name], group_size=arguments.group_size, clock=clock)
-        result["passes"][f"{name}, {arithmetic}"] = found
+    def run(name: str, arithmetic: str, *, ahead: bool = True) -> None:
+        found = bench.run(PASSES[name], group_size=arguments.group_size, clock=clock, ahead=ahead)
+        result["passes"][f"{name}, {arithmetic}{'' if ahead else ', in turn'}"] = found
 
     for name in PASSES:
         run(name, arithmetic)
+    run("six cells", arithmetic, ahead=False)
     if arithmetic != "float32":
-        cast(Any, shared_pass).calibrating = contextlib.nullcontext
+        cast(Any, calibrator).calibrating = contextlib.nullcontext
         run("one cell", "float32")
     if arguments.peer:
         rows = json.loads(arguments.peer.read_text(encoding="utf-8"))["rows"]

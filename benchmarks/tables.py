@@ -135,7 +135,10 @@ def _speed(stages: Stages) -> Iterator[str]:
     ]
     shares = [f"÷ {PEER}'s one in {dtype}" for dtype in peer]
     yield _table(["a further cell in the pass", "its seconds", *shares], rows)
-    yield "Where the time goes, in seconds:\n"
+    yield (
+        "Where the time of the thread that quantizes goes, in seconds. The calibration has a thread of its "
+        "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest.\n"
+    )
     phases = dict.fromkeys(phase for found in passes.values() for phase in found["phases"])
     rows = [
         [phase, *(f"{found['phases'].get(phase, 0.0):.2f}" for found in passes.values())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -17,36 +17,29 @@ def calibration_arithmetic(device: torch.device) -> str:
 
 @contextmanager
 def calibrating(device: torch.device) -> Iterator[None]:
-    """For the forward of the calibration text and what is summed up about it.
+    """For the forward of the calibration text, what is summed up about it, and what is compared by it.
 
-    On a CPU with AMX the block computes as models in bfloat16 do: linear layers and attention in bfloat16,
-    norms and the residual stream in float32. Half the time of bfloat16 products alone, and no difference in
-    what comes out (docs/accuracy.md). Elsewhere as in `fast_products`. Rounding and measuring are not inside.
+    On a CPU with AMX, inside, blocks compute as models in bfloat16 do: linear layers and attention in
+    bfloat16, norms and the residual stream in float32. A third of the time, and no difference in what comes
+    out (docs/accuracy.md). It holds for the thread that enters it. On CUDA, float32 products use TF32, whose
+    factors hold every bfloat16 exactly. Rounding and measuring are done outside.
     """
-    halved = calibration_arithmetic(device) == "bfloat16"
-    with fast_products(device), torch.autocast(device.type, dtype=torch.bfloat16, enabled=halved):
-        yield
-
-
-@contextmanager
-def fast_products(device: torch.device) -> Iterator[None]:
-    """Inside, float32 matrix products are done by the fastest units that serve for calibration.
-
-    On a CPU with AMX their factors are rounded to bfloat16 and the sums kept in float32: 4 times the rate. On
-    CUDA, TF32: its factors hold every bfloat16 exactly.
-    """
-    settings: Any
     if device.type == "cuda":
-        settings, precision = torch.backends.cuda.matmul, "tf32"
-    elif calibration_arithmetic(device) == "bfloat16":
-        # Made at import time, where mypy does not see it.
-        settings, precision = cast(Any, torch.backends.mkldnn).matmul, "bf16"
-    else:
-        yield
+        settings: Any = torch.backends.cuda.matmul
+        before = settings.fp32_precision
+        settings.fp32_precision = "tf32"
+        try:
+            yield
+        finally:
+            settings.fp32_precision = before
         return
-    before = settings.fp32_precision
-    settings.fp32_precision = precision
-    try:
+    halved = calibration_arithmetic(device) == "bfloat16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=halved):
         yield
-    finally:
-        settings.fp32_precision = before
+
+
+def factor_dtype(device: torch.device) -> torch.dtype:
+    """What the factors of matrix products have here: bfloat16 inside `calibrating` on a CPU with AMX."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return torch.float32

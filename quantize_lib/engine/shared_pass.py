@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -11,23 +12,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, Fold, LinearInput, Statistics
+from quantize_lib.engine.block import BlockInput, BlockOutput, LinearInput
+from quantize_lib.engine.calibrator import CalibratedBlock, Calibrator
 from quantize_lib.engine.carry import as_quantized
-from quantize_lib.engine.folds import find_folds, weight_view
+from quantize_lib.engine.folds import weight_view
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, FoldKey, PassState, PassStore
-from quantize_lib.engine.precision import calibrating
-from quantize_lib.engine.statistics import StatisticsCollector
+from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.memory import release_freed
 from quantize_lib.metrics import token_kl, token_nll
 from quantize_lib.types import Reporter, Settings
-
-_TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
-"""Tokens that go through a block at once: enough for full speed, little enough for the caches."""
-_PROOF_TOKENS = 128
-"""Tokens that folds are proven on: each candidate takes a forward, and a wrong one changes every token."""
 
 
 class TensorSink(Protocol):
@@ -82,6 +77,7 @@ class SharedPass:
         evaluation: held-out token ids, int64 (sequences, length), or None.
         sample: how many held-out sequences' base logits to keep for the check after the reload.
         store: keeps the state after each block, so that a killed pass goes on from there; None for none.
+        ahead: calibrate each block while the one before is quantized; see `Calibrator.blocks`.
     """
 
     def __init__(
@@ -94,6 +90,7 @@ class SharedPass:
         sample: int,
         reporter: Reporter,
         store: PassStore | None = None,
+        ahead: bool = False,
     ) -> None:
         self._model = model
         self._cells = cells
@@ -104,18 +101,16 @@ class SharedPass:
         calibrated = any(cell.method.needs_statistics for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
-        self._calibration: CarriedText | None = None
-        if calibrated and calibration is not None:
-            tokens = _TOKENS_PER_BATCH.get(model.device.type, 2048)
-            self._calibration = CarriedText(calibration, max(1, tokens // calibration.shape[1]))
-        # The first tokens of the calibration: no token sees a later one, so its hidden states are theirs.
-        self._proof: CarriedText | None = None
-        if calibration is not None and any(cell.method.uses_folds for cell in cells):
-            self._proof = CarriedText(calibration[:1, :_PROOF_TOKENS], 1)
+        self._calibrator = Calibrator(
+            model,
+            calibration if calibrated else None,
+            layers={name for cell in cells for name in cell.layers},
+            folding=any(cell.method.uses_folds for cell in cells),
+        )
+        self._ahead = ahead and calibrated
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
-        self._folds: dict[FoldKey, tuple[Fold, ...]] = {}
 
     def run(self) -> PassOutcome:
         """Quantize every cell. A cell that fails is left out of the rest; the others go on.
@@ -132,15 +127,20 @@ class SharedPass:
             finished = self._begin(state)
             # What it holds is ours now, and replaced batch by batch.
             del state
-            with self._reporter.progress("Quantizing", len(self._model), "block") as progress:
+            with (
+                self._reporter.progress("Quantizing", len(self._model), "block") as progress,
+                closing(self._calibrator.blocks(finished, ahead=self._ahead)) as blocks,
+            ):
                 if finished:
                     progress.advance(finished)
-                for index in range(finished, len(self._model)):
-                    self._block(index)
+                for block in blocks:
+                    self._block(block)
                     if not self._alive():
                         break
-                    self._commit(index + 1, time.monotonic() - started)
+                    self._commit(block, time.monotonic() - started)
                     progress.advance()
+                    # Before the next one is read.
+                    del block
             self._write_outside()
             base_nll, base_logits = self._measure() if self._alive() else (None, None)
         own = sum(outcome.seconds for outcome in self._outcomes.values())
@@ -155,14 +155,17 @@ class SharedPass:
         """Bring the texts to the first block that is to be done; its index."""
         hidden: Mapping[str, Batches] = {} if state is None else state.hidden
         with self._model.outer():
-            for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
-                if text is not None:
-                    text.embed(self._model, partial(self._hold, word), hidden.get(word))
-            if self._proof is not None:
-                self._proof.embed(self._model, list)
+            self._calibrator.begin(
+                partial(self._hold, "calibration"),
+                hidden.get("calibration"),
+                None if state is None else state.folds,
+            )
+            if self._evaluation is not None:
+                self._evaluation.embed(
+                    self._model, partial(self._hold, "evaluation"), hidden.get("evaluation")
+                )
         if state is not None:
             self._outcomes.update(state.cells)
-            self._folds.update(state.folds)
         if self._evaluation is not None:
             self._carried = {
                 cell.id: self._hold(name, hidden.get(name, self._evaluation.hidden))
@@ -177,58 +180,54 @@ class SharedPass:
     def _hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
         return list(batches) if self._store is None else self._store.hold(name, batches)
 
-    def _commit(self, blocks: int, seconds: float) -> None:
+    def _commit(self, block: CalibratedBlock, seconds: float) -> None:
         if self._store is None:
             return
         hidden = {f"cell/{cell_id}": states for cell_id, states in self._carried.items()}
-        for word, text in (("calibration", self._calibration), ("evaluation", self._evaluation)):
-            if text is not None:
-                hidden[word] = text.hidden
+        if block.hidden is not None:
+            hidden["calibration"] = block.hidden
+        if self._evaluation is not None:
+            hidden["evaluation"] = self._evaluation.hidden
         self._store.commit(
-            PassState(blocks=blocks, seconds=seconds, cells=self._outcomes, folds=self._folds, hidden=hidden)
+            PassState(
+                blocks=block.index + 1,
+                seconds=seconds,
+                cells=self._outcomes,
+                folds=block.proven,
+                hidden=hidden,
+            )
         )
 
     def _alive(self) -> list[CellWork]:
         return [cell for cell in self._cells if self._outcomes[cell.id].error is None]
 
-    def _block(self, index: int) -> None:
-        prefix = self._model.prefix(index)
-        block = self._model.load_block(index)
-        wanted = {name for cell in self._alive() for name in cell.layers}
-        linears = {name: module for name, module in block.named_modules() if f"{prefix}.{name}" in wanted}
-        statistics, folds = self._calibrate(block, index, linears)
+    def _block(self, block: CalibratedBlock) -> None:
         for cell in self._alive():
             outcome = self._outcomes[cell.id]
             started = time.monotonic()
             try:
-                self._cell(cell, index, block, linears, statistics, folds)
+                self._cell(cell, block)
             except QuantizerError as error:
                 self._fail(cell, error)
-            # What one cell needed is not to be there beside what the next one needs.
-            release_freed()
+            # What one cell needed is not to be there beside what the next one needs. Where it is little, the
+            # system takes longer to find it again.
+            if not self._ahead:
+                release_freed()
             outcome.seconds += time.monotonic() - started
         if self._evaluation is not None:
-            self._evaluation.advance(block, index, self._evaluation.hidden)
+            self._evaluation.advance(block.module, block.index, self._evaluation.hidden)
 
-    def _cell(
-        self,
-        cell: CellWork,
-        index: int,
-        block: nn.Module,
-        linears: Mapping[str, nn.Module],
-        statistics: Mapping[str, Statistics],
-        folds: tuple[Fold, ...],
-    ) -> None:
+    def _cell(self, cell: CellWork, block: CalibratedBlock) -> None:
         """Quantize a block for one cell, write it, and carry the held-out text through it."""
-        prefix, outcome = self._model.prefix(index), self._outcomes[cell.id]
-        output = self._quantize(cell, index, block, linears, statistics, folds)
-        self._write_block(cell, index, output)
+        prefix, outcome = self._model.prefix(block.index), self._outcomes[cell.id]
+        output = self._quantize(cell, block)
+        self._write_block(cell, block.index, output)
         outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
         outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
         if self._evaluation is not None:
-            mine = {name: module for name, module in linears.items() if name in output.weights}
-            with as_quantized(block, mine, output):
-                self._evaluation.advance(block, index, self._carried[cell.id])
+            mine = {name: module for name, module in block.linears.items() if name in output.weights}
+            with as_quantized(block.module, mine, output):
+                self._evaluation.advance(block.module, block.index, self._carried[cell.id])
 
     def _fail(self, cell: CellWork, error: QuantizerError) -> None:
         self._outcomes[cell.id].error = error
@@ -237,55 +236,10 @@ class SharedPass:
         # The host tells it once more as an error, when the job is done.
         self._reporter.info(f"{cell.id} failed, the others go on: {error}")
 
-    def _calibrate(
-        self, block: nn.Module, index: int, linears: Mapping[str, nn.Module]
-    ) -> tuple[Mapping[str, Statistics], tuple[Fold, ...]]:
-        """The one forward of the calibration text through the full-precision block."""
-        text = self._calibration
-        if text is None:
-            return {}, ()
-        if not linears:
-            text.advance(block, index, text.hidden)
-            return {}, ()
-        collector = StatisticsCollector(linears)
-        first = text.hidden[0][:1, :_PROOF_TOKENS].clone()
-        with collector.collecting(), calibrating(self._model.device):
-            for number in range(len(text.hidden)):
-                output = text.forward(block, index, text.hidden[number])
-                if not bool(torch.isfinite(output).all()):
-                    raise EngineError(
-                        f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
-                        hint="The base model is damaged, or its activations do not fit the compute dtype.",
-                    )
-                text.hidden[number] = output
-                collector.end_of_batch()
-        proof, folds = self._proof, tuple[Fold, ...]()
-        if proof is not None and any(cell.method.uses_folds for cell in self._alive()):
-            # Blocks of one structure fold alike; the proof is made once for each structure.
-            key = tuple((name, tuple(weight_view(module).shape)) for name, module in linears.items())
-            if key not in self._folds:
-                self._folds[key] = find_folds(
-                    block,
-                    linears,
-                    collector.groups(),
-                    lambda module: proof.forward(module, index, first),
-                    head_dim=_head_dim(self._model),
-                )
-            folds = self._folds[key]
-        return collector.finish(), folds
-
-    def _quantize(
-        self,
-        cell: CellWork,
-        index: int,
-        block: nn.Module,
-        linears: Mapping[str, nn.Module],
-        statistics: Mapping[str, Statistics],
-        folds: tuple[Fold, ...],
-    ) -> BlockOutput:
-        prefix = self._model.prefix(index)
+    def _quantize(self, cell: CellWork, block: CalibratedBlock) -> BlockOutput:
+        prefix = self._model.prefix(block.index)
         inputs: dict[str, LinearInput] = {}
-        for name, module in linears.items():
+        for name, module in block.linears.items():
             if f"{prefix}.{name}" in cell.layers:
                 bits, group_size = cell.layers[f"{prefix}.{name}"]
                 bias = getattr(module, "bias", None)
@@ -293,25 +247,25 @@ class SharedPass:
                     name=name,
                     weight=weight_view(module).float(),
                     bias=None if bias is None else bias.float(),
-                    statistics=statistics.get(name),
+                    statistics=block.statistics.get(name),
                     bits=bits,
                     group_size=group_size,
                     conv1d=not isinstance(module, nn.Linear),
                 )
         params = {
             name: value.float()
-            for name, value in block.named_parameters()
+            for name, value in block.module.named_parameters()
             if name.rpartition(".")[0] not in inputs
         }
         usable = tuple(
             fold
-            for fold in folds
+            for fold in block.folds
             if all(target in inputs for target in fold.targets)
             and (fold.kind != "linear" or fold.source in inputs)
         )
         return cell.method.quantize(
             BlockInput(
-                index=index,
+                index=block.index,
                 model_type=str(self._model.config.model_type),
                 linears=inputs,
                 params=params,
@@ -348,7 +302,7 @@ class SharedPass:
         base_nll: list[Tensor] = []
         kept: Tensor | None = None
         # The largest tensors of all come now; nothing is calibrated any more.
-        self._calibration = None
+        self._calibrator.forget()
         nll: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
         kl: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
         with (
@@ -375,8 +329,3 @@ class SharedPass:
             self._outcomes[cell_id].nll = torch.cat(nll[cell_id])
             self._outcomes[cell_id].kl = torch.cat(kl[cell_id])
         return torch.cat(base_nll), kept
-
-
-def _head_dim(model: StreamedModel) -> int:
-    config = model.config
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

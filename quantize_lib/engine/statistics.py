@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quantize_lib.engine.block import Statistics
+from quantize_lib.engine.precision import factor_dtype
 from quantize_lib.errors import EngineError
 
 _TILE = 256
@@ -24,12 +25,12 @@ class _Accumulator:
 
     def add(self, x: Tensor) -> None:
         """Add tokens (n, in). XᵀX is symmetric: only tiles on and above the diagonal are computed."""
-        x = x.float()
+        x = x.to(factor_dtype(x.device))
         width = x.shape[1]
         for start in range(0, width, _TILE):
             stop = min(start + _TILE, width)
-            self.hessian[start:stop, start:].addmm_(x[:, start:stop].T, x[:, start:])
-        self.abs_sum += x.abs().sum(dim=0)
+            self.hessian[start:stop, start:] += x[:, start:stop].T @ x[:, start:]
+        self.abs_sum += x.abs().sum(dim=0, dtype=torch.float32)
         self.tokens += x.shape[0]
 
     def finish(self) -> Statistics:

@@ -32,7 +32,8 @@ class JobEstimate:
         download_bytes: still to be fetched of the base model.
         disk_bytes: the download, every checkpoint's weights, and the copy of pickled ones that is quantized.
         peak_memory_bytes: resident memory of the process that quantizes.
-        activation_bytes: the part of it that can be on disk instead.
+        activation_bytes: the part of it that a job below a limit does without: activations, which can be on
+            disk, and a block calibrated ahead.
         parameters: values of the base model's tensors, tied ones once.
         cells: bytes of each checkpoint's weights, by cell id.
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
@@ -65,8 +66,8 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         job=job.id,
         download_bytes=facts.download_bytes,
         disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
-        peak_memory_bytes=needs.hidden + needs.rest,
-        activation_bytes=needs.hidden,
+        peak_memory_bytes=needs.whole,
+        activation_bytes=needs.hidden + needs.ahead,
         parameters=sum(prod(info.shape) for info in facts.tensors.values() if _is_parameter(info)),
         cells=cells,
         group_sizes=dict(group_sizes),

@@ -29,6 +29,9 @@ _TOKENS_PER_BATCH = 2048
 _SLACK = 1.1
 """The allocator's part: what it keeps of freed pieces, and what matrix products take for themselves."""
 _CHUNK_BYTES = 8 * 2**20
+_AHEAD_BYTES = 2**28
+"""Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
+all cores busy anyway, and two of them at once would need much memory."""
 _CHUNKS = 6
 """Buffers of at most `_CHUNK_BYTES` in which logits are compared."""
 _SHARED_INPUTS = {
@@ -57,10 +60,21 @@ class MemoryNeeds:
     Attributes:
         hidden: bytes of the texts' hidden states, which can be on disk instead.
         rest: bytes of everything else.
+        ahead: bytes that calibrating a block ahead takes besides; 0 where that is not done.
     """
 
     hidden: int
     rest: int
+    ahead: int = 0
+
+    @property
+    def whole(self) -> int:
+        """With everything in memory."""
+        return self.hidden + self.rest + self.ahead
+
+    def looks_ahead(self, limit: int | None) -> bool:
+        """Whether a block is calibrated while the one before is quantized, for a process below a limit."""
+        return self.ahead > 0 and (limit is None or self.whole <= limit)
 
     def spills(self, limit: int | None) -> bool:
         """Whether hidden states have to be on disk so that a process stays below a limit.
@@ -108,16 +122,26 @@ def memory_needs(
         calibration = None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)
     hidden = width * _FLOAT32 * (held_out + (0 if calibration is None else _tokens(calibration)))
+    parts = [_inputs(block) for block in blocks.values()]
     working = max(
         # The embedding: what stands outside the blocks, one tensor of it as it is on disk.
         sum(outside) * _FLOAT32 + 2 * max(outside),
-        max(_block_bytes(_inputs(block), cells) for block in blocks.values()),
+        max(_block_bytes(groups, cells) for groups in parts),
         sum(outside) * _FLOAT32 + _logits_bytes(evaluation, int(facts.config["vocab_size"])),
     )
     libraries = LIBRARIES_BYTES
     if any(cell.method == "bitsandbytes" for cell in cells):
         libraries += BITSANDBYTES_BYTES
-    return MemoryNeeds(hidden=round(_SLACK * hidden), rest=libraries + round(_SLACK * working))
+    ahead = 0
+    if calibration is not None:
+        kept = max(_weights_bytes(groups) + sum(_squares(groups)) for groups in parts)
+        if kept <= _AHEAD_BYTES:
+            ahead = kept + max(map(_batch_bytes, parts)) + width * _FLOAT32 * _tokens(calibration)
+    return MemoryNeeds(
+        hidden=round(_SLACK * hidden),
+        rest=libraries + round(_SLACK * working),
+        ahead=round(_SLACK * ahead),
+    )
 
 
 def _block_bytes(groups: Sequence[Sequence[LayerInfo]], cells: Sequence[Settings]) -> int:
@@ -126,12 +150,11 @@ def _block_bytes(groups: Sequence[Sequence[LayerInfo]], cells: Sequence[Settings
     Args:
         groups: its layers by distinct input, in order.
     """
-    weights = sum(map(_values, groups)) * _FLOAT32
+    weights = _weights_bytes(groups)
     calibrated = any(is_calibrated(cell.method) for cell in cells)
-    squares = [group[0].in_features ** 2 * _FLOAT32 for group in groups]
+    squares = _squares(groups)
     statistics = sum(squares) if calibrated else 0
-    # The forward: the inputs and outputs of the layers that see one batch of tokens.
-    batch = 2 * _TOKENS_PER_BATCH * _FLOAT32 * max(_width(group) for group in groups)
+    batch = _batch_bytes(groups)
     peak = weights + statistics + max(batch, max(squares) if calibrated else 0)
     factors = 0
     for cell in cells:
@@ -147,6 +170,20 @@ def _block_bytes(groups: Sequence[Sequence[LayerInfo]], cells: Sequence[Settings
         factors = max(factors, kept)
         peak = max(peak, weights + statistics + factors + scaled + done + batch)
     return peak
+
+
+def _weights_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
+    return sum(map(_values, groups)) * _FLOAT32
+
+
+def _squares(groups: Sequence[Sequence[LayerInfo]]) -> list[int]:
+    """The bytes of XᵀX of each input."""
+    return [group[0].in_features ** 2 * _FLOAT32 for group in groups]
+
+
+def _batch_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
+    """The forward: the inputs and outputs of the layers that see one batch of tokens."""
+    return 2 * _TOKENS_PER_BATCH * _FLOAT32 * max(_width(group) for group in groups)
 
 
 def _method_bytes(cell: Settings, group: Sequence[LayerInfo], square: int) -> int:

@@ -29,9 +29,9 @@ _ROOTS_USER = 1000
 """The container of a run that belongs to root belongs to nobody special instead."""
 _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
+    "GOMP_SPINCOUNT",
     "MKL_NUM_THREADS",
     "OMP_NUM_THREADS",
-    "OMP_WAIT_POLICY",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
 )

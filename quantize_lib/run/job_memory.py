@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 from quantize_lib.errors import UsageError
@@ -13,10 +14,21 @@ from quantize_lib.run.jobfile import JobCell, JobFile
 from quantize_lib.types import ModelFacts, Reporter
 
 
-def spill_room(
-    job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, reporter: Reporter
-) -> int:
-    """At most how many batches of hidden states are to be kept on disk; 0 where they fit into memory.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a pass works within the memory that there is for it.
+
+    Attributes:
+        spill: at most how many batches of hidden states are to be kept on disk; 0 where they fit into memory.
+        ahead: whether a block is calibrated while the one before is quantized.
+    """
+
+    spill: int
+    ahead: bool
+
+
+def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, reporter: Reporter) -> Fit:
+    """See how a pass fits into the job's memory.
 
     Args:
         cells: those that are still to be made.
@@ -26,8 +38,8 @@ def spill_room(
         UsageError: where the job's limit cannot be kept, with what is needed.
     """
     limit = job.max_memory
-    if limit is None:
-        return 0
+    if device != "cpu" and limit is None:
+        return Fit(spill=0, ahead=False)
     if device != "cpu":
         raise UsageError(
             f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
@@ -40,12 +52,12 @@ def spill_room(
         evaluation=job.evaluation,
     )
     if not needs.spills(limit):
-        return 0
+        return Fit(spill=0, ahead=needs.looks_ahead(limit))
     whole = human_bytes(needs.hidden + needs.rest)
     reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
     calibration = 0 if job.calibration is None else job.calibration.samples
     evaluation = 0 if job.evaluation is None else job.evaluation.samples
-    return calibration + evaluation * (1 + len(cells))
+    return Fit(spill=calibration + evaluation * (1 + len(cells)), ahead=False)
 
 
 def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:

@@ -17,7 +17,7 @@ from quantize_lib.memory import share_one_heap
 from quantize_lib.plan.layers import left_out
 from quantize_lib.run.device import choose_device, peak_memory
 from quantize_lib.run.job_checks import check_cells
-from quantize_lib.run.job_memory import spill_room
+from quantize_lib.run.job_memory import fit
 from quantize_lib.run.job_text import load_tokens
 from quantize_lib.run.jobfile import RESULT_FILE, JobCell, JobFile, JobText
 from quantize_lib.run.resume import Finished, alone_in, cell_keys, open_passes, pass_key
@@ -144,6 +144,7 @@ class _Job:
         if evaluation is not None:
             per_sequence = evaluation.shape[1] * int(facts.config.get("vocab_size", 1)) * 4
             sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
+        room = fit(job, cells, facts, device.type, self._reporter)
         passes = open_passes(
             job.output,
             key=key,
@@ -152,7 +153,7 @@ class _Job:
             room={cell_id: len(facts.tensors) + 6 * len(named) for cell_id, named in layers.items()},
             device=device.type,
             reporter=self._reporter,
-            spill=spill_room(job, cells, facts, device.type, self._reporter),
+            spill=room.spill,
         )
         for folder in passes:
             works = [_work(cell, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
@@ -164,6 +165,7 @@ class _Job:
                 sample=sample,
                 reporter=self._reporter,
                 store=folder,
+                ahead=room.ahead,
             ).run()
             self._leave(works, outcome, folder, model, facts, finished)
             del outcome

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
+from quantize_lib.errors import EngineError
 from quantize_lib.source.groups import resolved_layers
 from quantize_lib.types import MethodName, ModelFacts, Settings
 from tests.families import LAYERS, VOCABULARY, save_family
@@ -34,13 +37,13 @@ BATCHES = 2
 
 
 class Memory:
-    """A sink that keeps the names of what it was given."""
+    """A sink that keeps what it was given."""
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.tensors: dict[str, Tensor] = {}
 
     def write(self, tensors: Mapping[str, Tensor]) -> None:
-        self.names.update(tensors)
+        self.tensors.update(tensors)
 
     def discard(self) -> None:
         raise AssertionError("no cell fails here")
@@ -103,6 +106,82 @@ def test_five_cells_take_one_forward_for_each_block_and_batch(
     assert len(once) == BATCHES
     # In the first block AWQ's folds are proven, once for all blocks that are built alike.
     assert [size for block, size in forwards if block == 0][:BATCHES] == [16, 8]
+
+
+def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_same_bytes(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated: list[int] = []
+    load = StreamedModel.load_block
+
+    def noted(self: StreamedModel, index: int) -> nn.Module:
+        calibrated.append(index)
+        return load(self, index)
+
+    monkeypatch.setattr(StreamedModel, "load_block", noted)
+    seen: list[int] = []
+
+    class Slow(Recording):
+        def quantize(self, block: Any, settings: Settings) -> Any:
+            deadline = time.monotonic() + 60
+            while len(calibrated) < min(block.index + 2, LAYERS):
+                assert time.monotonic() < deadline, "the next block was not begun"
+                time.sleep(0.001)
+            seen.append(len(calibrated))
+            return super().quantize(block, settings)
+
+    made: list[tuple[dict[str, Tensor], Tensor | None]] = []
+    for ahead in (False, True):
+        model, facts = streamed(base)
+        cells, _ = works(facts, FIVE)
+        if ahead:
+            calibrated.clear()
+            cells[0] = replace(cells[0], method=Slow(get_method("gptq")))
+        outcome = SharedPass(
+            model,
+            cells,
+            calibration=text(),
+            evaluation=text(2),
+            sample=0,
+            reporter=Silent(),
+            ahead=ahead,
+        ).run()
+        assert all(cell.error is None for cell in outcome.cells.values())
+        tensors = {
+            f"{cell.id}:{name}": tensor
+            for cell in cells
+            for name, tensor in cast(Memory, cell.sink).tensors.items()
+        }
+        made.append((tensors, outcome.cells["gptq-4"].kl))
+    assert seen == [*range(2, LAYERS + 1), LAYERS]
+    (alone, kl), (beside, kl_beside) = made
+    assert alone.keys() == beside.keys()
+    assert all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
+    assert kl is not None
+    assert kl_beside is not None
+    assert torch.equal(kl, kl_beside)
+
+
+def test_what_the_calibration_meets_ahead_ends_the_pass_after_the_blocks_before(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, facts = streamed(base)
+    cells, methods = works(facts, [("gptq", 4)])
+    original = StreamedModel.load_block
+
+    def damaged(self: StreamedModel, index: int) -> nn.Module:
+        block = original(self, index)
+        if index == LAYERS - 1:
+            next(block.parameters()).data.fill_(float("nan"))
+        return block
+
+    monkeypatch.setattr(StreamedModel, "load_block", damaged)
+    spoilt = SharedPass(
+        model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent(), ahead=True
+    )
+    with pytest.raises(EngineError, match=rf"model\.layers\.{LAYERS - 1} gives NaN"):
+        spoilt.run()
+    assert list(methods[0].outputs) == list(range(LAYERS - 1))
 
 
 def test_without_folds_to_prove_four_cells_take_blocks_times_batches(

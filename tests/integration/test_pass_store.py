@@ -125,7 +125,11 @@ def opened(
 
 
 def run(
-    streamed: tuple[StreamedModel, ModelFacts], folder: PassFolder, store: PassFolder | Killed | None = None
+    streamed: tuple[StreamedModel, ModelFacts],
+    folder: PassFolder,
+    store: PassFolder | Killed | None = None,
+    *,
+    ahead: bool = False,
 ) -> PassOutcome:
     """The pass with the folder's cells; their shards are complete afterwards."""
     model, facts = streamed
@@ -151,6 +155,7 @@ def run(
         sample=1,
         reporter=Silent(),
         store=store or folder,
+        ahead=ahead,
     ).run()
     for work in works:
         if outcome.cells[work.id].error is None:
@@ -192,9 +197,11 @@ def same(outcome: PassOutcome, whole: PassOutcome, cells: Mapping[str, Any]) -> 
 
 @pytest.mark.parametrize("block", [1, 4, BLOCKS])
 @pytest.mark.parametrize("kept", [False, True], ids=["before it was kept", "after"])
+@pytest.mark.parametrize("ahead", [False, True], ids=["in turn", "calibrated ahead"])
 def test_no_finished_block_is_done_again_and_every_bit_is_the_same(
     block: int,
     kept: bool,
+    ahead: bool,
     streamed: tuple[StreamedModel, ModelFacts],
     whole: tuple[PassOutcome, dict[str, str]],
     forwards: list[int],
@@ -202,7 +209,7 @@ def test_no_finished_block_is_done_again_and_every_bit_is_the_same(
 ) -> None:
     begun = opened(tmp_path / "1", KEYS, found=False)
     with pytest.raises(KilledError):
-        run(streamed, begun, Killed(begun, block=block, kept=kept))
+        run(streamed, begun, Killed(begun, block=block, kept=kept), ahead=ahead)
     safe = block if kept else block - 1
     if not safe:
         assert (
@@ -213,7 +220,7 @@ def test_no_finished_block_is_done_again_and_every_bit_is_the_same(
         return
     forwards.clear()
     again = opened(tmp_path / "1", KEYS, found=True)
-    outcome = run(streamed, again)
+    outcome = run(streamed, again, ahead=ahead)
     assert sorted(set(forwards)) == list(range(safe, BLOCKS))
     same(outcome, whole[0], CELLS)
     assert weights(again) == whole[1]

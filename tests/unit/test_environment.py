@@ -50,11 +50,11 @@ def test_gptqmodel_gets_two_workers_unless_told_otherwise(monkeypatch: pytest.Mo
     assert clean_environment()["GPTQMODEL_CPU_WORKERS"] == "4"
 
 
-def test_waiting_threads_give_their_core_away_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert clean_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert clean_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
+def test_waiting_threads_sleep_soon_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert clean_environment()["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")
+    assert clean_environment()["GOMP_SPINCOUNT"] == "0"
 
 
 @pytest.mark.parametrize(

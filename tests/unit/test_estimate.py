@@ -149,8 +149,8 @@ def test_peak_memory_is_that_of_the_plan_and_does_not_grow_with_depth() -> None:
     assert memory(8, GPTQ) == needs
     assert needs.rest > LIBRARIES_BYTES
     estimate = estimate_job(job(GPTQ), facts(), {"cell-0": 64})
-    assert estimate.peak_memory_bytes == needs.rest + needs.hidden
-    assert estimate.activation_bytes == needs.hidden
+    assert estimate.peak_memory_bytes == needs.whole == needs.rest + needs.hidden + needs.ahead
+    assert estimate.activation_bytes == needs.hidden + needs.ahead
 
 
 def test_activations_grow_with_samples_and_evaluation_with_cells() -> None:
@@ -167,6 +167,22 @@ def test_bitsandbytes_alone_needs_neither_statistics_nor_calibration() -> None:
 
 def test_further_cells_of_a_method_need_no_more_than_the_first() -> None:
     assert memory(1, GPTQ, GPTQ, GPTQ) == memory(1, GPTQ)
+
+
+def test_small_blocks_are_calibrated_ahead_and_take_the_memory_of_two() -> None:
+    needs = memory(1, GPTQ, samples=10)
+    weights = 4 * sum(layer.in_features * layer.out_features for layer in facts(1).layers)
+    assert needs.ahead > weights + needs.hidden
+    assert needs.looks_ahead(None)
+    assert needs.looks_ahead(needs.whole)
+    assert not needs.looks_ahead(needs.whole - 1)
+
+
+def test_large_blocks_and_uncalibrated_ones_are_not_calibrated_ahead() -> None:
+    large = tuple(replace(layer, in_features=8192, out_features=8192) for layer in facts(1).layers)
+    assert job_memory(job(GPTQ), replace(facts(1), layers=large)).ahead == 0
+    assert memory(1, BNB).ahead == 0
+    assert not memory(1, BNB).looks_ahead(None)
 
 
 def test_activations_are_spilled_where_everything_does_not_fit_and_the_rest_does() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import UsageError
-from quantize_lib.run.job_memory import base_too_large, spill_room
+from quantize_lib.plan.memory import memory_needs
+from quantize_lib.run.job_memory import Fit, base_too_large, fit
 from quantize_lib.run.jobfile import JobCell, JobFile, JobModel, JobText
 from quantize_lib.types import Settings
 from tests.unit.test_estimate import facts
@@ -43,13 +44,22 @@ JOB = JobFile(
 
 @pytest.mark.parametrize(("limit", "room"), [(None, 0), (10**12, 0), (700_000_000, 100 + 2 * 10)])
 def test_room_is_made_on_disk_where_memory_has_none(limit: int | None, room: int) -> None:
-    assert spill_room(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT) == room
+    assert fit(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT).spill == room
+
+
+def test_a_block_is_calibrated_ahead_where_memory_has_room_and_nothing_is_spilled() -> None:
+    needs = memory_needs(
+        facts(), [cell.settings for cell in CELLS], calibration=JOB.calibration, evaluation=JOB.evaluation
+    )
+    assert needs.ahead > 0
+    for limit, ahead in ((None, True), (needs.whole, True), (needs.whole - 1, False), (700_000_000, False)):
+        assert fit(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT).ahead is ahead
 
 
 def test_a_limit_is_refused_where_it_would_bound_nothing() -> None:
-    assert spill_room(JOB, CELLS, facts(), "cuda", SILENT) == 0
+    assert fit(JOB, CELLS, facts(), "cuda", SILENT) == Fit(spill=0, ahead=False)
     with pytest.raises(UsageError, match="mine-cpu is computed on cuda"):
-        spill_room(replace(JOB, max_memory=10**12), CELLS, facts(), "cuda", SILENT)
+        fit(replace(JOB, max_memory=10**12), CELLS, facts(), "cuda", SILENT)
 
 
 def test_a_base_model_that_does_not_fit_is_not_loaded_whole() -> None:

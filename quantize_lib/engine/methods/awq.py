@@ -19,6 +19,7 @@ from quantize_lib.engine.methods.awq_rounding import Rounded, round_layer
 from quantize_lib.engine.methods.awq_scales import fold_linear, fold_norm, search_scale
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.methods.output_error import row_powers
+from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
 from quantize_lib.types import Settings
 
@@ -44,6 +45,11 @@ class Awq(Method):
         """
         for linear in block.linears.values():
             _check(linear, settings)
+        sizes = [linear.weight.numel() for linear in block.linears.values()]
+        with one_thread(elements=max(sizes, default=0)):
+            return self._quantize(block)
+
+    def _quantize(self, block: BlockInput) -> BlockOutput:
         work = _Work(block)
         for fold in block.folds:
             work.apply(fold)
