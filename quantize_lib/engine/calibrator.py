@@ -82,10 +82,10 @@ class Calibrator:
             hidden, proven: as an earlier process left them; None from the first block on.
         """
         self._proven = proven or {}
-        for text in (self._text, self._proof):
-            if text is not None:
-                text.embed(self._model, hold if text is self._text else list, hidden)
-                hidden = None
+        if self._text is not None:
+            self._text.embed(self._model, hold, hidden)
+        if self._proof is not None:
+            self._proof.embed(self._model, list)
 
     def blocks(self, start: int, *, ahead: bool) -> Generator[CalibratedBlock]:
         """The blocks from `start` on.

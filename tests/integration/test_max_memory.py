@@ -20,10 +20,11 @@ def model(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path) -> P
     return save_tiny_model(tmp_path_factory.mktemp("bounded") / "tiny", calibration_text)
 
 
-def planned(path: Path, folder: Path) -> int:
-    """Peak memory of the one job."""
+def planned(path: Path, folder: Path) -> tuple[int, int]:
+    """Peak memory of the one job, and the part of it that it can do without."""
     done = command("plan", path, "--format", "json", cwd=folder)
-    return int(json.loads(done.stdout)["jobs"][0]["estimate"]["peak_memory_bytes"])
+    estimate = json.loads(done.stdout)["jobs"][0]["estimate"]
+    return int(estimate["peak_memory_bytes"]), int(estimate["activation_bytes"])
 
 
 def test_with_activations_on_disk_every_file_and_figure_is_the_same(
@@ -32,16 +33,21 @@ def test_with_activations_on_disk_every_file_and_figure_is_the_same(
     path = manifest(tmp_path, model, calibration_text, CELLS, evaluate=evaluation(calibration_text))
     words = ("run", path, "--no-publish", "--output")
     assert command(*words, tmp_path / "free", cwd=tmp_path).returncode == 0
-    limit = planned(path, tmp_path) - 1
+    peak, spared = planned(path, tmp_path)
     # The embedding's, which only spilled states have a file for.
     embedded = tmp_path / "bounded/.state/jobs/tiny-auto/.passes/1/hidden-00000.safetensors"
-    with running(*words, tmp_path / "bounded", "--max-memory", str(limit), cwd=tmp_path) as run:
+    with running(*words, tmp_path / "bounded", "--max-memory", str(peak - spared), cwd=tmp_path) as run:
         assert wait_until(embedded.exists, run), said(tmp_path)
         assert run.wait(timeout=300) == 0, said(tmp_path)
     assert "activations are kept on disk: with them" in said(tmp_path)
     assert contents(tmp_path / "bounded") == contents(tmp_path / "free")
     assert figures(tmp_path / "bounded") == figures(tmp_path / "free")
     assert not list((tmp_path / "bounded").rglob("hidden-*"))
+    # A little less than everything: no block is calibrated ahead, and nothing has to go to disk.
+    with running(*words, tmp_path / "in-turn", "--max-memory", str(peak - 1), cwd=tmp_path) as run:
+        assert run.wait(timeout=300) == 0, said(tmp_path)
+    assert "activations are kept on disk" not in said(tmp_path)
+    assert contents(tmp_path / "in-turn") == contents(tmp_path / "free")
 
 
 def test_a_job_that_cannot_fit_is_refused_before_anything_is_computed(
@@ -54,7 +60,7 @@ def test_a_job_that_cannot_fit_is_refused_before_anything_is_computed(
         r"the job needs about ([\d.]+) MB of memory even with its activations on disk", done.stderr
     )
     assert need is not None, done.stderr
-    assert 400 < float(need[1]) <= planned(path, tmp_path) / 1e6
+    assert 400 < float(need[1]) <= planned(path, tmp_path)[0] / 1e6
     assert "104.9 MB" in done.stderr
     assert "--max-memory" in done.stderr
     assert "Quantizing" not in done.stderr
