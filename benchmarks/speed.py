@@ -5,10 +5,10 @@
 Measures the best rate of matrix products of the model's own shapes, in float32 and as the pass multiplies
 (docs/benchmarks.md); counts the products that calibration cannot do without (every linear layer's forward,
 causal attention, one triangle of XᵀX); and runs passes from the start of calibration to the saved shards: a
-GPTQ 4-bit cell alone, with a second one of 2 bits, six cells, these again with calibration and rounding in
-turn, and the first in float32 throughout. Nothing is evaluated. With the result of compare_gptqmodel.py as
-the peer it prints shares of the peer's time.
-Writes WORK/speed.json. About 5 minutes on 2 cores; run it on a machine that does nothing else.
+GPTQ 4-bit cell alone, the same with each kind of a second one, six cells, these again with calibration and
+rounding in turn, and the first in float32 throughout. Nothing is evaluated. With the result of
+compare_gptqmodel.py as the peer it prints shares of the peer's time. Writes WORK/speed.json. About 8 minutes
+on 2 cores; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ from quantize_lib.engine.precision import calibration_arithmetic
 
 PASSES: dict[str, tuple[Cell, ...]] = {
     "one cell": (("gptq", 4),),
-    "two cells": (("gptq", 4), ("gptq", 2)),
+    "with GPTQ 2": (("gptq", 4), ("gptq", 2)),
+    "with GPTQ 3": (("gptq", 4), ("gptq", 3)),
+    "with GPTQ 8": (("gptq", 4), ("gptq", 8)),
+    "with AWQ 4": (("gptq", 4), ("awq", 4)),
+    "with bitsandbytes 4": (("gptq", 4), ("bitsandbytes", 4)),
+    "with bitsandbytes 8": (("gptq", 4), ("bitsandbytes", 8)),
     "six cells": (
         ("gptq", 4),
         ("gptq", 3),

@@ -130,11 +130,11 @@ def _speed(stages: Stages) -> Iterator[str]:
         "the best rate of a matrix product of the model's own shapes in this run.\n"
     )
     rows = [
-        [cell, f"{own:.2f}", *(percent(own / seconds) for seconds in peer.values())]
-        for cell, own in further(speed)
+        [cell, f"{added:.1f}", f"{own:.1f}", *(percent(added / seconds) for seconds in peer.values())]
+        for cell, added, own in further(speed)
     ]
-    shares = [f"÷ {PEER}'s one in {dtype}" for dtype in peer]
-    yield _table(["a further cell in the pass", "its seconds", *shares], rows)
+    shares = [f"added ÷ {PEER}'s one in {dtype}" for dtype in peer]
+    yield _table(["a second cell in the pass", "seconds added", "seconds of its own work", *shares], rows)
     yield (
         "Where the time of the thread that quantizes goes, in seconds. The calibration has a thread of its "
         "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest.\n"

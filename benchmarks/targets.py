@@ -12,7 +12,6 @@ START_SECONDS = 0.4
 UNCHANGED_SECONDS = 10.0
 _ESTIMATE_TOLERANCE = 0.15
 _LIMIT_7B = 7 * 2**30
-_METHODS = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes"}
 
 Stages = dict[str, Any]
 """The result of each stage that was measured."""
@@ -85,15 +84,18 @@ def peer_seconds(compare: dict[str, Any]) -> dict[str, float]:
     return {dtype: float(row["seconds"]) for dtype, row in peers(compare).items()}
 
 
-def further(speed: dict[str, Any]) -> list[tuple[str, float]]:
-    """Every cell but the first, with its own seconds."""
-    passes = [speed["passes"][f"{name}, {speed['arithmetic']}"] for name in ("two cells", "six cells")]
-    return [
-        (f"{_METHODS[method]} {bits.removesuffix('bit')}", seconds)
-        for found in passes
-        for (method, bits), seconds in ((name.split("-"), value) for name, value in found["cells"].items())
-        if (method, bits) != ("gptq", "4bit")
-    ]
+def further(speed: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Each second cell: what it adds to the pass with the first alone, and its own work, in seconds.
+
+    Part of its work is done while the next block is calibrated.
+    """
+    passes, found = speed["passes"], []
+    alone = passes[f"one cell, {speed['arithmetic']}"]["seconds"]
+    for name, both in passes.items():
+        cell = name.removeprefix("with ").removesuffix(f", {speed['arithmetic']}")
+        if name.startswith("with "):
+            found.append((cell, both["seconds"] - alone, list(both["cells"].values())[1]))
+    return found
 
 
 def increases(compare: dict[str, Any]) -> dict[str, float]:
@@ -138,9 +140,9 @@ def _shares(speed: dict[str, Any], peer: dict[str, float]) -> Iterator[Target]:
         "below 50 %",
         [(percent(share), share < 0.5) for share in shares],
     )
-    for cell, own in further(speed):
+    for cell, added, _ in further(speed):
         limit = 0.017 if cell.startswith("bitsandbytes") else 0.04
-        shares = [own / seconds for seconds in peer.values()]
+        shares = [added / seconds for seconds in peer.values()]
         yield (
             f"a further cell, {cell} ÷ {PEER}'s time for one {settings}",
             f"at most {percent(limit)}",

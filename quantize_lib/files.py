@@ -8,18 +8,31 @@ import math
 import os
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
 
 
+def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | None = None) -> None:
+    """Add a file's bytes to a digest.
+
+    Args:
+        advance: is told of every byte.
+    """
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            if advance is not None:
+                advance(count)
+
+
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes, read in pieces."""
+    """Hex sha256 of a file's bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    feed(digest, path)
     return digest.hexdigest()
 
 

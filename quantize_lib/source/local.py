@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import SourceError
+from quantize_lib.files import feed
 from quantize_lib.source.families import get_family
 from quantize_lib.source.files import (
     CONFIG,
@@ -32,7 +33,6 @@ from quantize_lib.source.pickled import (
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
 
-_CHUNK = 1 << 20
 SHOW_PROGRESS_FROM = 1 << 30
 
 
@@ -196,10 +196,6 @@ def _content_hash(model: ModelSpec, folder: Path, shards: list[str], reporter: R
 
 def _feed(digest: hashlib._Hash, path: Path, bar: Progress | None) -> None:
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                if bar is not None:
-                    bar.advance(len(chunk))
+        feed(digest, path, None if bar is None else bar.advance)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantize_lib.errors import SourceError
+from quantize_lib.files import feed
 from quantize_lib.retry import READING
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelSpec, RemoteFile, Terms
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,5 @@ def is_intact(path: Path, file: RemoteFile, *, advance: Callable[[int], None]) -
         return False
     # A file that is not in LFS is known by its git object id: sha1 over `blob SIZE\0` and the bytes.
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    with path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-            advance(len(chunk))
+    feed(digest, path, advance)
     return (file.sha256 or file.oid) in (None, digest.hexdigest())

@@ -75,7 +75,9 @@ _RESULTS: dict[str, Any] = {
                 "limit_seconds": {"float32": 40.0, "bfloat16": 10.0},
                 "passes": {
                     "one cell, bfloat16": _pass(80.0, gptq_4bit=10.0),
-                    "two cells, bfloat16": _pass(90.0, gptq_4bit=10.0, gptq_2bit=7.0),
+                    "with GPTQ 2, bfloat16": _pass(87.0, gptq_4bit=10.0, gptq_2bit=9.0),
+                    "with AWQ 4, bfloat16": _pass(100.0, gptq_4bit=10.0, awq_4bit=25.0),
+                    "with bitsandbytes 4, bfloat16": _pass(86.0, gptq_4bit=10.0, bitsandbytes_4bit=8.0),
                     "six cells, bfloat16": _pass(150.0, gptq_4bit=10.0, awq_4bit=20.0, bitsandbytes_4bit=6.0),
                     "one cell, float32": _pass(50.0, gptq_4bit=10.0),
                 },
@@ -153,6 +155,7 @@ def test_the_machine_the_versions_and_the_date_are_written() -> None:
 def test_the_same_figures_stand_in_the_tables() -> None:
     text = render(_RESULTS)
     assert "| one cell, bfloat16 | 80.0 | 2.00 × | 8.00 × | 5.00 × | 2.50 × |" in text
+    assert "| GPTQ 2 | 7.0 | 9.0 | 1.8 % | 3.5 % |" in text
     assert "| **Model Quantizer, 4 bits** | 34.00 | 0.40 | 0.1000 |" in text
     assert "| GPTQModel in bfloat16, 4 bits | 42.00 | – | 0.1000 |" in text
     assert "| **Model Quantizer** | 0.00400 | 0.03000 | – |" in text
