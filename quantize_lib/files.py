@@ -29,6 +29,14 @@ def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | N
                 advance(count)
 
 
+def git_blob(size: int) -> hashlib._Hash:
+    """The digest that becomes git's id of a content of this size, once that is added.
+
+    https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    """
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     digest = hashlib.sha256()

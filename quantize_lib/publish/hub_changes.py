@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantize_lib.files import feed, git_blob
 from quantize_lib.types import RemoteFile
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
@@ -33,14 +34,12 @@ class LocalFile:
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
     def git_oid(self) -> str:
-        """What git calls the content (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects)."""
-        digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        """What git calls the content."""
+        digest = git_blob(self.size)
         if isinstance(self.content, bytes):
             digest.update(self.content)
         else:
-            with self.content.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+            feed(digest, self.content)
         return digest.hexdigest()
 
     def equals(self, remote: RemoteFile) -> bool:

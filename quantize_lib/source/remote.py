@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantize_lib.errors import SourceError
-from quantize_lib.files import feed
+from quantize_lib.files import feed, git_blob
 from quantize_lib.retry import READING
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelSpec, RemoteFile, Terms
@@ -69,7 +69,7 @@ def is_intact(path: Path, file: RemoteFile, *, advance: Callable[[int], None]) -
     size = path.stat().st_size
     if size != file.size:
         return False
-    # A file that is not in LFS is known by its git object id: sha1 over `blob SIZE\0` and the bytes.
-    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    # A file that is not in LFS is known by its git object id.
+    digest = hashlib.sha256() if file.sha256 else git_blob(size)
     feed(digest, path, advance)
     return (file.sha256 or file.oid) in (None, digest.hexdigest())
