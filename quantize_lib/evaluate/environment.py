@@ -86,12 +86,6 @@ THREAD_DEFAULTS = {
 }
 """Unless told otherwise, for everything that computes."""
 _DEFAULTS = {
-    # Threads that wait for each other give their core away. Where others use the cores, too, the forward of a
-    # block takes a quarter to a half of the time so; on a quiet machine at most 5 % more (measured).
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-"""Unless told otherwise, for everything that computes."""
-_DEFAULTS = {
     **THREAD_DEFAULTS,
     # GPTQModel 7.6.0 asks for two loader threads; on two cores its pool has but one without this.
     "GPTQMODEL_CPU_WORKERS": "2",

@@ -28,10 +28,10 @@ _TOKENS_PER_BATCH = 2048
 """As the engine has it on a CPU."""
 _SLACK = 1.1
 """The allocator's part: what it keeps of freed pieces, and what matrix products take for themselves."""
-_CHUNK_BYTES = 8 * 2**20
 _AHEAD_BYTES = 2**28
 """Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
 all cores busy anyway, and two of them at once would need much memory."""
+_CHUNK_BYTES = 8 * 2**20
 _CHUNKS = 6
 """Buffers of at most `_CHUNK_BYTES` in which logits are compared."""
 _SHARED_INPUTS = {

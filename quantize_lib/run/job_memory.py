@@ -38,9 +38,9 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
         UsageError: where the job's limit cannot be kept, with what is needed.
     """
     limit = job.max_memory
-    if device != "cpu" and limit is None:
-        return Fit(spill=0, ahead=False)
     if device != "cpu":
+        if limit is None:
+            return Fit(spill=0, ahead=False)
         raise UsageError(
             f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
             hint="Leave --max-memory out, or take --device cpu.",
