@@ -99,7 +99,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from quantize_lib.metrics import token_kl
+    from quantize_lib.logits import token_kl
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(arguments.work / "model", dtype=torch.float32).eval()

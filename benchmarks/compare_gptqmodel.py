@@ -113,7 +113,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from quantize_lib.metrics import perplexity, token_kl, token_nll
+    from quantize_lib.logits import perplexity, token_kl, token_nll
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()

@@ -33,7 +33,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, commit, machine, versions
 from benchmarks.tables import put, render
-from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.environment import clean_environment
 
 DATA = ROOT / "examples" / "demo" / "work"
 RESULTS = ROOT / "benchmarks" / "results.json"

@@ -96,7 +96,7 @@ def _device(arguments: argparse.Namespace) -> str:
 
 def _ours(arguments: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.passes import Bench, clocked
-    from quantize_lib.run.device import peak_memory
+    from quantize_lib.worker.device import peak_memory
 
     bench = Bench(
         _model(arguments),
@@ -119,7 +119,7 @@ def _peer(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    from quantize_lib.run.device import peak_memory
+    from quantize_lib.worker.device import peak_memory
 
     batch = windows(
         _model(arguments),

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.checkpoints import windows
+from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.engine import calibrator, shared_pass, statistics
 from quantize_lib.engine.methods import awq, gptq
@@ -21,11 +23,9 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
-from quantize_lib.run.pass_store import PassFolder
 from quantize_lib.source import read_facts
-from quantize_lib.source.families import get_family
-from quantize_lib.source.groups import resolved_layers
 from quantize_lib.types import MethodName, ModelSpec, Settings
+from quantize_lib.worker.pass_store import PassFolder
 
 Cell = tuple[MethodName, int]
 REPEATS = 5

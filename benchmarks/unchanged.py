@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from benchmarks.targets import UNCHANGED_SECONDS
-from tests.fleet import UNCHANGED, asked, fleet, publish_all, words
-from tests.hub import Hub, serve
-from tests.small_runs import command
+from tests.support.fleet import UNCHANGED, asked, fleet, publish_all, words
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import command
 
 MODELS = 10
 CELLS = 1000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# The Hub of the tests (tests/hub) speaks LFS; the client reads this when it is imported.
+# The Hub of the tests (tests/support/hub) speaks LFS; the client reads this when it is imported.
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 # Without: once a day it asks which coding agents there are.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

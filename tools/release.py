@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = ROOT / "quantize_lib" / "run" / "image.json"
+IMAGES = ROOT / "quantize_lib" / "executors" / "docker" / "image.json"
 KINDS = ("cpu", "cuda")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}")

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 
 from quantize_lib.calibration.rows import cell
 from quantize_lib.errors import CalibrationError
-from quantize_lib.retry import READING
-from quantize_lib.source.hub_errors import hub_errors
-from quantize_lib.tokens import read_token, redact
+from quantize_lib.hub.credentials import read_token, redact
+from quantize_lib.hub.reading_errors import hub_errors
+from quantize_lib.hub.retry import READING
 from quantize_lib.types import TextSpec
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from quantize_lib.card.escape import plain
 from quantize_lib.card.state import STATE_KEY
-from quantize_lib.manifest.names import repository_fault
 from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.names import repository_fault
 from quantize_lib.types import METHOD_SLUG, CellRecord, ModelSource, ModelSpec
 
 

@@ -17,13 +17,13 @@ from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageErr
 from quantize_lib.types import CellRecord, Plan, Reporter
 
 if TYPE_CHECKING:
+    from quantize_lib.host.lookups import Lookups
+    from quantize_lib.host.run_plan import Executor
+    from quantize_lib.host.survey import Surveyed
     from quantize_lib.manifest import Manifest
     from quantize_lib.plan.estimate import JobEstimate
     from quantize_lib.plan.verdict import Verdict
     from quantize_lib.publish.base import Publisher
-    from quantize_lib.run.host import Executor
-    from quantize_lib.run.lookups import Lookups
-    from quantize_lib.run.survey import Surveyed
 
 _TIMEOUT_SECONDS = 24 * 3600
 
@@ -60,7 +60,7 @@ def _reporter() -> Reporter:
 
 
 def _version() -> int:
-    from quantize_lib.run.versions import versions
+    from quantize_lib.versions import versions
 
     print(short_version())
     for name, number in versions().items():
@@ -88,11 +88,11 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from quantize_lib.host.changes import changed_only
+    from quantize_lib.host.lookups import Lookups
+    from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
-    from quantize_lib.run.changes import changed_only
-    from quantize_lib.run.lookups import Lookups
-    from quantize_lib.run.watch import plan_with_found
 
     reporter = _reporter()
     lookups = Lookups(reporter)
@@ -138,9 +138,9 @@ def _reader(manifest: Manifest, reporter: Reporter) -> Publisher | None:
 
 def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, JobEstimate]:
     """Estimates by job id; every job's error is told before the first one ends the command."""
+    from quantize_lib.host.prepare import look
+    from quantize_lib.host.terms_notice import terms_warnings
     from quantize_lib.plan.estimate import estimate_job
-    from quantize_lib.run.prepare import look
-    from quantize_lib.run.terms import terms_warnings
 
     estimates: dict[str, JobEstimate] = {}
     errors: list[QuantizerError] = []
@@ -162,12 +162,12 @@ def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, Jo
 
 
 def _run(options: argparse.Namespace) -> int:
+    from quantize_lib.host.lookups import Lookups
+    from quantize_lib.host.survey import Surveyed
+    from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import make_plan
     from quantize_lib.publish.registry import get_publisher
-    from quantize_lib.run.lookups import Lookups
-    from quantize_lib.run.survey import Surveyed
-    from quantize_lib.run.watch import plan_with_found
 
     manifest = load_manifest(options.manifest)
     publisher = get_publisher(manifest.publish) if options.publish else None
@@ -210,7 +210,7 @@ def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
         return _local_executor(plan)
     if options.max_memory is not None:
         raise UsageError("--max-memory belongs to --executor local", hint="A container's limit is --memory.")
-    from quantize_lib.run.docker import DockerExecutor, DockerOptions
+    from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions
 
     return DockerExecutor.open(
         DockerOptions(
@@ -222,7 +222,7 @@ def _executor(options: argparse.Namespace, plan: Plan) -> Executor:
 
 
 def _local_executor(plan: Plan) -> Executor:
-    from quantize_lib.run.local import run_local
+    from quantize_lib.executors.local import run_local
 
     _refuse_foreign_code(plan)
     return run_local
@@ -240,7 +240,7 @@ def _execute(
     surveyed: Surveyed | None = None,
     max_memory: int | None = None,
 ) -> int:
-    from quantize_lib.run.host import RunOptions, run_plan
+    from quantize_lib.host.run_plan import RunOptions, run_plan
 
     run_options = RunOptions(
         output=output.absolute(),
@@ -278,8 +278,8 @@ def _refuse_foreign_code(plan: Plan) -> None:
 
 
 def _single_model(options: argparse.Namespace) -> int:
+    from quantize_lib.host.output_folder import JOBS, STATE, replace_folder
     from quantize_lib.plan import single_model_plan
-    from quantize_lib.run.state import JOBS, STATE, replace_folder
 
     plan = single_model_plan(
         options.model,
@@ -321,7 +321,7 @@ def _remove(work: Path) -> None:
     """Remove a run's folder, unless it is another run that works in it."""
     import shutil
 
-    from quantize_lib.run.state import working_in
+    from quantize_lib.host.output_folder import working_in
 
     if work.exists():
         with suppress(UsageError), working_in(work):
@@ -344,9 +344,9 @@ def _check_target(target: Path) -> None:
 
 
 def _publish(options: argparse.Namespace) -> int:
+    from quantize_lib.host.republish import republish
+    from quantize_lib.host.take_back import roll_back
     from quantize_lib.report import exit_code
-    from quantize_lib.run.republish import republish
-    from quantize_lib.run.rollback import roll_back
 
     if options.rollback is not None:
         if options.force:
@@ -359,7 +359,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from quantize_lib.run.evaluate import evaluate_folder
+    from quantize_lib.worker.evaluate_folder import evaluate_folder
 
     print(
         json.dumps(
@@ -378,10 +378,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _job(options: argparse.Namespace) -> int:
-    from quantize_lib.evaluate.environment import end_with_parent
-    from quantize_lib.run.events import EventReporter
-    from quantize_lib.run.jobfile import read_job
-    from quantize_lib.run.worker import run_job
+    from quantize_lib.environment import end_with_parent
+    from quantize_lib.job.events import EventReporter
+    from quantize_lib.job.job_file import read_job
+    from quantize_lib.worker.run_job import run_job
 
     if options.events:
         # An executor listens; without it nothing is left to work for.

@@ -20,8 +20,8 @@ from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
-from quantize_lib.memory import release_freed
-from quantize_lib.metrics import token_kl, token_nll
+from quantize_lib.logits import token_kl, token_nll
+from quantize_lib.process_memory import release_freed
 from quantize_lib.types import Reporter, Settings
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
-from quantize_lib.evaluate.environment import clean_environment
 from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import finite, read_json, write_json
 from quantize_lib.types import Reload

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.evaluate.environment import end_with_parent
+from quantize_lib.environment import end_with_parent
 from quantize_lib.files import read_json, write_json
-from quantize_lib.memory import peak_resident_bytes
+from quantize_lib.process_memory import peak_resident_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +131,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
     from safetensors import safe_open
     from safetensors.torch import load_file
 
-    from quantize_lib.metrics import nll_and_kl
+    from quantize_lib.logits import nll_and_kl
 
     ids: Tensor = load_file(sample)["ids"].to(device)
     nll: list[Tensor] = []

@@ -10,10 +10,10 @@ from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.document import Document
 from quantize_lib.manifest.file import parse_document, read_document
-from quantize_lib.manifest.names import absolute
 from quantize_lib.manifest.problems import InvalidManifestError, Problem, show_path
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
+from quantize_lib.names import absolute
 
 __all__ = [
     "InvalidManifestError",

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.manifest.check import Finding, check
-from quantize_lib.manifest.names import (
+from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
+from quantize_lib.manifest.schema import experimental_bits, setting_names, takes
+from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
+from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
+from quantize_lib.names import (
     absolute,
     local_folder,
     render,
@@ -15,12 +20,7 @@ from quantize_lib.manifest.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.manifest.problems import Path as KeyPath
-from quantize_lib.manifest.problems import show
-from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
-from quantize_lib.manifest.schema import defaults_of, definition, experimental_bits, setting_names, takes
-from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
-from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
+from quantize_lib.schemas import defaults_of, definition
 from quantize_lib.types import (
     METHOD_SLUG,
     Cell,
@@ -33,6 +33,7 @@ from quantize_lib.types import (
     RunnersSpec,
     Settings,
 )
+from quantize_lib.wording import show
 
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""

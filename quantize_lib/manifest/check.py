@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.manifest.problems import Path, allowed, meant, show
-from quantize_lib.manifest.schema import load_schema
+from quantize_lib.manifest.problems import Path
+from quantize_lib.schemas import load_schema
+from quantize_lib.wording import allowed, meant, show
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

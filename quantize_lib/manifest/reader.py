@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from quantize_lib.manifest.document import Document, Node
-from quantize_lib.manifest.problems import InvalidManifestError, Problem, show
+from quantize_lib.manifest.problems import InvalidManifestError, Problem
+from quantize_lib.wording import show
 
 MAX_DEPTH = 32
 MAX_VALUES = 10_000

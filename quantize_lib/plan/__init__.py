@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from quantize_lib.plan.documents import plan_github, plan_json
 from quantize_lib.plan.fingerprint import fingerprint
-from quantize_lib.plan.formats import plan_github, plan_json
 from quantize_lib.plan.jobs import make_plan
 from quantize_lib.plan.settings import effective_settings
 from quantize_lib.plan.single import single_model_plan

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
-from quantize_lib.plan.layers import assign, on_disk
-from quantize_lib.plan.memory import MemoryNeeds, memory_needs
+from quantize_lib.architecture.assignment import assign, on_disk
+from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
 from quantize_lib.types import Job, LayerInfo, ModelFacts, Settings, TensorInfo
 
 _VALUE_BYTES = {

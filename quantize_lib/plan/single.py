@@ -13,9 +13,9 @@ from typing import Any
 
 from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
-from quantize_lib.manifest.names import absolute, local_folder
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show_path
+from quantize_lib.names import absolute, local_folder
 from quantize_lib.plan.jobs import make_plan
 from quantize_lib.types import DeviceName, GroupSize, Plan, PublishSpec
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
-from quantize_lib.manifest.names import repository_fault
+from quantize_lib.names import repository_fault
 from quantize_lib.types import Terms
 
 RECORD_FILE = "quantization_report.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quantize_lib.errors import UsageError
-from quantize_lib.tokens import WRITE, can_exchange, write_token
+from quantize_lib.hub.credentials import WRITE, can_exchange, write_token
 from quantize_lib.types import PublishSpec
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def get_reader(spec: PublishSpec) -> Publisher:
         PublishError: as `get_publisher`.
     """
     if spec.to == "directory":
-        from quantize_lib.publish.directory import DirectoryPublisher
+        from quantize_lib.publish.directory.publisher import DirectoryPublisher
 
         return DirectoryPublisher(spec.path)
-    from quantize_lib.publish.hub import HubPublisher
+    from quantize_lib.publish.hub.publisher import HubPublisher
 
     return HubPublisher(spec)

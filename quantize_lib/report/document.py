@@ -181,7 +181,7 @@ def _document(folder: Path) -> dict[str, Any]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    from quantize_lib.manifest.schema import load_schema
+    from quantize_lib.schemas import load_schema
 
     path = folder / REPORT_FILE
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from quantize_lib.source.families import FAMILIES, SUPPORTED, Family, get_family
-from quantize_lib.source.files import base_card, side_files
-from quantize_lib.source.groups import resolve_group_size, resolved_layers
+from quantize_lib.architecture.families import FAMILIES, SUPPORTED, Family, get_family
+from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
+from quantize_lib.hub.credentials import read_token
 from quantize_lib.source.local import inspect_local, make_source, read_facts
+from quantize_lib.source.model_files import base_card, side_files
 from quantize_lib.source.remote import Resolved
 from quantize_lib.source.terms import display, name_warning, notice
-from quantize_lib.tokens import read_token
 from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Reporter
 
 __all__ = [
@@ -45,7 +45,7 @@ def resolve(model: ModelSpec, *, token: str | None, reporter: Reporter | None = 
     if model.local is not None:
         facts = inspect_local(model, model.local, reporter)
         return Resolved(revision=facts.revision, name=model.id, terms=facts.terms)
-    from quantize_lib.source.hub import resolve_hub
+    from quantize_lib.source.hub_model import resolve_hub
 
     return resolve_hub(model, token=token or read_token())
 
@@ -69,7 +69,7 @@ def inspect(
     resolved = resolved or resolve(model, token=token, reporter=reporter)
     if model.local is not None:
         return read_facts(model, model.local, revision=resolved.revision)
-    from quantize_lib.source.hub import inspect_hub
+    from quantize_lib.source.hub_model import inspect_hub
 
     return inspect_hub(model, resolved, token=token or read_token())
 
@@ -87,6 +87,6 @@ def fetch(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str
     """
     if model.local is not None:
         return make_source(model.local, facts)
-    from quantize_lib.source.hub import fetch_hub
+    from quantize_lib.source.hub_model import fetch_hub
 
     return fetch_hub(model, facts, reporter, token=token or read_token())

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture.layers import find_layers
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed
-from quantize_lib.source.families import get_family
-from quantize_lib.source.files import (
+from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
+from quantize_lib.source.model_files import (
     CONFIG,
     base_card,
     has_tokenizer,
@@ -21,8 +23,6 @@ from quantize_lib.source.files import (
     pickled_weights,
     side_files,
 )
-from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
-from quantize_lib.source.layers import find_layers
 from quantize_lib.source.pickled import (
     PICKLED,
     PICKLED_INDEX,

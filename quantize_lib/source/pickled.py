@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from quantize_lib.source.families import get_family, sizes, vocabulary
+from quantize_lib.architecture.families import get_family, sizes, vocabulary
+from quantize_lib.architecture.layers import expected_layers, weight_shape
 from quantize_lib.source.headers import parse_index
-from quantize_lib.source.layers import expected_layers, weight_shape
 from quantize_lib.types import TensorInfo
 
 PICKLED = "pytorch_model.bin"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed, git_blob
-from quantize_lib.retry import READING
+from quantize_lib.hub.retry import READING
 from quantize_lib.source.terms import terms_of
 from quantize_lib.types import ModelSpec, RemoteFile, Terms
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.action_runner import ROOT, Evaluator, Runner, read_outputs, ready_environment
-from tests.model_files import LLAMA, write_model
+from tests.support.action_runner import ROOT, Evaluator, Runner, read_outputs, ready_environment
+from tests.support.model_files import LLAMA, write_model
 
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "quantize.yml").read_text(encoding="utf-8"))
 CALL = WORKFLOW[True]["workflow_call"]

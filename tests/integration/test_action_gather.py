@@ -15,7 +15,7 @@ import pytest
 
 from quantize_lib.report import read_report, write_report
 from quantize_lib.types import CellRecord, CellStatus
-from tests.action_runner import HARMLESS_COMMANDS, ROOT, read_commands, read_outputs
+from tests.support.action_runner import HARMLESS_COMMANDS, ROOT, read_commands, read_outputs
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 BASE = CellRecord(

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.action_runner import EVENTS, ROOT, read_commands
+from tests.support.action_runner import EVENTS, ROOT, read_commands
 
 TOKEN = "ghs_canary-of-the-workflow"
 BOT = "github-actions[bot]"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.action_runner import ROOT, Runner, copy_cache, ready_environment
-from tests.resuming import BLOCKS, deepen
-from tests.small_runs import FASTEST, manifest, save_tiny_model
+from tests.support.action_runner import ROOT, Runner, copy_cache, ready_environment
+from tests.support.resuming import BLOCKS, deepen
+from tests.support.small_runs import FASTEST, manifest, save_tiny_model
 
 QUANTIZE = "Quantize and check"
 # Enough work for a signal to come before the last block.

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from quantize_lib.report import read_report
-from tests.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner, ready_environment
-from tests.model_files import LLAMA, write_model
-from tests.small_runs import FASTEST, evaluation, manifest, save_tiny_model
+from tests.support.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner, ready_environment
+from tests.support.model_files import LLAMA, write_model
+from tests.support.small_runs import FASTEST, evaluation, manifest, save_tiny_model
 
 READ, WRITE = "hf_readCanary0001", "hf_writeCanary0002"
 GOOD, BAD = "tiny-bnb-8bit", "bad-bnb-8bit"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.action_runner import ROOT
+from tests.support.action_runner import ROOT
 from tests.unit.test_action_inputs import DEFAULTS, FORK, PUSH
 from tools.action.inputs import Inputs, read_inputs
 

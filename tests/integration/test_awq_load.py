@@ -20,7 +20,7 @@ from quantize_lib.engine.methods.awq import Awq
 from quantize_lib.engine.methods.awq_packing import pack_gemm, unpack_gemm
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.types import Settings
-from tests.families import save_family
+from tests.support.families import save_family
 
 _BLOCKS = {
     "llama": "model.layers",

@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json, write_json
-from tests.small_runs import FASTEST, FIVE, command, environment, manifest, report, save_tiny_model
+from tests.support.small_runs import FASTEST, FIVE, command, environment, manifest, report, save_tiny_model
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 DAMAGED = "  The base model is damaged; fetch it again or choose another revision."

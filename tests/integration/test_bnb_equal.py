@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
 from quantize_lib.engine.methods.bitsandbytes import BitsAndBytes
 from quantize_lib.types import Settings
-from tests.families import save_family
+from tests.support.families import save_family
 
 _BLOCKS = {"llama": "model.layers", "gpt2": "transformer.h"}
 _CASES = [

@@ -12,8 +12,8 @@ from quantize_lib.calibration.tokens import tokenize
 from quantize_lib.manifest import load_manifest
 from quantize_lib.plan import fingerprint, make_plan
 from quantize_lib.types import TextSpec
-from tests.hub import Hub, serve
-from tests.small_runs import SEQUENCE, command, environment, report, save_tiny_model
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import SEQUENCE, command, environment, report, save_tiny_model
 
 DATASET, WRITE = "acme/news", "hf_calibration_writes"
 SAMPLES = 8

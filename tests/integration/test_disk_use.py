@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.families import HIDDEN
-from tests.resuming import BLOCKS, deepen, running, said
-from tests.small_runs import SEQUENCE, evaluation, manifest, save_tiny_model
+from tests.support.families import HIDDEN
+from tests.support.resuming import BLOCKS, deepen, running, said
+from tests.support.small_runs import SEQUENCE, evaluation, manifest, save_tiny_model
 
 CELLS = [{"method": "gptq", "bits": 4}, {"method": "bitsandbytes", "bits": 4}]
 SAMPLES, HELD_OUT = 8, 4

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner
-from tests.small_runs import FASTEST, evaluation, manifest, save_tiny_model
+from tests.support.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner
+from tests.support.small_runs import FASTEST, evaluation, manifest, save_tiny_model
 
 pytestmark = pytest.mark.docker
 

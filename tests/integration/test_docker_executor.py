@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from quantize_lib.run.docker_output import OutputLimits, exceeded
-from quantize_lib.run.docker_spec import MAX_PROCESSES
-from tests.containers import (
+from quantize_lib.executors.docker.container_output import OutputLimits, exceeded
+from quantize_lib.executors.docker.container_spec import MAX_PROCESSES
+from tests.support.containers import (
     CELL,
     CELL_ID,
     GOOD,
@@ -31,9 +31,9 @@ from tests.containers import (
     start,
     without_torch,
 )
-from tests.hub import Hub, serve
-from tests.model_files import write_model
-from tests.small_runs import report
+from tests.support.hub import Hub, serve
+from tests.support.model_files import write_model
+from tests.support.small_runs import report
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -19,12 +19,12 @@ import yaml
 from safetensors.torch import load_file
 
 from quantize_lib import __version__
+from quantize_lib.executors.docker.container_spec import MAX_PROCESSES
 from quantize_lib.files import read_json
-from quantize_lib.run.docker_spec import MAX_PROCESSES
-from tests.containers import containers, events, run, without_torch
-from tests.hub import Hub, serve
 from tests.integration.conftest import CANARY
-from tests.small_runs import FASTEST, ROOT, manifest, report, save_tiny_model
+from tests.support.containers import containers, events, run, without_torch
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import FASTEST, ROOT, manifest, report, save_tiny_model
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers import CELL_ID, GOOD, RESULT, docker_manifest, finish, run, start
 from tests.integration.test_docker_executor import wait_for
-from tests.small_runs import report
+from tests.support.containers import CELL_ID, GOOD, RESULT, docker_manifest, finish, run, start
+from tests.support.small_runs import report
 
 pytestmark = pytest.mark.docker
 

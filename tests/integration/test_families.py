@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 from transformers.utils.quantization_config import AwqBackend
 
+from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture.group_sizes import resolved_layers
+from quantize_lib.architecture.layers import find_layers
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext
@@ -29,12 +32,9 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
-from quantize_lib.source.families import get_family
-from quantize_lib.source.groups import resolved_layers
 from quantize_lib.source.headers import read_header
-from quantize_lib.source.layers import find_layers
 from quantize_lib.types import GroupSize, MethodName, ModelFacts, Progress, Settings
-from tests.families import CONFIGS, VOCABULARY, save_family
+from tests.support.families import CONFIGS, VOCABULARY, save_family
 
 GROUP_SIZE = 64
 DEFAULT_KERNEL = 4e-2

@@ -27,7 +27,7 @@ from quantize_lib.engine.methods.gptq import Gptq
 from quantize_lib.engine.methods.packing import pack_gptq
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.types import Override, Settings
-from tests.families import save_family
+from tests.support.families import save_family
 
 # GPTQModel reads it when it is imported, and fails on two cores without it.
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")

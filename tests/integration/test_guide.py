@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json
-from tests.hub import Hub, serve
-from tests.small_runs import command, environment, save_tiny_model
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import command, environment, save_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,15 @@ import pytest
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file, write_json
+from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import OPEN, RECORD_FILE, Origin, Published
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec, Terms
-from tests.hub import Hub, serve_here
-from tests.hub.matrix import FAULTS, Step, steps
-from tests.hub.patience import wait_for_nothing
-from tests.hub.store import Blob
-from tests.small_runs import ROOT, environment
+from tests.support.hub import Hub, serve_here
+from tests.support.hub.matrix import FAULTS, Step, steps
+from tests.support.hub.patience import wait_for_nothing
+from tests.support.hub.store import Blob
+from tests.support.small_runs import ROOT, environment
 
 NAME = "acme/tiny-gptq-4bit"
 TOKEN = "hf_" + "w" * 34
@@ -276,7 +276,7 @@ def test_of_two_publishers_one_wins_and_the_other_follows(case: Case, checkpoint
 PUBLISH = """
 import sys
 from pathlib import Path
-from quantize_lib.publish.hub import HubPublisher
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec, Terms
 folder, name, fingerprint = sys.argv[1:]
 publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))

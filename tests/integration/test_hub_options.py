@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.credentials import read_token
+from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Origin, Published
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.publish.hub_options import tag_of
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.options import tag_of
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source.remote import list_model
-from quantize_lib.tokens import read_token
 from quantize_lib.types import ModelSpec, PublishSpec, Terms
-from tests.hub import Hub
-from tests.publications import NAME, ONE, TWO, checkpoint, met
+from tests.support.hub import Hub
+from tests.support.publications import NAME, ONE, TWO, checkpoint, met
 
 BASE = Origin(model="meta/Base-1B", revision="0123456789abcdef" + "0" * 24)
 TAG = "refs/tags/base-0123456789ab"

@@ -6,16 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.hub import Hub, serve
-from tests.model_files import write_model
-from tests.publications import NAME, ONE, TOKEN, checkpoint
-from tests.small_runs import ROOT, environment
+from tests.support.hub import Hub, serve
+from tests.support.model_files import write_model
+from tests.support.publications import NAME, ONE, TOKEN, checkpoint
+from tests.support.small_runs import ROOT, environment
 
 WORK = """
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from quantize_lib.publish.hub import HubPublisher
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source import fetch, inspect
 from quantize_lib.types import ModelSpec, PublishSpec
 

@@ -12,16 +12,16 @@ import pytest
 from huggingface_hub import HfApi
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec
-from tests.fleet import fleet, words
-from tests.hub import Hub, Repository
-from tests.hub.matrix import FAULTS, steps
-from tests.hub.patience import wait_for_nothing
-from tests.publications import NAME, ONE, TOKEN, TWO, checkpoint, met
-from tests.small_runs import command, report, save_tiny_model
+from tests.support.fleet import fleet, words
+from tests.support.hub import Hub, Repository
+from tests.support.hub.matrix import FAULTS, steps
+from tests.support.hub.patience import wait_for_nothing
+from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint, met
+from tests.support.small_runs import command, report, save_tiny_model
 
 SPEC = PublishSpec(to="hub", namespace="acme", pull_request=True)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import RECORD_FILE, Published
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec
-from tests.hub import Hub, Request
-from tests.publications import NAME, ONE, THREE, TWO, checkpoint, met
+from tests.support.hub import Hub, Request
+from tests.support.publications import NAME, ONE, THREE, TWO, checkpoint, met
 
 NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 

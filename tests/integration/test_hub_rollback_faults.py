@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec
-from tests.hub import Hub, serve_here
-from tests.hub.matrix import FAULTS, Step, steps
-from tests.hub.patience import wait_for_nothing
-from tests.publications import NAME, ONE, THREE, TOKEN, TWO, checkpoint
+from tests.support.hub import Hub, serve_here
+from tests.support.hub.matrix import FAULTS, Step, steps
+from tests.support.hub.patience import wait_for_nothing
+from tests.support.publications import NAME, ONE, THREE, TOKEN, TWO, checkpoint
 
 
 @pytest.fixture(autouse=True)

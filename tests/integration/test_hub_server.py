@@ -29,8 +29,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub import Hub, serve
-from tests.hub.routes import ROUTES, Route
+from tests.support.hub import Hub, serve
+from tests.support.hub.routes import ROUTES, Route
 
 WEIGHTS = bytes(range(256)) * 1000
 CARD = b"---\nlicense: mit\nmodel_quantizer:\n  fingerprint: abc\n---\n# Tiny\n"

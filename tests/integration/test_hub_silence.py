@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from quantize_lib import retry
 from quantize_lib.calibration.datasets import dataset_commit
+from quantize_lib.hub import retry
+from quantize_lib.hub.retry import Retry
 from quantize_lib.manifest import WatchRule
 from quantize_lib.publish.base import Origin
-from quantize_lib.publish.hub import HubPublisher
-from quantize_lib.retry import Retry
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source import resolve
 from quantize_lib.source.watch import find_models
 from quantize_lib.types import ModelSpec, PublishSpec, Terms
-from tests.hub import Hub
-from tests.hub.patience import wait_for_nothing
-from tests.publications import NAME, ONE, TWO, checkpoint, met
+from tests.support.hub import Hub
+from tests.support.hub.patience import wait_for_nothing
+from tests.support.publications import NAME, ONE, TWO, checkpoint, met
 
 LIMIT, SILENCE = 1.0, 12.0
 ORIGIN = Origin(model="base/Tiny", revision="0123456789ab" + "c" * 28, terms=Terms(gated="auto"))

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from docker.errors import NotFound
 
-from tests.containers import containers
-from tests.hub import Hub, serve
-from tests.small_runs import SEQUENCE, command, environment, report, save_tiny_model
+from tests.support.containers import containers
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import SEQUENCE, command, environment, report, save_tiny_model
 
 if TYPE_CHECKING:
     pass

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.resuming import descendants, is_running
-from tests.small_runs import FASTEST, ROOT, command, environment, manifest, report, save_tiny_model
+from tests.support.resuming import descendants, is_running
+from tests.support.small_runs import FASTEST, ROOT, command, environment, manifest, report, save_tiny_model
 
 
 @pytest.fixture(scope="module")

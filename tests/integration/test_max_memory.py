@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.files import read_json
-from tests.resuming import contents, figures, running, said, wait_until
-from tests.small_runs import command, evaluation, manifest, save_tiny_model
+from tests.support.resuming import contents, figures, running, said, wait_until
+from tests.support.small_runs import command, evaluation, manifest, save_tiny_model
 
 CELLS = [{"method": "gptq", "bits": 4}, {"method": "bitsandbytes", "bits": 4}]
 

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
-from quantize_lib.source.groups import resolved_layers
 from quantize_lib.types import MethodName, ModelFacts, Settings
-from tests.families import LAYERS, VOCABULARY, save_family
 from tests.integration.test_families import Recording, Silent, model_facts
+from tests.support.families import LAYERS, VOCABULARY, save_family
 
 FIVE: list[tuple[MethodName, int]] = [
     ("gptq", 4),

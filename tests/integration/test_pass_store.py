@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.run.hidden_files import HiddenFile
-from quantize_lib.run.pass_store import PROGRESS_FILE, PassFolder
-from quantize_lib.source.groups import resolved_layers
 from quantize_lib.types import MethodName, ModelFacts, Settings
-from tests.families import VOCABULARY, save_family
+from quantize_lib.worker.hidden_files import HiddenFile
+from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
 from tests.integration.test_families import Silent, model_facts
-from tests.resuming import BLOCKS, deepen
+from tests.support.families import VOCABULARY, save_family
+from tests.support.resuming import BLOCKS, deepen
 
 CELLS: dict[str, tuple[MethodName, int]] = {
     "tiny-gptq-4bit": ("gptq", 4),

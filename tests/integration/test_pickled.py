@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from quantize_lib.files import read_json, sha256_file, write_json
-from tests.small_runs import FASTEST, command, evaluation, manifest, save_tiny_model
+from tests.support.small_runs import FASTEST, command, evaluation, manifest, save_tiny_model
 
 CELL = "tiny-bnb-8bit"
 

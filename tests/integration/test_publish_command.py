@@ -17,10 +17,10 @@ from quantize_lib.card.figures import size
 from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.report import read_report, write_report
 from quantize_lib.types import CellRecord, PublishSpec, Terms
-from tests.hub import Hub, serve
-from tests.publications import NAME, ONE, TOKEN, TWO, checkpoint
-from tests.records import MEASURED, RECORD
-from tests.small_runs import ROOT, command, environment, report
+from tests.support.hub import Hub, serve
+from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint
+from tests.support.records import MEASURED, RECORD
+from tests.support.small_runs import ROOT, command, environment, report
 
 CELL = "tiny-gptq-4bit"
 CLAIMS = {"repository": "acme/models", "workflow": "quantize"}

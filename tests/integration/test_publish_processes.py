@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.environment import clean_environment
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.publish.base import RECORD_FILE
 
@@ -18,7 +18,7 @@ REPOSITORY = "acme/tiny"
 WRITER = """
 import sys
 from pathlib import Path
-from quantize_lib.publish.directory import DirectoryPublisher
+from quantize_lib.publish.directory.publisher import DirectoryPublisher
 publisher = DirectoryPublisher(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
     cell = sys.argv[3 + number % 2]
@@ -28,7 +28,7 @@ FULL = """
 import sys
 from pathlib import Path
 from quantize_lib.errors import PublishError
-from quantize_lib.publish.directory import DirectoryPublisher
+from quantize_lib.publish.directory.publisher import DirectoryPublisher
 try:
     publisher = DirectoryPublisher(Path(sys.argv[1]))
     publisher.publish(Path(sys.argv[2]), "acme/tiny", fingerprint="one", message="m")

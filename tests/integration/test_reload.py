@@ -21,15 +21,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base, tolerance
-from quantize_lib.evaluate.environment import clean_environment
 from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import read_json, write_json
-from quantize_lib.metrics import nll_and_kl
+from quantize_lib.logits import nll_and_kl
 from quantize_lib.types import MethodName, Override, Reload, Settings
-from tests.families import VOCABULARY, save_family
 from tests.integration.test_families import GROUP_SIZE, quantize
+from tests.support.families import VOCABULARY, save_family
 
 WORDS = [
     "<s>",

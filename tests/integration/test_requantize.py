@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import DATASET, UNCHANGED, asked, fleet, publish_all, words
-from tests.hub import Hub, serve
-from tests.small_runs import command, environment, report, save_tiny_model
+from tests.support.fleet import DATASET, UNCHANGED, asked, fleet, publish_all, words
+from tests.support.hub import Hub, serve
+from tests.support.small_runs import command, environment, report, save_tiny_model
 
 
 @pytest.fixture

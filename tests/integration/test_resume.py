@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.resuming import (
+from tests.support.resuming import (
     BLOCKS,
     committed,
     contents,
@@ -27,7 +27,7 @@ from tests.resuming import (
     said,
     wait_until,
 )
-from tests.small_runs import command, evaluation, manifest, report, save_tiny_model
+from tests.support.small_runs import command, evaluation, manifest, report, save_tiny_model
 
 # AWQ is in tests/integration/test_pass_store.py; here every checkpoint is reloaded, which takes seconds.
 CELLS: list[dict[str, Any]] = [

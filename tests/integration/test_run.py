@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json, sha256_file
-from tests.small_runs import (
+from tests.support.small_runs import (
     FASTEST,
     FIVE,
     ROOT,

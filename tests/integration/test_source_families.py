@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.source import FAMILIES, inspect
 from quantize_lib.types import ModelFacts, ModelSpec
-from tests.families import CONFIGS, save_family
+from tests.support.families import CONFIGS, save_family
 
 
 def facts_of(folder: Path) -> ModelFacts:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.hub import Hub, Request, serve
-from tests.hub.matrix import FAULTS
-from tests.model_files import LLAMA, write_model
+from tests.support.hub import Hub, Request, serve
+from tests.support.hub.matrix import FAULTS
+from tests.support.model_files import LLAMA, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = b"---\nlicense: apache-2.0\n---\n"
@@ -54,7 +54,7 @@ def model(id, revision="main", fetched=False, **more):
     return told
 
 def resolved(id):
-    from quantize_lib.run.lookups import Lookups
+    from quantize_lib.host.lookups import Lookups
     reporter = Reporter()
     lookups = Lookups(reporter)
     for name in "one", "two":

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from quantize_lib.architecture.families import get_family
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.errors import SourceError
-from quantize_lib.source.families import get_family
 from quantize_lib.source.headers import read_header
 from quantize_lib.types import ModelFacts
-from tests.families import CONFIGS, VOCABULARY, save_family
+from tests.support.families import CONFIGS, VOCABULARY, save_family
 
 
 def facts_of(folder: Path) -> ModelFacts:

@@ -12,11 +12,11 @@ import yaml
 
 from quantize_lib.manifest import expand, load_manifest
 from quantize_lib.plan import make_plan
-from tests.fleet import DATASET, WRITE, base_model, hold
-from tests.hub import Hub, serve
-from tests.hub.store import Collection
-from tests.model_files import LLAMA
-from tests.small_runs import command, environment, report
+from tests.support.fleet import DATASET, WRITE, base_model, hold
+from tests.support.hub import Hub, serve
+from tests.support.hub.store import Collection
+from tests.support.model_files import LLAMA
+from tests.support.small_runs import command, environment, report
 
 QUANTIZE = [{"method": "bitsandbytes", "bits": 8}]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.action_runner import Evaluator, node
+from tests.support.action_runner import Evaluator, node
 from tools import action_docs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.action_runner import read_commands, read_outputs
+from tests.support.action_runner import read_commands, read_outputs
 from tools.action.github import annotate, set_outputs
 
 PIECES = st.sampled_from(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantize_lib.cli.console.github import GithubReporter, escape_data, neutralise
-from quantize_lib.run.events import EventReporter, Relay, printable
+from quantize_lib.job.events import EventReporter, Relay, printable
 
 NASTY = (
     st.text(alphabet=st.sampled_from(":#[]%\n\r\t \x00\x1b\u2028\u202e\x85\ufeffaé"), max_size=40) | st.text()

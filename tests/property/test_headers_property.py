@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quantize_lib.errors import SourceError
 from quantize_lib.source.headers import parse_header, parse_index, read_header
-from tests.model_files import BYTES, header_of, shard_bytes, write_shard
+from tests.support.model_files import BYTES, header_of, shard_bytes, write_shard
 
 NAMES = st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=12).filter(
     lambda name: name != "__metadata__"

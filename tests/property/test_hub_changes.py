@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantize_lib.publish.hub_changes import Changes, LocalFile, changes, differences, way_back
+from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
 from quantize_lib.types import RemoteFile
 
 NAMES = (

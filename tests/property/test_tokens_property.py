@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from quantize_lib.calibration.tokens import TokenBatch, tokenize
 from quantize_lib.errors import CalibrationError
-from tests.byte_tokenizer import BOS, ByteTokenizer
+from tests.support.byte_tokenizer import BOS, ByteTokenizer
 
 TEXTS = st.lists(st.text(max_size=20), max_size=12)
 LENGTHS = st.integers(2, 9)

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from quantize_lib.errors import UsageError
-from quantize_lib.tokens import can_exchange, publishing_token, read_token, redact, write_token
+from quantize_lib.hub.credentials import can_exchange, publishing_token, read_token, redact, write_token
 
 NAMES = (
     "HF_TOKEN",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.run.state import working_in
+from quantize_lib.host.output_folder import working_in
 from tools.action.unpublished import bring_back, keep
 
 

@@ -11,39 +11,77 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "quantize_lib"
 
-BASE = ("errors", "types", "files", "memory", "metrics", "tokens", "retry")
-"""Imported by everyone, importing only each other."""
-ORDER = (
-    "manifest",
-    "plan",
-    "source",
-    "calibration",
-    "engine",
-    "checkpoint",
-    "evaluate",
-    "gate",
-    "card",
-    "publish",
-    "report",
-    "run",
-    "cli",
-    "__main__",
-)
-LIGHT = (
-    "errors",
-    "types",
-    "files",
-    "tokens",
-    "retry",
-    "manifest",
-    "plan",
-    "source",
-    "gate",
-    "card",
-    "publish",
-    "report",
-    "cli",
-)
+EDGES: dict[str, set[str]] = {
+    # On the ground floor.
+    "errors": set(),
+    "files": set(),
+    "hub": {"errors"},
+    "names": {"schemas", "wording"},
+    "schemas": set(),
+    "types": set(),
+    "wording": set(),
+    "environment": set(),
+    "logits": set(),
+    "process_memory": set(),
+    "versions": set(),
+    # What a model is, what is asked for, and what that costs.
+    "architecture": {"errors", "types"},
+    "manifest": {"errors", "names", "schemas", "types", "wording"},
+    "plan": {"architecture", "errors", "files", "manifest", "names", "types"},
+    "source": {"architecture", "errors", "files", "hub", "manifest", "names", "types"},
+    "calibration": {"errors", "hub", "types"},
+    # What travels, and who computes.
+    "job": {"errors", "files", "schemas", "types"},
+    "engine": {"errors", "logits", "process_memory", "types"},
+    "checkpoint": {"errors", "files"},
+    "evaluate": {"environment", "errors", "files", "logits", "process_memory", "types"},
+    "worker": {
+        *(
+            "architecture",
+            "calibration",
+            "checkpoint",
+            "engine",
+            "errors",
+            "evaluate",
+            "files",
+            "job",
+            "logits",
+        ),
+        *("manifest", "plan", "process_memory", "source", "types", "versions"),
+    },
+    # Who judges, shows and publishes.
+    "gate": {"types"},
+    "card": {"errors", "manifest", "names", "plan", "source", "types"},
+    "publish": {"card", "errors", "files", "hub", "names", "plan", "source", "types"},
+    "report": {"card", "errors", "files", "publish", "schemas", "types"},
+    "host": {
+        *("architecture", "calibration", "card", "checkpoint", "errors", "files", "gate", "job", "manifest"),
+        *("plan", "publish", "report", "source", "types", "wording"),
+    },
+    "executors": {"environment", "errors", "files", "job", "types"},
+    "cli": {
+        *("environment", "errors", "executors", "host", "job", "manifest", "plan", "publish", "report"),
+        *("types", "versions", "worker"),
+    },
+    "__main__": {"cli"},
+}
+"""Who imports whom: the edges that are needed, and no others. A new one is a decision: add it here."""
+LIGHT = {
+    *("errors", "files", "hub", "names", "schemas", "types", "wording"),
+    *(
+        "architecture",
+        "manifest",
+        "plan",
+        "source",
+        "gate",
+        "card",
+        "publish",
+        "report",
+        "job",
+        "host",
+        "cli",
+    ),
+}
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
     "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy",
@@ -90,26 +128,71 @@ def at_import_time(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from at_import_time(handler.body)
 
 
-def rank(name: str) -> int:
-    return -1 if name in BASE else ORDER.index(name)
+def edges() -> dict[str, dict[str, str]]:
+    """Who imports whom, wherever in a file, each with one place of it."""
+    found: dict[str, dict[str, str]] = {}
+    for path in FILES:
+        own = found.setdefault(part(path), {})
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in imported(node, path):
+                words = name.split(".")
+                if words[0] == "quantize_lib" and len(words) > 1 and not words[1].startswith("__"):
+                    own[words[1]] = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+    found.pop("__init__")
+    return {own: {to: place for to, place in targets.items() if to != own} for own, targets in found.items()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_what_stands_to_its_left(path: Path) -> None:
-    own = part(path)
-    if own == "__init__":
-        own = "errors"
-    assert own in BASE + ORDER, f"{own} has no place in the data flow of tests/unit/test_architecture.py"
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        for name in imported(node, path):
-            words = name.split(".")
-            if words[0] != "quantize_lib" or len(words) == 1 or words[1].startswith("__"):
-                continue
-            target = words[1]
-            line = getattr(node, "lineno", 0)
-            assert target == own or rank(target) < rank(own) or (rank(own), rank(target)) == (-1, -1), (
-                f"{path.relative_to(ROOT)}:{line} imports {name}, which stands to its right"
-            )
+def test_modules_import_along_the_edges_that_are_listed_and_no_others() -> None:
+    found = edges()
+    wrong = [
+        found[own][to] if to in found.get(own, {}) else f"{own} → {to} is listed and not needed"
+        for own in {*found, *EDGES}
+        for to in sorted(set(found.get(own, ())) ^ EDGES.get(own, set()))
+    ]
+    assert not wrong
+    assert found.keys() == EDGES.keys()
+
+
+def reached(start: str) -> set[str]:
+    """Everything that a part imports, directly or through others."""
+    seen: set[str] = set()
+    pending = [start]
+    while pending:
+        for target in EDGES[pending.pop()] - seen:
+            seen.add(target)
+            pending.append(target)
+    return seen
+
+
+@pytest.mark.parametrize("own", EDGES)
+def test_no_imports_go_in_a_circle(own: str) -> None:
+    assert own not in reached(own)
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        # Beside foreign code there is no token, and nothing that judges or publishes.
+        ("worker", {"publish", "host", "card", "report", "gate", "executors", "cli"}),
+        ("engine", {"publish", "host", "card", "report", "gate", "executors", "cli", "job", "hub", "source"}),
+        ("job", {"publish", "host", "worker", "engine", "card", "report", "executors", "hub"}),
+        # The host computes nothing.
+        ("host", {"engine", "worker", "evaluate", "executors", "logits"}),
+        ("publish", {"engine", "worker", "evaluate", "executors", "logits"}),
+        ("executors", {"engine", "worker", "host", "publish", "hub"}),
+    ],
+)
+def test_a_wall_stands(own: str, others: set[str]) -> None:
+    assert not EDGES[own] & others
+    if own != "worker":
+        assert not reached(own) & (others - {"hub"})
+
+
+def test_the_host_never_imports_what_computes() -> None:
+    for path in (PACKAGE / "host").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in imported(node, path):
+                assert name.split(".")[0] not in {"torch", "transformers", "safetensors"}, path
 
 
 @pytest.mark.parametrize(
@@ -136,7 +219,7 @@ def module_file(name: str) -> Path | None:
 
 def test_no_chain_of_imports_leads_from_the_command_line_to_a_heavy_library() -> None:
     seen: set[Path] = set()
-    pending = [path for path in FILES if part(path) in ("cli", "manifest", "plan", "__main__")]
+    pending = [path for path in FILES if part(path) in ("cli", "host", "manifest", "plan", "__main__")]
     pending = [path for path in pending if path.name != "terminal.py"]
     while pending:
         path = pending.pop()

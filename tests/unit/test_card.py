@@ -28,7 +28,7 @@ from quantize_lib.types import (
     Terms,
     TextSpec,
 )
-from tests.records import MEASURED, RECORD, RELOAD, TEXT
+from tests.support.records import MEASURED, RECORD, RELOAD, TEXT
 
 HOSTILE = (
     "x|y\n---\nlicense: mit\n# <script>alert(1)</script> `a` [b](javascript:c) {{ 7*7 }} {% raw %} \x1b[31m"

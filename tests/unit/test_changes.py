@@ -14,16 +14,16 @@ from quantize_lib import __version__
 from quantize_lib.cli import main
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.host.changes import changed_only
+from quantize_lib.host.lookups import Identity, Lookups
+from quantize_lib.host.survey import survey
 from quantize_lib.manifest import parse_manifest
 from quantize_lib.plan import make_plan
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Published, PublishedState, Publisher
-from quantize_lib.publish.directory import DirectoryPublisher
-from quantize_lib.run.changes import changed_only
-from quantize_lib.run.lookups import Identity, Lookups
-from quantize_lib.run.survey import survey
+from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.types import Plan
-from tests.model_files import LLAMA, write_model
+from tests.support.model_files import LLAMA, write_model
 
 COMMIT = "c" * 40
 

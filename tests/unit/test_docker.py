@@ -12,11 +12,8 @@ import pytest
 
 from quantize_lib.cli.arguments import parse_arguments
 from quantize_lib.errors import CheckpointError, EngineError
-from quantize_lib.files import remove_tree
-from quantize_lib.run.docker import failure
-from quantize_lib.run.docker_engine import default_image, how_to_get, is_leftover, process_identity
-from quantize_lib.run.docker_output import OutputLimits, exceeded, take
-from quantize_lib.run.docker_spec import (
+from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, take
+from quantize_lib.executors.docker.container_spec import (
     Bind,
     ContainerSpec,
     check_readable,
@@ -25,8 +22,11 @@ from quantize_lib.run.docker_spec import (
     weight_limit,
     write_container_job,
 )
-from quantize_lib.run.docker_stream import BURST, Listener
-from quantize_lib.run.jobfile import JobCell, JobFile, JobModel, JobText, read_job
+from quantize_lib.executors.docker.container_stream import BURST, Listener
+from quantize_lib.executors.docker.daemon import default_image, how_to_get, is_leftover, process_identity
+from quantize_lib.executors.docker.executor import failure
+from quantize_lib.files import remove_tree
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_job
 from quantize_lib.types import Settings
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from quantize_lib.run.docker import DockerExecutor, DockerOptions, digest_of
-from quantize_lib.run.docker_spec import state_limit
-from quantize_lib.run.job_state import CONTAINER_OUTPUT, ENDED_FILE
-from quantize_lib.run.jobfile import JobCell, JobFile, JobModel, JobText, read_job, write_job
+from quantize_lib.executors.docker.container_spec import state_limit
+from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions, digest_of
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_job, write_job
+from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE
 from quantize_lib.types import Reporter, Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize_lib.evaluate.environment import clean_environment
+from quantize_lib.environment import clean_environment
 from quantize_lib.evaluate.kernels import plain_kernel
 
 SECRETS = (

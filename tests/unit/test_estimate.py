@@ -7,7 +7,7 @@ import pytest
 
 from quantize_lib.errors import UsageError
 from quantize_lib.plan.estimate import estimate_job, job_memory
-from quantize_lib.plan.memory import LIBRARIES_BYTES, MemoryNeeds
+from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds
 from quantize_lib.types import (
     Cell,
     EvaluateSpec,
@@ -21,7 +21,7 @@ from quantize_lib.types import (
     TensorInfo,
     TextSpec,
 )
-from tests.model_files import LLAMA
+from tests.support.model_files import LLAMA
 
 HEADERS = 1000
 """Room for the JSON header in the comparisons below."""

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from quantize_lib.files import read_json, write_json
-from quantize_lib.run.job_state import CONTAINER_OUTPUT, ENDED_FILE, JobState, sweep
-from quantize_lib.run.jobfile import JobCell, JobFile, JobModel
-from quantize_lib.run.lookups import Identity
-from quantize_lib.run.prepare import Prepared
-from quantize_lib.run.resume import PASSES, Finished, cell_keys, pass_key
-from quantize_lib.run.state import working_in
+from quantize_lib.host.job_state import JobState, sweep
+from quantize_lib.host.lookups import Identity
+from quantize_lib.host.output_folder import working_in
+from quantize_lib.host.prepare import Prepared
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel
+from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES
 from quantize_lib.source import Resolved
 from quantize_lib.types import Cell, EvaluateSpec, Job, ModelFacts, ModelSpec, Settings, TextSpec
+from quantize_lib.worker.resume import Finished, cell_keys, pass_key
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
 BNB = Cell(id="m-bnb-8bit", settings=Settings(method="bitsandbytes", bits=8), repository="m-bnb-8bit")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.manifest import Manifest, ManifestModel, load_manifest, parse_manifest
-from quantize_lib.manifest.names import repository_fault
+from quantize_lib.names import repository_fault
 from quantize_lib.types import Cell, EvaluateSpec, Override, PublishSpec, RunnersSpec, Settings, TextSpec
 
 

@@ -14,15 +14,8 @@ from jsonschema import Draft202012Validator
 
 from quantize_lib.manifest import WatchRule, load_manifest, parse_manifest
 from quantize_lib.manifest.check import check
-from quantize_lib.manifest.schema import (
-    defaults_of,
-    definition,
-    experimental_bits,
-    is_calibrated,
-    load_schema,
-    setting_names,
-    takes,
-)
+from quantize_lib.manifest.schema import experimental_bits, is_calibrated, setting_names, takes
+from quantize_lib.schemas import defaults_of, definition, load_schema
 from quantize_lib.types import (
     FITTING_GROUP_SIZES,
     METHOD_SLUG,

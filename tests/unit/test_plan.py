@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.manifest import Manifest, parse_manifest
-from quantize_lib.manifest.schema import load_schema
 from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.text import human_bytes
+from quantize_lib.schemas import load_schema
 from quantize_lib.types import Plan
 
 TEXT = """

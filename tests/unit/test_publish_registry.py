@@ -9,8 +9,8 @@ from huggingface_hub import constants
 
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.publish import get_publisher
-from quantize_lib.publish.directory import DirectoryPublisher
-from quantize_lib.publish.hub import HubPublisher
+from quantize_lib.publish.directory.publisher import DirectoryPublisher
+from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.types import PublishSpec
 
 

@@ -13,7 +13,6 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from quantize_lib.errors import ExitCode, UsageError
-from quantize_lib.manifest.schema import load_schema
 from quantize_lib.report import (
     REPORT_FILE,
     checkpoint_record,
@@ -24,8 +23,9 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
+from quantize_lib.schemas import load_schema
 from quantize_lib.types import CellRecord, CellStatus, PublishSpec
-from tests.records import MEASURED, RECORD, RELOAD
+from tests.support.records import MEASURED, RECORD, RELOAD
 
 TIMES: dict[str, Any] = {
     "started": datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC),

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from quantize_lib.errors import PublishError
-from quantize_lib.publish.hub_errors import hub_errors, refused_content
-from quantize_lib.retry import BadAnswerError, Retry, asked_wait, is_passing
+from quantize_lib.hub.retry import BadAnswerError, Retry, asked_wait, is_passing
+from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_content
 
 URL = "https://hub.example/api/models/acme/tiny"
 

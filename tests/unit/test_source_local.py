@@ -8,7 +8,7 @@ import pytest
 from quantize_lib.errors import SourceError
 from quantize_lib.source import base_card, fetch, inspect, side_files
 from quantize_lib.types import ModelSpec
-from tests.model_files import LLAMA, write_model, write_shard
+from tests.support.model_files import LLAMA, write_model, write_shard
 
 
 def spec(folder: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> ModelSpec:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.host.terms_notice import add_notice, terms_warnings
 from quantize_lib.publish.access import access
 from quantize_lib.publish.verify import check_files
-from quantize_lib.run.terms import add_notice, terms_warnings
-from quantize_lib.source.files import is_side_file
+from quantize_lib.source.model_files import is_side_file
 from quantize_lib.source.terms import display, name_warning, notice, terms_of
 from quantize_lib.types import Cell, PublishSpec, Settings, Terms
 

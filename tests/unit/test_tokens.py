@@ -7,7 +7,7 @@ import pytest
 
 from quantize_lib.calibration.tokens import TokenBatch, tokenize
 from quantize_lib.errors import CalibrationError
-from tests.byte_tokenizer import BOS, EOS, ByteTokenizer
+from tests.support.byte_tokenizer import BOS, EOS, ByteTokenizer
 
 
 def cut(

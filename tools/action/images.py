@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools.action.github import annotate
 
-IMAGES = Path(__file__).resolve().parents[2] / "quantize_lib" / "run" / "image.json"
+IMAGES = Path(__file__).resolve().parents[2] / "quantize_lib" / "executors" / "docker" / "image.json"
 """The images of this version; a release names them by digest."""
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.run.docker_engine import container_memory
+from quantize_lib.executors.docker.daemon import container_memory
 
 RATE = 3.3e10
 """Parameters × tokens a second, on two CPU cores."""

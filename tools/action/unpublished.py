@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.run.state import STATE, UNPUBLISHED
+from quantize_lib.host.output_folder import STATE, UNPUBLISHED
 
 
 def keep(output: Path, cells: Iterable[Mapping[str, Any]]) -> None:

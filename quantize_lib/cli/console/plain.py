@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from quantize_lib.cli.console.text import format_done, format_duration, format_rate
-from quantize_lib.run.events import printable
+from quantize_lib.job.events import printable
 from quantize_lib.types import Progress
 
 

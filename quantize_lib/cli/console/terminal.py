@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from quantize_lib.cli.console.text import format_done, format_duration, format_rate
-from quantize_lib.run.events import printable
+from quantize_lib.job.events import printable
 from quantize_lib.types import Progress
 
 

@@ -1,0 +1,132 @@
+"""Group sizes against a model's layers, and the settings of every layer of a cell."""
+
+from __future__ import annotations
+
+import difflib
+from fnmatch import fnmatchcase
+
+from quantize_lib.architecture.assignment import assign
+from quantize_lib.errors import UsageError
+from quantize_lib.types import FITTING_GROUP_SIZES, LayerInfo, ModelFacts, Settings
+
+_PACK_BITS = 32
+_AWQ_PACK = 8
+_HEADS = ("lm_head", "embed_out")
+
+
+def resolve_group_size(facts: ModelFacts, settings: Settings) -> int:
+    """The number that `auto` stands for, or the explicit one after its check; -1 is one group per row.
+
+    `auto` is the largest of 128, 64, 32, 16 that divides the input of every layer that is quantized and has
+    no group size of its own from an override. bitsandbytes has no group size: -1.
+
+    Raises:
+        UsageError: where a size does not divide a layer's input, naming the layer and the sizes that fit;
+            where a pattern matches nothing, nothing is left to quantize, or a layer cannot be packed.
+    """
+    _check_patterns(facts, settings)
+    layers = assign(facts.layers, settings)
+    if not layers:
+        raise UsageError(
+            "modules_to_not_convert matches every linear layer: nothing is left to quantize",
+            hint="Name fewer modules.",
+        )
+    for layer, bits, _ in layers:
+        _check_packing(layer, bits, settings)
+    if settings.method == "bitsandbytes":
+        return -1
+    for layer, _, size in layers:
+        if size not in ("auto", -1) and layer.in_features % int(size):
+            same = [other for other, _, wanted in layers if wanted == size]
+            raise UsageError(
+                f"group_size {size} does not divide the input of {layer.name} ({layer.in_features})",
+                hint=f"Sizes that fit every layer: {_fitting_words(same)}.",
+            )
+    if settings.group_size != "auto":
+        return settings.group_size
+    open_layers = [layer for layer, _, size in layers if size == "auto"]
+    fitting = _fitting(open_layers)
+    if not fitting:
+        odd = next(layer for layer in open_layers if layer.in_features % FITTING_GROUP_SIZES[-1])
+        raise UsageError(
+            f"group_size auto: none of {', '.join(map(str, FITTING_GROUP_SIZES))} divides the input of "
+            f"{odd.name} ({odd.in_features})",
+            hint="Say group_size: -1 (one group per row), or keep that layer with modules_to_not_convert.",
+        )
+    return fitting[0]
+
+
+def resolved_layers(facts: ModelFacts, settings: Settings) -> list[tuple[LayerInfo, int, int]]:
+    """The layers that a cell quantizes, in the model's order, each with its bits and group size.
+
+    Raises:
+        UsageError: as `resolve_group_size`.
+    """
+    resolved = resolve_group_size(facts, settings)
+    if settings.method == "bitsandbytes":
+        return [(layer, bits, resolved) for layer, bits, _ in assign(facts.layers, settings)]
+    return [
+        (layer, bits, resolved if size == "auto" else size)
+        for layer, bits, size in assign(facts.layers, settings)
+    ]
+
+
+def _fitting(layers: list[LayerInfo]) -> list[int]:
+    return [size for size in FITTING_GROUP_SIZES if all(layer.in_features % size == 0 for layer in layers)]
+
+
+def _fitting_words(layers: list[LayerInfo]) -> str:
+    sizes = [str(size) for size in _fitting(layers)]
+    return f"{', '.join(sizes)} or -1" if sizes else "only -1"
+
+
+def _check_packing(layer: LayerInfo, bits: int, settings: Settings) -> None:
+    """GPTQ packs codes along the input and zero points along the output, AWQ both along the output."""
+    if settings.method == "gptq":
+        for side, size in (("input", layer.in_features), ("output", layer.out_features)):
+            if size * bits % _PACK_BITS:
+                raise _cannot_pack(layer, side, size, f"{bits}-bit codes fill whole 32-bit words only")
+    elif settings.method == "awq" and layer.out_features % _AWQ_PACK:
+        raise _cannot_pack(
+            layer, "output", layer.out_features, f"AWQ packs {_AWQ_PACK} outputs into one word"
+        )
+
+
+def _cannot_pack(layer: LayerInfo, side: str, size: int, reason: str) -> UsageError:
+    return UsageError(
+        f"the {side} of {layer.name} ({size}) cannot be packed: {reason}",
+        hint=f"Keep it in full precision with modules_to_not_convert: ['{layer.name}'].",
+    )
+
+
+def _check_patterns(facts: ModelFacts, settings: Settings) -> None:
+    names = [layer.name for layer in facts.layers]
+    # What lies outside the blocks is never quantized: to ask that it be kept is right, if needless.
+    outside = [*_HEADS, *(tensor.rpartition(".")[0] for tensor in facts.tensors)]
+    for pattern in settings.modules_to_not_convert:
+        if not any(fnmatchcase(name, pattern) for name in [*names, *outside]):
+            raise _no_match("modules_to_not_convert", pattern, names)
+    for override in settings.overrides:
+        if not any(fnmatchcase(name, override.modules) for name in names):
+            raise _no_match("overrides", override.modules, names)
+
+
+def _no_match(key: str, pattern: str, names: list[str]) -> UsageError:
+    tails = dict.fromkeys(_tail(name) for name in names)
+    patterns = list(
+        dict.fromkeys([*(f"*.{tail}" for tail in tails), *(f"*.{t.rpartition('.')[2]}" for t in tails)])
+    )
+    wanted = f"*.{pattern.lstrip('*.')}"
+    close = [wanted] if wanted in patterns else difflib.get_close_matches(wanted, patterns, n=1, cutoff=0.6)
+    meant = f"Perhaps you meant `{close[0]}`? " if close else ""
+    return UsageError(
+        f"{key}: the pattern {pattern!r} matches no linear layer of the model",
+        hint=f"{meant}Patterns match full names such as {names[0]}; layers of a block: {', '.join(tails)}.",
+    )
+
+
+def _tail(name: str) -> str:
+    """`self_attn.q_proj` of `model.layers.0.self_attn.q_proj`."""
+    parts = name.split(".")
+    index = next(i for i, part in enumerate(parts) if part.isdecimal())
+    return ".".join(parts[index + 1 :])

@@ -1,0 +1,1 @@
+"""Start workers: as a child process, or in a container."""

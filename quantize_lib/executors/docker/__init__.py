@@ -1,0 +1,1 @@
+"""The Docker executor: each job runs in a container of its own."""

@@ -1,0 +1,206 @@
+"""How a container is started: the trust boundary, as the options of one `create` call.
+
+The base model is foreign and may run code, so the container gets nothing but the model and the job to read,
+and one folder to write to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.environment import THREAD_DEFAULTS
+from quantize_lib.errors import EngineError
+from quantize_lib.executors.docker.daemon import OWNER_LABEL
+from quantize_lib.files import read_json
+from quantize_lib.job.job_file import JobFile, JobText, write_job
+
+JOB_FOLDER = "/job"
+OUTPUT_FOLDER = "/output"
+MODEL_FOLDER = "/model"
+MAX_PROCESSES = 256 + 16 * (os.cpu_count() or 1)
+"""Threads count too: PyTorch and GPTQModel have some for each core."""
+_SCRATCH_BYTES = 2**30
+_ROOTS_USER = 1000
+"""The container of a run that belongs to root belongs to nobody special instead."""
+_PASSED_ON = (
+    "CUDA_VISIBLE_DEVICES",
+    "GOMP_SPINCOUNT",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
+_FIXED = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    """A folder of the host in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """One container.
+
+    Attributes:
+        name: unique.
+        owner: `process_identity` of this process.
+        user: uid and gid.
+        memory: bytes, without swap.
+        file_size: bytes of the largest single file that it may write; the kernel holds it to that.
+        gpus: whether it gets all of them.
+    """
+
+    image: str
+    name: str
+    owner: str
+    user: tuple[int, int]
+    binds: tuple[Bind, ...]
+    memory: int
+    file_size: int
+    gpus: bool
+
+    def options(self) -> dict[str, Any]:
+        """For `docker.DockerClient.containers.create`."""
+        from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+
+        return {
+            "image": self.image,
+            "name": self.name,
+            "command": ["job", f"{JOB_FOLDER}/job.json", "--events"],
+            "labels": {OWNER_LABEL: self.owner},
+            "user": "{}:{}".format(*self.user),
+            "working_dir": "/tmp",
+            "environment": container_environment(os.environ),
+            "mounts": [
+                Mount(bind.target, str(bind.source), type="bind", read_only=bind.read_only)
+                for bind in self.binds
+            ],
+            # A model's own code may be compiled for a GPU, so files there can be executed.
+            "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={_SCRATCH_BYTES}"},
+            "network_mode": "none",
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "ipc_mode": "private",
+            "pids_limit": MAX_PROCESSES,
+            "mem_limit": self.memory,
+            "memswap_limit": self.memory,
+            "ulimits": [
+                Ulimit(name="core", soft=0, hard=0),
+                Ulimit(name="fsize", soft=self.file_size, hard=self.file_size),
+            ],
+            # What it prints goes to us alone: the engine's own log of it would grow without bound.
+            "log_config": LogConfig(type="none"),
+            "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.gpus else None,
+        }
+
+
+def container_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """What a container is told: threads and devices; never a token."""
+    return {**THREAD_DEFAULTS, **{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
+
+
+def container_user(made: Path) -> tuple[int, int]:
+    """Who the container runs as: this process's user, so that its files are ours; never root.
+
+    Args:
+        made: the folder that the container writes to; it is given to that user.
+    """
+    if os.getuid() != 0:
+        return os.getuid(), os.getgid()
+    os.chown(made, _ROOTS_USER, _ROOTS_USER)
+    return _ROOTS_USER, _ROOTS_USER
+
+
+def model_bind(folder: Path) -> tuple[Bind, str]:
+    """The bind of a base model, and its folder in the container.
+
+    A snapshot in the Hub's cache consists of links to `../../blobs`, so the whole repository's folder comes.
+    """
+    folder = folder.resolve()
+    repository = folder.parent.parent
+    if folder.parent.name == "snapshots" and (repository / "blobs").is_dir():
+        return Bind(source=repository, target=MODEL_FOLDER), f"{MODEL_FOLDER}/snapshots/{folder.name}"
+    target = f"{MODEL_FOLDER}/{folder.name}"
+    return Bind(source=folder, target=target), target
+
+
+def check_readable(folder: Path, user: tuple[int, int]) -> None:
+    """Check that the container's user can read the model, where that is another one than ours.
+
+    Raises:
+        EngineError: where it cannot, with the command that changes it.
+    """
+    if user[0] == os.getuid():
+        return
+    for path in (folder, *folder.iterdir()):
+        status = path.stat()
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else 0)
+        if status.st_mode & needed != needed and status.st_uid != user[0]:
+            raise EngineError(
+                f"{path} cannot be read by user {user[0]}, as which the container runs where root starts it",
+                hint=f"Run: chmod -R a+rX {folder}, or use another user than root.",
+            )
+
+
+def write_container_job(job: JobFile, model: str, inside: Path) -> None:
+    """Write the job as the container sees it, with its texts, into a folder that it can read.
+
+    Args:
+        job: with the host's paths.
+        model: the base model's folder in the container.
+    """
+    inside.mkdir()
+
+    def text(given: JobText | None, name: str) -> JobText | None:
+        if given is None:
+            return None
+        given.texts.rename(inside / name)
+        return replace(given, texts=Path(JOB_FOLDER, name))
+
+    write_job(
+        inside / "job.json",
+        replace(
+            job,
+            model=replace(job.model, path=Path(model)),
+            calibration=text(job.calibration, "calibration.json"),
+            evaluation=text(job.evaluation, "evaluation.json"),
+            output=Path(OUTPUT_FOLDER),
+        ),
+    )
+    # Whatever this process's umask: the container's user may be another one.
+    inside.chmod(0o755)
+    for path in inside.iterdir():
+        path.chmod(0o644)
+
+
+def state_limit(job: JobFile) -> int:
+    """Bytes that a job may write to be gone on with: hidden states, the old and the new ones, in float32."""
+    config = read_json(job.model.path / "config.json")
+    hidden = int(config.get("hidden_size") or config.get("n_embd") or 0)
+
+    def tokens(text: JobText | None) -> int:
+        return 0 if text is None else text.samples * text.sequence_length
+
+    return 2 * 4 * hidden * (tokens(job.calibration) + tokens(job.evaluation) * (1 + len(job.cells)))
+
+
+def weight_limit(folder: Path, cells: int) -> int:
+    """Bytes that a job may write: every checkpoint and the base model's figures, with room to spare.
+
+    Pickled weights are copied into safetensors first; that copy fits in what is spare.
+    """
+    weights = sum(
+        path.stat().st_size for kind in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(kind)
+    )
+    return 2 * weights * (cells + 1) + 2 * 2**30

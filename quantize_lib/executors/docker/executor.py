@@ -1,0 +1,298 @@
+"""The Docker executor: each job runs in a container of its own that holds no token and has no network.
+
+The host downloads before and checks and publishes afterwards; it needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
+from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, take
+from quantize_lib.executors.docker.container_spec import (
+    OUTPUT_FOLDER,
+    Bind,
+    ContainerSpec,
+    check_readable,
+    container_user,
+    model_bind,
+    state_limit,
+    weight_limit,
+    write_container_job,
+)
+from quantize_lib.executors.docker.container_stream import Listener
+from quantize_lib.executors.docker.daemon import (
+    check_image,
+    connect,
+    container_memory,
+    default_image,
+    engine_errors,
+    has_gpus,
+    host_memory,
+    process_identity,
+    remove,
+    remove_leftovers,
+)
+from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
+from quantize_lib.job.events import printable
+from quantize_lib.job.job_file import JobFile, read_job, read_result
+from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
+from quantize_lib.types import DeviceName, Reporter
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_POLL_SECONDS = 0.5
+_END_SECONDS = 20.0
+"""How long the engine may take to say that a container ended once its output did."""
+_TAIL_BYTES = 4000
+_SAID_CHARACTERS = 300
+_KILLED = 137
+_ENDED_FROM_OUTSIDE = (_KILLED, 143, ExitCode.INTERRUPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerOptions:
+    """What the command line says of containers.
+
+    Attributes:
+        image: None for the release's own.
+        memory: bytes; None for most of the machine's.
+        timeout: seconds that one job may take.
+    """
+
+    image: str | None
+    memory: int | None
+    timeout: float
+
+
+class DockerExecutor:
+    """Runs jobs in containers. `open` makes one; then it is called as `host.run_plan.Executor`."""
+
+    def __init__(self, client: DockerClient, options: DockerOptions, *, memory: int, gpus: bool) -> None:
+        self._client = client
+        self._options = options
+        self._memory = memory
+        self._gpus = gpus
+
+    @classmethod
+    def open(
+        cls, options: DockerOptions, devices: Collection[DeviceName], reporter: Reporter
+    ) -> DockerExecutor:
+        """Find engine and images before anything is downloaded, and remove what crashed runs left.
+
+        Args:
+            devices: those of the jobs.
+
+        Raises:
+            UsageError: where no engine answers, or it lacks an image or the GPUs.
+        """
+        if "mps" in devices:
+            raise UsageError(
+                "device mps: a container has no access to it", hint="Use --executor local, or device cpu."
+            )
+        client = connect()
+        gpus = has_gpus(client)
+        if "cuda" in devices and not gpus:
+            raise UsageError(
+                "device cuda: the Docker engine has no NVIDIA runtime",
+                hint="Install the NVIDIA Container Toolkit, or use device cpu.",
+            )
+        memory = options.memory or container_memory(host_memory(client))
+        executor = cls(client, options, memory=memory, gpus=gpus)
+        for image in sorted({executor._image(device) for device in devices}):
+            check_image(client, image)
+        for name in remove_leftovers(client):
+            reporter.info(f"removed the container {name} of a run that is gone")
+        return executor
+
+    def __call__(self, job_file: Path, *, log: Path, reporter: Reporter) -> None:
+        """Run one job; its result and its cells' folders lie beside the job file afterwards.
+
+        Raises:
+            EngineError: where the container failed, took too long or too much, or the engine went away.
+            CheckpointError: where it left something else than results.
+        """
+        job = read_job(job_file)
+        folder = job_file.parent
+        made = folder / CONTAINER_OUTPUT
+        given = digest_of(job_file, job)
+        ended = folder / ENDED_FILE
+        if not ended.exists() or ended.read_text(encoding="utf-8") != given:
+            self._make(job, made, log, reporter)
+            write_text(ended, given)
+        take(made, [cell.id for cell in job.cells], folder)
+
+    def _make(self, job: JobFile, made: Path, log: Path, reporter: Reporter) -> None:
+        """Run the job in a container, from where an earlier one was killed."""
+        folder = made.parent
+        # What is there already is an earlier container's: it goes on from there, and can harm only itself.
+        made.mkdir(mode=0o700, exist_ok=True)
+        bind, model = model_bind(job.model.path)
+        user = container_user(made)
+        check_readable(job.model.path, user)
+        on_gpu = self._on_gpu(job.device)
+        # Rather slower than ended by the kernel at its limit.
+        bounded = job if on_gpu else replace(job, max_memory=self._memory)
+        write_container_job(bounded, model, folder / "container-job")
+        size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
+        spec = ContainerSpec(
+            image=self._image(job.device),
+            name=f"model-quantizer-{uuid.uuid4().hex[:12]}",
+            owner=process_identity(os.getpid()),
+            user=user,
+            binds=(
+                bind,
+                Bind(source=folder / "container-job", target="/job"),
+                Bind(source=made, target=OUTPUT_FOLDER, read_only=False),
+            ),
+            memory=self._memory,
+            file_size=size,
+            gpus=on_gpu,
+        )
+        reporter.info(f"{job.id} runs in {spec.image} as {spec.name}")
+        try:
+            state = self._run(spec, OutputLimits(size=size), made, log, reporter)
+            self._judge(state, made, log, reporter)
+        except _UnusableError:
+            # The next run begins without it.
+            with suppress(OSError):
+                remove_tree(made)
+            raise
+
+    def _image(self, device: DeviceName) -> str:
+        return self._options.image or default_image(gpu=self._on_gpu(device))
+
+    def _on_gpu(self, device: DeviceName) -> bool:
+        return self._gpus and device in ("cuda", "auto")
+
+    def _run(
+        self, spec: ContainerSpec, limits: OutputLimits, made: Path, log: Path, reporter: Reporter
+    ) -> Mapping[str, Any]:
+        """The container's last state. It is gone afterwards, whatever happened."""
+        try:
+            with engine_errors("start a container"):
+                container = self._client.containers.create(**spec.options())
+                # Before it starts, so that nothing is missed.
+                stream = self._client.api.attach(
+                    container.id, stdout=True, stderr=True, stream=True, demux=True
+                )
+                listener = Listener(stream, reporter, log)
+                container.start()
+            listener.start()
+            self._watch(listener, limits, made)
+            return self._last_state(spec.name, listener)
+        finally:
+            try:
+                remove(self._client, spec.name)
+            except EngineError as error:
+                reporter.warning(
+                    f"the container {spec.name} is left to the next run to remove: {error.message}"
+                )
+
+    def _watch(self, listener: Listener, limits: OutputLimits, made: Path) -> None:
+        """Wait until the container's output ends.
+
+        Raises:
+            EngineError: where it takes too long or too much.
+        """
+        deadline = time.monotonic() + self._options.timeout
+        while listener.is_alive():
+            listener.join(timeout=_POLL_SECONDS)
+            if listener.flooded:
+                raise _UnusableError("the container was stopped: it printed without end")
+            if (reason := exceeded(made, limits)) is not None:
+                raise _UnusableError(f"the container was stopped: {reason}")
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"the container was stopped: it took longer than {self._options.timeout:.0f} s",
+                    hint="Allow more with --timeout.",
+                )
+
+    def _last_state(self, name: str, listener: Listener) -> Mapping[str, Any]:
+        doing = "say how the container ended"
+        deadline = time.monotonic() + _END_SECONDS
+        while True:
+            with engine_errors(doing):
+                state: dict[str, Any] = self._client.api.inspect_container(name)["State"]
+            if not state["Running"]:
+                return state
+            if time.monotonic() > deadline:
+                raise EngineError(f"the container's output broke off: {listener.lost or 'it closed it'}")
+            time.sleep(_POLL_SECONDS)
+
+    def _judge(self, state: Mapping[str, Any], made: Path, log: Path, reporter: Reporter) -> None:
+        code = state["ExitCode"]
+        memory = f"{self._memory / 1e9:.1f} GB"
+        if code in (ExitCode.OK, ExitCode.CELL_FAILED):
+            if state.get("OOMKilled"):
+                # A child of the worker; the cell's own error says that it was killed.
+                reporter.warning(f"the container reached its memory limit of {memory} (--memory)")
+            return
+        oom = bool(state.get("OOMKilled"))
+        error = failure(code, oom=oom, memory=memory, made=made, log=log)
+        if oom or code in _ENDED_FROM_OUTSIDE:
+            raise error
+        raise _UnusableError(error.message, hint=error.hint)
+
+
+class _UnusableError(EngineError):
+    """A container failed in such a way that another one had better not go on from what it left."""
+
+
+def digest_of(job_file: Path, job: JobFile) -> str:
+    """Of a job file and its texts."""
+    texts = [text.texts for text in (job.calibration, job.evaluation) if text is not None]
+    return sha256_json([sha256_file(path) for path in (job_file, *texts)])
+
+
+def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> EngineError:
+    """What a container's exit code means, and what to do about it.
+
+    Args:
+        code: neither 0 nor 3.
+        oom: whether the kernel ended a process at the memory limit.
+        memory: the limit, for people.
+        made: its output.
+        log: what it printed.
+    """
+    if oom:
+        return EngineError(
+            f"the job needs more memory than its limit of {memory}",
+            hint="Raise --memory, take fewer or shorter calibration samples, or fewer cells a run (--only).",
+        )
+    if code == _KILLED:
+        return EngineError(
+            "the container was killed from outside (exit code 137)",
+            hint="That is `docker kill`, or the machine's own memory that ran out: a lower --memory "
+            "would end the job before that.",
+        )
+    if code in _ENDED_FROM_OUTSIDE:
+        return EngineError(
+            "the container was stopped from outside",
+            hint="That is `docker stop`, or an engine that shut down; the same command goes on from there.",
+        )
+    return EngineError(
+        f"the job failed in its container (exit code {code}): {_said(made, log)}",
+        hint=f"What it printed is in {log}.",
+    )
+
+
+def _said(made: Path, log: Path) -> str:
+    """The result's own reason, else the last line that was printed."""
+    with suppress(CheckpointError, OSError):
+        take(made, (), made.parent)
+        for cell in read_result(made.parent / RESULT_FILE)["cells"].values():
+            if "error" in cell:
+                return printable(cell["error"])
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
+    return lines[-1][:_SAID_CHARACTERS] if lines else "it said nothing"

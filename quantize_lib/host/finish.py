@@ -1,0 +1,214 @@
+"""From what the quantizing process left to a checked, carded and published checkpoint, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.card import render_card
+from quantize_lib.card.figures import size
+from quantize_lib.errors import PublishError, QuantizerError
+from quantize_lib.files import sha256_file, write_json, write_text
+from quantize_lib.gate import check_gate, limits
+from quantize_lib.host.lookups import Identity
+from quantize_lib.host.output_folder import replace_folder
+from quantize_lib.host.prepare import Prepared
+from quantize_lib.host.terms_notice import add_notice
+from quantize_lib.plan import effective_settings
+from quantize_lib.publish.base import RECORD_FILE, Origin, Publisher
+from quantize_lib.publish.verify import check_files
+from quantize_lib.report import checkpoint_record
+from quantize_lib.source import name_warning, side_files
+from quantize_lib.types import (
+    Cell,
+    CellRecord,
+    EvaluateSpec,
+    Job,
+    Measurements,
+    ModelSource,
+    Reload,
+    Reporter,
+    TextRecord,
+)
+
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finisher:
+    """Finishes the cells of a run.
+
+    Attributes:
+        output: the run's output folder.
+        state: its `.state`.
+        publisher: None where the run does not publish.
+        command: how to make the checkpoint again, for the card.
+        force: publish also what was taken back by a rollback.
+    """
+
+    output: Path
+    state: Path
+    publisher: Publisher | None
+    command: str
+    reporter: Reporter
+    force: bool = False
+
+    def finish(
+        self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: Mapping[str, Any]
+    ) -> CellRecord:
+        """Check, card, gate and publish what the quantizing process left of one cell.
+
+        Args:
+            folder: where it left the cells' folders.
+            result: what it said of the job.
+        """
+        record = blank_record(cell, prepared.job, prepared.identities[cell.id])
+        said: Mapping[str, Any] = result["cells"].get(
+            cell.id, {"error": "the quantizing process says nothing of it"}
+        )
+        if "error" in said:
+            return replace(record, status="failed", error=said["error"], versions=result["versions"])
+        made = folder / cell.id
+        try:
+            code = _foreign_code(made, source) if prepared.job.model.trust_remote_code else ()
+            check_files(made, code=code)
+        except QuantizerError as error:
+            return replace(record, status="failed", error=str(error), versions=result["versions"])
+        add_notice(made, prepared.facts.terms)
+        fault = name_warning(prepared.facts.terms, cell.repository)
+        record = replace(
+            record,
+            status="built",
+            path=cell.id,
+            settings={**record.settings, **_resolved(said)},
+            calibration=_text(result.get("calibration")) if prepared.calibration else None,
+            measurements=_measurements(said, result, prepared),
+            versions=result["versions"],
+            notes=(*said.get("notes", ()), *([fault] if fault else [])),
+        )
+        card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
+        write_text(made / CARD_FILE, card)
+        record = replace(
+            record, files={name: sha256_file(made / name) for name in check_files(made, code=code)}
+        )
+        write_json(made / RECORD_FILE, checkpoint_record(record))
+        # The record cannot hold its own hash; the run's report does.
+        record = replace(record, files={**record.files, RECORD_FILE: sha256_file(made / RECORD_FILE)})
+        replace_folder(made, self.output / cell.id, self.state)
+        held = self.hold(record, prepared.job.evaluate)
+        return self.publish(held) if held.status == "built" else held
+
+    def hold(self, record: CellRecord, gate: EvaluateSpec) -> CellRecord:
+        """Hold a checkpoint against its gate: `built` where it meets it, else `gated`."""
+        record = replace(record, limits=limits(gate))
+        missed = () if record.measurements is None else check_gate(record.measurements, gate)
+        if missed:
+            self.reporter.warning(f"{record.id} is not published: " + "; ".join(missed))
+            return replace(record, status="gated", error="; ".join(missed))
+        return replace(record, status="built", error=None)
+
+    def publish(self, record: CellRecord) -> CellRecord:
+        """Publish a built checkpoint; where that fails it stays `built`, with the error."""
+        if self.publisher is None:
+            return record
+        try:
+            return publish_checkpoint(self.publisher, self.output, record, self.reporter, force=self.force)
+        except PublishError as error:
+            self.reporter.error(f"{record.id}: {error}")
+            return replace(record, error=str(error))
+
+
+def publish_checkpoint(
+    publisher: Publisher, output: Path, record: CellRecord, reporter: Reporter, *, force: bool = False
+) -> CellRecord:
+    """Publish one checkpoint of an output folder; the publisher checks its files against their hashes.
+
+    Args:
+        reporter: is told of it before, as an upload can take long, and after.
+        force: also one that was taken back by a rollback.
+
+    Raises:
+        PublishError: where files are missing, added or changed, or it cannot be published.
+    """
+    if record.path is None or record.repository is None:
+        raise PublishError(f"{record.id} has no checkpoint to publish")
+    folder = output / record.path
+    reporter.info(f"{record.id}: publishing {_amount(folder)} as {record.repository}")
+    done = publisher.publish(
+        folder,
+        record.repository,
+        fingerprint=record.fingerprint or "",
+        message=f"Quantize {record.model} with {record.method}, {record.bits} bits",
+        origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
+        force=force,
+    )
+    if done.proposal is not None:
+        reporter.info(f"{record.id} is in a pull request that waits to be merged: {done.proposal}")
+        return replace(record, status="built", error=None, commit=done.commit, url=done.proposal)
+    url = publisher.page(record.repository, done.commit)
+    reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
+    return replace(record, status="published", error=None, commit=done.commit, url=url)
+
+
+def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
+    """What is known of a cell before it is quantized."""
+    return CellRecord(
+        id=cell.id,
+        model=job.model.id,
+        revision=identity.model.revision,
+        method=cell.settings.method,
+        bits=cell.settings.bits,
+        settings=effective_settings(cell.settings),
+        status="failed",
+        repository=cell.repository,
+        fingerprint=identity.fingerprint,
+        inputs=identity.inputs,
+        terms=identity.model.terms,
+        limits=limits(job.evaluate),
+    )
+
+
+def _amount(folder: Path) -> str:
+    """How much there is in a folder that may not even be there."""
+    sizes = [path.lstat().st_size for path in folder.rglob("*")]
+    return f"{len(sizes)} files, {size(sum(sizes))},"
+
+
+def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:
+    """The base model's Python files that a checkpoint carries along, unchanged.
+
+    Raises:
+        PublishError: where one of them was changed by what ran in the container.
+    """
+    files = {path.name: path for path in side_files(source.folder, code=True) if path.suffix == ".py"}
+    for name, original in files.items():
+        copy = made / name
+        if copy.is_file() and not copy.is_symlink() and sha256_file(copy) != sha256_file(original):
+            raise PublishError(f"{made.name}: {name} is not the base model's file")
+    return tuple(files)
+
+
+def _resolved(said: Mapping[str, Any]) -> dict[str, Any]:
+    size = said.get("group_size")
+    return {} if size is None else {"group_size": size}
+
+
+def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: Prepared) -> Measurements:
+    reload = said.get("reload")
+    return Measurements(
+        size_before=prepared.facts.weight_bytes,
+        size_after=said["size_after"],
+        seconds=said["seconds"],
+        peak_memory_bytes=result["peak_memory_bytes"],
+        perplexity_before=said.get("perplexity_before"),
+        perplexity_after=said.get("perplexity_after"),
+        kl_divergence=said.get("kl_divergence"),
+        evaluation=_text(result.get("evaluation")),
+        reload=None if reload is None else Reload(**reload),
+    )
+
+
+def _text(said: Mapping[str, Any] | None) -> TextRecord | None:
+    return None if said is None else TextRecord(**said)

@@ -1,0 +1,188 @@
+"""What the models and texts of a run are at: each is looked at once, whoever asks how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from quantize_lib.calibration.datasets import dataset_commit
+from quantize_lib.calibration.texts import Texts, collect_texts
+from quantize_lib.errors import QuantizerError
+from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.plan.fingerprint import fingerprint, inputs
+from quantize_lib.source import Resolved, inspect, read_facts, resolve
+from quantize_lib.types import Cell, Job, ModelFacts, ModelSpec, Reporter, TextSpec
+from quantize_lib.wording import show
+
+CONNECTIONS = 16
+"""Requests under way at a time."""
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_ModelKey = ModelSpec | tuple[str, str]
+_DatasetKey = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What determines a cell, found out without building it.
+
+    Attributes:
+        model: the base model at its revision.
+        fingerprint: of the cell.
+        inputs: what it is made of.
+    """
+
+    model: Resolved
+    fingerprint: str
+    inputs: dict[str, str]
+
+
+class Lookups:
+    """Remembers every answer for the length of a run, so that all cells see one commit; errors as well.
+
+    Not for several threads: `look_up` brings its own.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._models: dict[_ModelKey, Resolved | QuantizerError] = {}
+        self._datasets: dict[_DatasetKey, str | QuantizerError] = {}
+        self._texts: dict[TextSpec, Texts | QuantizerError] = {}
+        self._facts: dict[ModelSpec, ModelFacts | QuantizerError] = {}
+
+    def look_up(self, jobs: Iterable[Job]) -> None:
+        """Ask the Hub, at once, for all that the identities of these jobs need and that is not known."""
+        jobs = tuple(jobs)
+        calibrations = [job.calibration for job in jobs if _is_calibrated(job)]
+        models = {_model_key(job.model): job.model for job in jobs if job.model.local is None}
+        datasets = {(text.dataset, text.revision) for text in calibrations if text.dataset is not None}
+        asked: list[Callable[[], None]] = [
+            lambda model=model: self._resolve(model)  # type: ignore[misc]
+            for key, model in models.items()
+            if key not in self._models
+        ]
+        asked += [
+            lambda key=key: self._commit(key)  # type: ignore[misc]
+            for key in datasets
+            if key not in self._datasets
+        ]
+        in_parallel(lambda question: question(), asked)
+
+    def model(self, model: ModelSpec) -> Resolved:
+        """A base model at its revision.
+
+        Raises:
+            SourceError: as `source.resolve`.
+        """
+        self._resolve(model)
+        return _answer(self._models[_model_key(model)])
+
+    def facts(self, model: ModelSpec) -> ModelFacts:
+        """A base model's config and headers.
+
+        A local folder is not hashed for them, so its `revision` is empty: that takes longer than the rest.
+
+        Raises:
+            SourceError: where it cannot be used.
+        """
+        key = replace(model, name="")
+        if key not in self._facts:
+            self._facts[key] = _ask(
+                lambda: (
+                    inspect(model, token=None, resolved=self.model(model))
+                    if model.local is None
+                    else read_facts(model, model.local, revision="")
+                )
+            )
+        return _answer(self._facts[key])
+
+    def text_revision(self, text: TextSpec) -> str:
+        """The commit of a data set, or the hash of files and texts.
+
+        Raises:
+            CalibrationError: where it cannot be looked at.
+        """
+        if text.dataset is None:
+            return self.texts(text).revision
+        key = (text.dataset, text.revision)
+        self._commit(key)
+        return _answer(self._datasets[key])
+
+    def texts(self, text: TextSpec) -> Texts:
+        """The documents, of a data set at the commit that `text_revision` gives.
+
+        Raises:
+            CalibrationError: where they cannot be read.
+        """
+        if text not in self._texts:
+            commit = None if text.dataset is None else self.text_revision(text)
+            self._texts[text] = _ask(lambda: collect_texts(text, token=None, commit=commit))
+        return _answer(self._texts[text])
+
+    def identity(self, cell: Cell, job: Job) -> Identity:
+        """What determines a cell.
+
+        Raises:
+            SourceError, CalibrationError: where its model or its calibration text cannot be looked at.
+        """
+        model = self.model(job.model)
+        calibrated = is_calibrated(cell.settings.method)
+        revisions = {
+            "model_revision": model.revision,
+            "calibration_revision": self.text_revision(job.calibration) if calibrated else "",
+        }
+        return Identity(
+            model=model,
+            fingerprint=fingerprint(cell, job, **revisions),
+            inputs=inputs(cell, job, **revisions),
+        )
+
+    def _resolve(self, model: ModelSpec) -> None:
+        key = _model_key(model)
+        if key in self._models:
+            return
+        found = _ask(lambda: resolve(model, token=None, reporter=self._reporter))
+        if isinstance(found, Resolved) and found.name != model.id:
+            self._reporter.warning(
+                f"{model.id} is called {show(found.name)} on the Hub now; write that in the manifest"
+            )
+        self._models[key] = found
+
+    def _commit(self, key: _DatasetKey) -> None:
+        if key not in self._datasets:
+            dataset, revision = key
+            self._datasets[key] = _ask(lambda: dataset_commit(dataset, revision, token=None))
+
+
+def in_parallel(work: Callable[[_Item], _T], items: Sequence[_Item]) -> list[_T]:
+    """`work` for each item, in order; what has not begun when one fails or a signal comes never begins."""
+    pool = ThreadPoolExecutor(CONNECTIONS)
+    try:
+        return list(pool.map(work, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _is_calibrated(job: Job) -> bool:
+    return any(is_calibrated(cell.settings.method) for cell in job.cells)
+
+
+def _model_key(model: ModelSpec) -> _ModelKey:
+    # What a local folder's hash covers depends on what the manifest allows of it.
+    return (model.id, model.revision) if model.local is None else replace(model, name="")
+
+
+def _ask(question: Callable[[], _T]) -> _T | QuantizerError:
+    try:
+        return question()
+    except QuantizerError as error:
+        return error
+
+
+def _answer(found: _T | QuantizerError) -> _T:
+    if isinstance(found, QuantizerError):
+        raise found
+    return found

@@ -1,0 +1,86 @@
+"""Everything that is known of a job before anything large is downloaded or computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from quantize_lib.calibration.texts import Texts
+from quantize_lib.errors import UsageError
+from quantize_lib.host.lookups import Identity, Lookups
+from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.plan.estimate import JobEstimate, estimate_job
+from quantize_lib.source import resolve_group_size
+from quantize_lib.types import Cell, Job, ModelFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A job whose model and texts are known.
+
+    Attributes:
+        facts: the base model's config and headers.
+        group_sizes: resolved, by cell id.
+        calibration: None where no cell's method needs any.
+        evaluation: None where nothing is to be measured.
+        identities: by cell id.
+    """
+
+    job: Job
+    facts: ModelFacts
+    group_sizes: Mapping[str, int]
+    calibration: Texts | None
+    evaluation: Texts | None
+    identities: Mapping[str, Identity]
+
+    def estimate(self) -> JobEstimate:
+        """What the job will cost."""
+        return estimate_job(self.job, self.facts, self.group_sizes)
+
+    def keep(self, cells: tuple[Cell, ...]) -> Prepared:
+        """The same job with some of its cells."""
+        return replace(self, job=replace(self.job, cells=cells))
+
+
+def look(job: Job, lookups: Lookups) -> tuple[ModelFacts, dict[str, int]]:
+    """The base model's facts and the group size of every cell, from config and headers alone.
+
+    Raises:
+        SourceError: where the base model cannot be used.
+        UsageError: where a cell's settings do not fit it, naming the cell.
+    """
+    facts = lookups.facts(job.model)
+    return facts, _group_sizes(job, facts)
+
+
+def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    problems: list[UsageError] = []
+    for cell in job.cells:
+        try:
+            sizes[cell.id] = resolve_group_size(facts, cell.settings)
+        except UsageError as error:
+            problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return sizes
+
+
+def prepare(job: Job, lookups: Lookups) -> Prepared:
+    """Look at the base model, collect the texts and find out what determines each cell.
+
+    Raises:
+        SourceError, UsageError: as `look`.
+        CalibrationError: where the texts cannot be read.
+    """
+    facts, sizes = look(job, lookups)
+    calibrated = any(is_calibrated(cell.settings.method) for cell in job.cells)
+    held_out = job.evaluate.perplexity
+    return Prepared(
+        job=job,
+        facts=replace(facts, revision=lookups.model(job.model).revision),
+        group_sizes=sizes,
+        calibration=lookups.texts(job.calibration) if calibrated else None,
+        evaluation=None if held_out is None else lookups.texts(held_out),
+        identities={cell.id: lookups.identity(cell, job) for cell in job.cells},
+    )

@@ -1,0 +1,326 @@
+"""Runs a plan on the host's side: prepare every job, hand each to an executor, finish its cells, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from quantize_lib.architecture.assignment import left_out
+from quantize_lib.calibration.texts import Texts
+from quantize_lib.checkpoint.assemble import cannot_write
+from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
+from quantize_lib.files import write_text
+from quantize_lib.host.finish import Finisher
+from quantize_lib.host.job_state import JobState, sweep
+from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.output_folder import working_in
+from quantize_lib.host.prepare import Prepared, prepare
+from quantize_lib.host.survey import Surveyed, survey
+from quantize_lib.host.terms_notice import terms_warnings
+from quantize_lib.host.unchanged import built_before, page_of, skipped
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_result, write_job
+from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.plan import effective_settings
+from quantize_lib.plan.estimate import job_memory
+from quantize_lib.plan.verdict import Verdict
+from quantize_lib.publish.base import Publisher
+from quantize_lib.report import exit_code, write_report
+from quantize_lib.source import fetch
+from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
+
+
+class Executor(Protocol):
+    """Runs one job and returns when it is done; the result lies beside the job file."""
+
+    def __call__(self, job_file: Path, *, log: Path, reporter: Reporter) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run a plan.
+
+    Attributes:
+        output: the output folder.
+        publisher: None where nothing is published.
+        execute: runs a job.
+        command: the command line that makes the same again, for report and cards.
+        log: gets what the libraries of the quantizing process print.
+        force: build every cell, whatever was built or published before.
+        surveyed: where the plan was compared with what is published already; done here otherwise.
+        show: is called with the records in the plan's order once the report is written, also after an error
+            or a signal.
+    """
+
+    output: Path
+    publisher: Publisher | None
+    execute: Executor
+    command: str
+    log: Path
+    show: Callable[[Sequence[CellRecord]], None]
+    force: bool = False
+    surveyed: Surveyed | None = None
+    max_memory: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came of a run: the records in the plan's order, and the exit code."""
+
+    records: tuple[CellRecord, ...]
+    code: ExitCode
+
+
+def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
+    """Run every job of a plan. A cell that fails is recorded; the others go on.
+
+    `report.json` is written in any case once the output folder is ours, also after an error or a signal.
+
+    Raises:
+        UsageError: where manifest or command line ask for what cannot be, before anything is computed.
+    """
+    with working_in(options.output) as state:
+        run = _Run(plan, options, reporter, state)
+        return run.run()
+
+
+class _Run:
+    def __init__(self, plan: Plan, options: RunOptions, reporter: Reporter, state: Path) -> None:
+        self._plan = plan
+        self._options = options
+        self._reporter = reporter
+        self._state = state
+        self._records: dict[str, CellRecord] = {}
+        self._lookups = options.surveyed.lookups if options.surveyed else Lookups(reporter)
+        self._built: dict[str, CellRecord] = {}
+        """What an earlier run built, by cell id."""
+        self._started = datetime.now(UTC)
+        self._finisher = Finisher(
+            output=options.output,
+            state=state,
+            publisher=options.publisher,
+            command=options.command,
+            reporter=reporter,
+            force=options.force,
+        )
+
+    def run(self) -> RunResult:
+        reason = "not started: the run ended before its turn"
+        interrupted = False
+        try:
+            for warning in self._plan.warnings:
+                self._reporter.warning(warning)
+            sweep(self._state, [job.id for job in self._plan.jobs])
+            verdicts = self._verdicts()
+            waiting = [job for job in (self._left(job, verdicts) for job in self._plan.jobs) if job.cells]
+            if self._options.publisher is not None:
+                self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
+            self._lookups.look_up(waiting)
+            prepared = [job for job in map(self._prepare, waiting) if job is not None]
+            for job, cell in self._plan.cells():
+                if cell.id in self._built:
+                    self._records[cell.id] = self._settle(self._built[cell.id], job, verdicts[cell.id])
+            for one in prepared:
+                with self._reporter.group(f"{one.job.id}: {len(one.job.cells)} cells"):
+                    self._run_job(one)
+        except (Interrupted, KeyboardInterrupt):
+            interrupted = True
+            reason = "interrupted"
+            self._reporter.error(
+                "interrupted; finished cells are kept, and the same command goes on from there"
+            )
+        except UsageError as error:
+            reason = str(error)
+            raise
+        finally:
+            records = tuple(self._record(job, cell, reason) for job, cell in self._plan.cells())
+            try:
+                write_report(
+                    self._options.output,
+                    records,
+                    started=self._started,
+                    finished=datetime.now(UTC),
+                    command=self._options.command,
+                    publish=self._plan.publish,
+                )
+            except OSError as error:
+                raise cannot_write(self._options.output, error) from error
+            finally:
+                self._options.show(records)
+        code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
+        return RunResult(records=records, code=code)
+
+    def _verdicts(self) -> Mapping[str, Verdict]:
+        options = self._options
+        if options.surveyed is not None:
+            return options.surveyed.verdicts
+        return survey(self._plan, options.publisher, self._lookups, self._reporter, force=options.force)
+
+    def _record(self, job: Job, cell: Cell, reason: str) -> CellRecord:
+        return self._records.get(cell.id) or CellRecord(
+            id=cell.id,
+            model=job.model.id,
+            revision=None,
+            method=cell.settings.method,
+            bits=cell.settings.bits,
+            settings=effective_settings(cell.settings),
+            status="failed",
+            error=reason,
+            repository=cell.repository,
+        )
+
+    def _prepare(self, job: Job) -> Prepared | None:
+        try:
+            prepared = prepare(job, self._lookups)
+        except UsageError:
+            raise
+        except QuantizerError as error:
+            self._fail(job, job.cells, error)
+            return None
+        # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
+        job_memory(job, prepared.facts).spills(self._options.max_memory)
+        for cell in job.cells:
+            size = prepared.group_sizes[cell.id]
+            if cell.settings.method != "bitsandbytes":
+                chosen = "one group per row" if size == -1 else f"group size {size}"
+                auto = " (auto)" if cell.settings.group_size == "auto" else ""
+                self._reporter.info(f"{cell.id}: {chosen}{auto}")
+            for note in left_out(prepared.facts.layers, cell.settings):
+                self._reporter.warning(f"{cell.id}: {note}")
+            for warning in terms_warnings(cell, prepared.facts.terms, self._plan.publish):
+                self._reporter.warning(warning)
+        return prepared
+
+    def _left(self, job: Job, verdicts: Mapping[str, Verdict]) -> Job:
+        """The job without the cells that need not be built."""
+        cells = tuple(cell for cell in job.cells if not self._is_done(job, cell, verdicts[cell.id]))
+        if not cells:
+            JobState(self._state, job.id).end()
+        return replace(job, cells=cells)
+
+    def _is_done(self, job: Job, cell: Cell, verdict: Verdict) -> bool:
+        if "rejected" not in verdict.reasons and not self._options.force:
+            built = built_before(
+                cell,
+                job,
+                self._lookups,
+                self._options.output,
+                same_version=self._plan.publish.rebuild_on_new_version,
+            )
+            if built is not None:
+                self._built[cell.id] = built
+                return True
+        if verdict.build:
+            if self._options.publisher is not None:
+                self._reporter.info(f"{cell.id} is to be built: {verdict.text}")
+            return False
+        self._records[cell.id] = skipped(cell, job, self._lookups, verdict, self._options.publisher)
+        self._reporter.info(f"{cell.id} is skipped: {verdict.text}")
+        return True
+
+    def _settle(self, built: CellRecord, job: Job, verdict: Verdict) -> CellRecord:
+        """Gate, publish or skip a checkpoint that an earlier run built."""
+        held = self._finisher.hold(built, job.evaluate)
+        if held.status == "gated":
+            return held
+        if self._options.publisher is not None and verdict.build:
+            return self._finisher.publish(held)
+        why = "unchanged" if verdict.build else verdict.text
+        self._reporter.info(f"{built.id} is skipped: {why}")
+        url = page_of(self._options.publisher, built.repository, verdict)
+        return replace(held, status="skipped", commit=verdict.commit, url=url)
+
+    def _run_job(self, prepared: Prepared) -> None:
+        todo = prepared.job.cells
+        state = JobState(self._state, prepared.job.id)
+        keep = True
+        try:
+            source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
+            made, result = state.made(prepared.keep(todo))
+            self._finish(made, prepared.keep(made), source, state, result)
+            state.drop_made()
+            rest = tuple(cell for cell in todo if cell not in made)
+            if rest:
+                state.begin([cell.id for cell in rest])
+                kept = prepared.keep(rest)
+                job_file = self._write_job(kept, source, state.folder)
+                self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
+                result = read_result(state.folder / RESULT_FILE)
+                state.write_made(kept)
+                self._finish(rest, kept, source, state, result)
+            keep = False
+        except UsageError:
+            raise
+        except (QuantizerError, OSError) as error:
+            # From what cannot be a result nothing better would come.
+            keep = not isinstance(error, CheckpointError)
+            unfinished = tuple(cell for cell in todo if cell.id not in self._records)
+            # What is read has errors of its own; an OSError here is the output folder's.
+            failure = cannot_write(self._options.output, error) if isinstance(error, OSError) else error
+            self._fail(prepared.job, unfinished, failure)
+        finally:
+            state.end(keep=keep)
+
+    def _finish(
+        self,
+        cells: Sequence[Cell],
+        prepared: Prepared,
+        source: ModelSource,
+        state: JobState,
+        result: Mapping[str, Any],
+    ) -> None:
+        for cell in cells:
+            record = self._finisher.finish(cell, prepared, source, state.folder, result)
+            if record.status == "failed":
+                self._reporter.error(f"{cell.id} failed: {record.error}")
+            self._records[cell.id] = record
+
+    def _write_job(self, prepared: Prepared, source: ModelSource, folder: Path) -> Path:
+        job = prepared.job
+        path = folder / "job.json"
+        write_job(
+            path,
+            JobFile(
+                id=job.id,
+                model=JobModel(
+                    path=source.folder,
+                    name=job.model.name,
+                    revision=prepared.facts.revision,
+                    trust_remote_code=job.model.trust_remote_code,
+                    allow_pickle=job.model.allow_pickle,
+                ),
+                device=job.device,
+                calibration=_job_text(job.calibration, prepared.calibration, folder / "calibration.json"),
+                evaluation=_job_text(
+                    job.evaluate.perplexity, prepared.evaluation, folder / "evaluation.json"
+                ),
+                cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
+                output=folder,
+                max_memory=self._options.max_memory,
+            ),
+        )
+        return path
+
+    def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:
+        self._reporter.error(f"{job.id}: {error}")
+        for cell in cells:
+            self._records[cell.id] = self._record(job, cell, str(error))
+
+
+def _job_text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:
+    if spec is None or texts is None:
+        return None
+    write_text(path, json.dumps(list(texts.texts), ensure_ascii=False))
+    return JobText(
+        texts=path,
+        source=texts.source,
+        dataset=texts.dataset,
+        revision=texts.revision,
+        samples=spec.samples,
+        sequence_length=spec.sequence_length,
+        seed=spec.seed,
+        allow_short=spec.allow_short,
+    )

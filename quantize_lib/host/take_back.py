@@ -1,0 +1,49 @@
+"""Takes a cell's publication back, as `publish --rollback CELL`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quantize_lib.errors import UsageError
+from quantize_lib.manifest import load_manifest
+from quantize_lib.plan import make_plan
+from quantize_lib.publish.registry import get_publisher
+from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report
+from quantize_lib.types import PublishSpec, Reporter
+from quantize_lib.wording import allowed, meant
+
+
+def roll_back(where: Path, cell: str, reporter: Reporter) -> None:
+    """Put the publication before the present one back.
+
+    Args:
+        where: a run's output folder; or the manifest, where that folder is gone.
+        cell: the cell's id.
+
+    Raises:
+        UsageError: where there is no such cell, or it is published where no history is kept.
+        PublishError: where there is no earlier publication, or it cannot be put back.
+    """
+    repository, spec = _from_manifest(where, cell) if where.is_file() else _from_report(where, cell)
+    done = get_publisher(spec).rollback(repository)
+    reporter.info(f"{cell} is what it was before: {repository} at {done.commit}")
+
+
+def _from_manifest(manifest: Path, cell: str) -> tuple[str, PublishSpec]:
+    plan = make_plan(load_manifest(manifest), only=[cell])
+    ((_, found),) = plan.cells()
+    return found.repository, plan.publish
+
+
+def _from_report(output: Path, cell: str) -> tuple[str, PublishSpec]:
+    records = {record.id: record for record in read_report(output)}
+    spec = read_publish_spec(output)
+    if spec is None:
+        raise UsageError(f"{output / REPORT_FILE} does not say where it was published")
+    record = records.get(cell)
+    if record is None or record.repository is None:
+        raise UsageError(
+            f"--rollback: {output / REPORT_FILE} has no cell {cell!r}",
+            hint=f"{allowed(records)}{meant(cell, list(records))}",
+        )
+    return record.repository, spec

@@ -1,0 +1,96 @@
+"""Which cells need not be made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from quantize_lib import __version__
+from quantize_lib.errors import CalibrationError, PublishError, SourceError
+from quantize_lib.files import read_json
+from quantize_lib.host.finish import blank_record
+from quantize_lib.host.lookups import Lookups
+from quantize_lib.plan.verdict import Verdict
+from quantize_lib.publish.base import RECORD_FILE, Publisher
+from quantize_lib.publish.verify import verify_checkpoint
+from quantize_lib.report import record_from_json
+from quantize_lib.types import Cell, CellRecord, Job, TextSpec
+
+
+def earlier_record(cell_id: str, output: Path) -> CellRecord | None:
+    """What an earlier run built of a cell, as the checkpoint itself records it.
+
+    The report would not do: a run of other cells into the same folder has written it anew.
+    """
+    try:
+        data = read_json(output / cell_id / RECORD_FILE)
+        return record_from_json({**data, "status": "built", "error": None, "path": cell_id, "commit": None})
+    except (OSError, ValueError, KeyError, TypeError):
+        # Not ours, or of another version of this tool: it is made again.
+        return None
+
+
+def built_before(
+    cell: Cell, job: Job, lookups: Lookups, output: Path, *, same_version: bool
+) -> CellRecord | None:
+    """The earlier record, where its checkpoint is what this run would make and measure, byte for byte.
+
+    Args:
+        same_version: whether another version of this tool makes something else.
+    """
+    earlier = earlier_record(cell.id, output)
+    if earlier is None or earlier.path is None:
+        return None
+    if same_version and earlier.versions.get("model-quantizer") != __version__:
+        return None
+    held_out = job.evaluate.perplexity
+    try:
+        identity = lookups.identity(cell, job)
+        if earlier.fingerprint != identity.fingerprint:
+            return None
+        if not _measured_alike(earlier, held_out, lookups):
+            return None
+        verify_checkpoint(output / earlier.path, earlier.files)
+    except (SourceError, CalibrationError, PublishError):
+        # What cannot be looked at will be said when it is to be built.
+        return None
+    return replace(earlier, repository=cell.repository, terms=identity.model.terms)
+
+
+def skipped(
+    cell: Cell, job: Job, lookups: Lookups, verdict: Verdict, publisher: Publisher | None
+) -> CellRecord:
+    """The record of a cell that is not to be built, because of what is published.
+
+    Args:
+        publisher: which told of it.
+    """
+    record = blank_record(cell, job, lookups.identity(cell, job))
+    notes = () if "unchanged" in verdict.reasons else (verdict.text,)
+    return replace(
+        record,
+        status="skipped",
+        commit=verdict.commit,
+        url=page_of(publisher, cell.repository, verdict),
+        notes=notes,
+    )
+
+
+def page_of(publisher: Publisher | None, repository: str | None, verdict: Verdict) -> str | None:
+    """Where a person sees what is published or proposed; None where nothing is, or there is no such place."""
+    if verdict.url is not None:
+        return verdict.url
+    if publisher is None or repository is None or verdict.commit is None:
+        return None
+    return publisher.page(repository, verdict.commit)
+
+
+def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:
+    measured = None if earlier.measurements is None else earlier.measurements.evaluation
+    if spec is None or measured is None:
+        return spec is None and measured is None
+    return (
+        measured.revision == lookups.text_revision(spec)
+        and measured.sequence_length == spec.sequence_length
+        and (measured.samples == spec.samples or measured.short)
+    )

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: clients, credentials, patience, errors, listings."""

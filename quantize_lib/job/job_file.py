@@ -1,0 +1,145 @@
+"""The job as it travels to the quantizing process, and the result as it comes back. Both are plain JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from quantize_lib.errors import CheckpointError, UsageError
+from quantize_lib.files import read_json, write_json
+from quantize_lib.schemas import load_schema
+from quantize_lib.types import DeviceName, Override, Settings
+
+DEFAULT_PROMPT = "The capital of France is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobText:
+    """Text as the quantizing process gets it: already collected, still to be tokenized."""
+
+    texts: Path
+    source: str
+    dataset: str | None
+    revision: str
+    samples: int
+    sequence_length: int
+    seed: int = 0
+    allow_short: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobModel:
+    """The base model as the quantizing process gets it: a folder."""
+
+    path: Path
+    name: str
+    revision: str
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCell:
+    """One cell of the job."""
+
+    id: str
+    settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFile:
+    """Everything the quantizing process is told."""
+
+    id: str
+    model: JobModel
+    device: DeviceName
+    calibration: JobText | None
+    evaluation: JobText | None
+    cells: tuple[JobCell, ...]
+    output: Path
+    prompt: str = DEFAULT_PROMPT
+    max_memory: int | None = None
+
+
+def write_job(path: Path, job: JobFile) -> None:
+    """Write the job's JSON."""
+    write_json(path, _plain({"version": 1, **asdict(job)}))
+
+
+def read_job(path: Path) -> JobFile:
+    """Read and check a job's JSON; relative paths are taken from its folder.
+
+    Raises:
+        UsageError: where the file is missing, not JSON, or not as its schema says.
+    """
+    data = _read_checked(path, "job")
+    base = path.resolve().parent
+    model = data["model"]
+    return JobFile(
+        id=data["id"],
+        model=JobModel(**{**model, "path": base / model["path"]}),
+        device=data["device"],
+        calibration=_text(data.get("calibration"), base),
+        evaluation=_text(data.get("evaluation"), base),
+        cells=tuple(JobCell(id=cell["id"], settings=_settings(cell["settings"])) for cell in data["cells"]),
+        output=base / data["output"],
+        prompt=data.get("prompt", DEFAULT_PROMPT),
+        max_memory=data.get("max_memory"),
+    )
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result that a quantizing process left. It is foreign: it ran the model's code.
+
+    Raises:
+        CheckpointError: where it is missing or not as its schema says.
+    """
+    try:
+        return _read_checked(path, "result")
+    except UsageError as error:
+        raise CheckpointError(f"the quantizing process left no usable result: {error.message}") from error
+
+
+def _read_checked(path: Path, schema: str) -> dict[str, Any]:
+    from jsonschema import Draft202012Validator
+
+    try:
+        data = read_json(path)
+        # Results are foreign: half a character, or a number that is none, would fail wherever it is written.
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    problems = sorted(Draft202012Validator(load_schema(schema)).iter_errors(data), key=lambda e: e.json_path)
+    if problems:
+        lines = [f"{path}: {problem.json_path}: {problem.message}" for problem in problems[:10]]
+        raise UsageError("\n".join(lines), hint=f"The form is in schemas/{schema}.schema.json.")
+    return cast(dict[str, Any], data)
+
+
+def _settings(data: dict[str, Any]) -> Settings:
+    return Settings(
+        **{
+            **data,
+            "modules_to_not_convert": tuple(data.get("modules_to_not_convert", ())),
+            "overrides": tuple(Override(**override) for override in data.get("overrides", ())),
+        }
+    )
+
+
+def _text(data: dict[str, Any] | None, base: Path) -> JobText | None:
+    if data is None:
+        return None
+    return JobText(**{"dataset": None, **data, "texts": base / data["texts"]})
+
+
+def _plain(value: Any) -> Any:
+    """JSON without what is not said (None at the top level of an object) and with paths as text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

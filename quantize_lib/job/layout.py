@@ -1,0 +1,12 @@
+"""The names of what lies in a job's folder; host, worker and executors share them."""
+
+from __future__ import annotations
+
+RESULT_FILE = "result.json"
+"""The worker's answer."""
+PASSES = ".passes"
+"""The worker's folder beside the finished cells: what a later process continues from (docs/resume.md)."""
+CONTAINER_OUTPUT = "container-output"
+"""The folder that a container writes to. Everything in it is foreign."""
+ENDED_FILE = "container-ended"
+"""There once a container ended well; holds the digest of the job that it was given."""

@@ -1,0 +1,1 @@
+"""Publishes into a folder."""

@@ -1,0 +1,1 @@
+"""Publishes to the Hugging Face Hub."""

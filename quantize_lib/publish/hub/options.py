@@ -1,0 +1,44 @@
+"""What may follow a checked publication on the Hub: a tag for the base model's release, and a collection.
+
+Both say nothing new where they were done before, so publishing again makes good what failed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from quantize_lib.errors import PublishError
+from quantize_lib.names import render
+from quantize_lib.publish.base import Origin
+from quantize_lib.publish.hub.publishing_errors import hub_errors
+from quantize_lib.publish.hub.repository import HubRepository
+from quantize_lib.types import PublishSpec
+
+_REVISION = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
+
+
+def tag_of(revision: str | None) -> str | None:
+    """The tag for a commit of the base model, or for the content hash of a folder."""
+    found = _REVISION.fullmatch(revision or "")
+    return None if found is None else f"base-{found[1]}"
+
+
+def apply_options(place: HubRepository, spec: PublishSpec, origin: Origin, commit: str) -> None:
+    """Tag the commit and put the repository into its collection, as far as the manifest asks for it.
+
+    Raises:
+        PublishError: where that fails; the checkpoint is published all the same.
+    """
+    try:
+        with hub_errors(place.name):
+            tag = tag_of(origin.revision)
+            if spec.tag and tag is not None:
+                place.tag(tag, commit)
+            if spec.collection is not None:
+                title = render(spec.collection, {"model": origin.model.rpartition("/")[2]})
+                place.collect(title, private=spec.private)
+    except PublishError as error:
+        raise PublishError(
+            f"{place.name} is published at {commit}, but not tagged or collected: {error.message}",
+            hint=f"{error.hint or ''} `model-quantizer publish DIR` then does the rest.".strip(),
+        ) from None

@@ -1,0 +1,289 @@
+"""One checkpoint on its way into one repository on the Hub: as a commit, or as a pull request.
+
+Large files are sent first and are invisible; then one commit on the state that was read before makes
+everything visible at once. What the Hub then holds is compared with the checkpoint. Each attempt begins by
+reading what is there, so a commit whose answer was lost is found instead of repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantize_lib import __version__
+from quantize_lib.card.escape import plain
+from quantize_lib.card.keep import kept_sections, with_sections
+from quantize_lib.card.state import with_rejected
+from quantize_lib.errors import PublishError
+from quantize_lib.files import to_json
+from quantize_lib.hub.retry import Retry, is_conflict
+from quantize_lib.publish.access import Access
+from quantize_lib.publish.base import RECORD_FILE, Published
+from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
+from quantize_lib.publish.hub.publishing_errors import refused_settings
+from quantize_lib.publish.hub.repository import Head, HubRepository, Proposal
+from quantize_lib.types import RemoteFile
+
+_CARD = "README.md"
+_CONFIG = "config.json"
+_SMALL = 16 << 20
+"""Bytes of the largest file that is read back: config.json, a card or a record have a few thousand."""
+_SHOWN_DIGITS = 12
+HARMLESS = frozenset({".gitattributes", ".gitignore", _CARD})
+"""What a repository may hold that somebody made by hand for us to publish into."""
+
+
+class Publication:
+    """One checkpoint on its way into one repository."""
+
+    def __init__(
+        self,
+        *,
+        place: HubRepository,
+        checkpoint: Path,
+        files: Mapping[str, str],
+        fingerprint: str,
+        message: str,
+        access: Access,
+        force: bool,
+        propose: bool,
+        retry: Retry,
+        conflicts: int,
+    ) -> None:
+        self._place = place
+        self._checkpoint = checkpoint
+        self._files = files
+        self._fingerprint = fingerprint
+        self._message = message
+        self._access = access
+        self._force = force
+        self._propose = propose
+        self._retry = retry
+        self._conflicts = conflicts
+
+    def run(self) -> Published:
+        """Publish it, or open a pull request with it where there is none yet."""
+        import httpx2
+
+        failures = conflicts = 0
+        while True:
+            head = self._place.head() or self._place.create()
+            refuse_foreign(self._place.name, head)
+            self._check_access(head)
+            if conflicts and head.state.fingerprint == self._fingerprint:
+                # Somebody else published the same at the same time, and checks it.
+                return Published(commit=head.commit)
+            before = self._place.files(head.commit)
+            local = self._content(head, before)
+            made = changes(local, before, self._published(head, before))
+            if not made:
+                self._check(head.commit, local, before, before, made)
+                return Published(commit=head.commit)
+            if self._propose:
+                # Who merges it also decides who sees the repository.
+                waiting = self._waiting(local)
+                if waiting is not None:
+                    return waiting
+            elif not self._access.private and head.private and not head.is_ours:
+                self._place.mark_pending()
+            operations = self._place.upload(local, made)
+            try:
+                done = self._place.commit(
+                    operations,
+                    parent=head.commit,
+                    message=self._title(),
+                    description=self._description(),
+                    propose=self._propose,
+                )
+            except (OSError, httpx2.HTTPError) as error:
+                if is_conflict(error):
+                    conflicts += 1
+                    if conflicts >= self._conflicts:
+                        raise
+                else:
+                    failures += 1
+                    if not self._retry.again(failures, error):
+                        raise
+                continue
+            self._settle(done, head, local, before, made)
+            return done
+
+    def _check_access(self, head: Head) -> None:
+        """Before anything is sent: was it taken back, and may everybody see it who sees the repository?
+
+        Raises:
+            PublishError: where that is not so.
+        """
+        if self._fingerprint in head.state.rejected and not self._force:
+            raise PublishError(
+                f"{self._place.name}: this checkpoint was taken back by a rollback",
+                hint="Change its settings and build it again; --force publishes it all the same.",
+            )
+        if self._access.private and self._access.reason is not None and not head.private:
+            raise PublishError(
+                f"{self._place.name} is public, but {self._access.reason}",
+                hint="Make the repository private on the Hub, or confirm that.",
+            )
+        if self._access.gated is not None and not head.private and not head.gated:
+            with refused_settings(
+                f"{self._place.name} is public, and {self._access.reason}",
+                "Switch access requests on under its Settings on the Hub.",
+            ):
+                self._place.gate(self._access.gated)
+
+    def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
+        """The checkpoint's files, with what the published card hands on to the next one."""
+        local = {
+            name: LocalFile(
+                content=self._checkpoint / name, size=(self._checkpoint / name).stat().st_size, sha256=digest
+            )
+            for name, digest in self._files.items()
+        }
+        if _CARD not in local or _CARD not in before:
+            return local
+        old = self._place.read(_CARD, head.commit, limit=_SMALL).decode("utf-8", errors="replace")
+        card = local[_CARD].read().decode("utf-8")
+        rejected = [] if head.card is None else head.card.rejected
+        merged = with_sections(with_rejected(card, rejected), kept_sections(old))
+        if merged != card:
+            local[_CARD] = LocalFile.of_bytes(merged.encode("utf-8"))
+            record = json.loads(local[RECORD_FILE].read())
+            record["files"][_CARD] = local[_CARD].sha256
+            local[RECORD_FILE] = LocalFile.of_bytes(to_json(record).encode("utf-8"))
+        return local
+
+    def _published(self, head: Head, before: Mapping[str, RemoteFile]) -> frozenset[str]:
+        """The files that the publication before this one named as its own."""
+        if RECORD_FILE not in before:
+            return frozenset()
+        try:
+            record = json.loads(self._place.read(RECORD_FILE, head.commit, limit=_SMALL))
+        except ValueError:
+            return frozenset()
+        files = record.get("files") if isinstance(record, dict) else None
+        return frozenset(files) if isinstance(files, dict) else frozenset()
+
+    def _waiting(self, local: Mapping[str, LocalFile]) -> Published | None:
+        """The open pull request that has this checkpoint already.
+
+        Raises:
+            PublishError: where somebody closed it.
+        """
+        found = proposed(self._place, self._fingerprint)
+        if found is None:
+            return None
+        if found.waits:
+            commit = self._place.commit_of(found.revision)
+            files = self._place.files(commit)
+            # Its card may have been made for an earlier one; anybody may have written its title.
+            if all(
+                name in files and file.equals(files[name])
+                for name, file in local.items()
+                if name not in (_CARD, RECORD_FILE)
+            ):
+                return Published(commit=commit, proposal=found.url)
+        elif not self._force:
+            raise PublishError(
+                f"{self._place.name}: the pull request with this checkpoint was closed: {found.url}",
+                hint="Open it again there; --force opens another one.",
+            )
+        return None
+
+    def _settle(
+        self,
+        done: Published,
+        head: Head,
+        local: Mapping[str, LocalFile],
+        before: Mapping[str, RemoteFile],
+        made: Changes,
+    ) -> None:
+        """Check a commit. Where it is not what was sent, take it back; a pull request waits for a person."""
+        now = self._place.files(done.commit)
+        try:
+            self._check(done.commit, local, now, before, made)
+        except PublishError as error:
+            if done.proposal is not None:
+                hint = f"Close {done.proposal} unmerged, and run this again with --force."
+            elif self._is_taken_back(done.commit, head, before, now):
+                hint = "What was published before was put back by a further commit."
+            else:
+                hint = (
+                    "It could not be taken back, so it is what everybody sees: run this again at once, or "
+                    f"revert {done.commit[:12]} on the Hub."
+                )
+            raise PublishError(error.message, hint=hint) from None
+
+    def _is_taken_back(
+        self, commit: str, head: Head, before: Mapping[str, RemoteFile], now: Mapping[str, RemoteFile]
+    ) -> bool:
+        """Put the state before a commit back, by a further commit on it."""
+        import httpx2
+
+        try:
+            try:
+                self._retry.call(
+                    lambda: self._place.go_back(
+                        head.commit,
+                        way_back(before, now),
+                        parent=commit,
+                        message=f"Take back {commit[:12]}: it is not what was sent",
+                    )
+                )
+            except (OSError, httpx2.HTTPError):
+                # It may have been done, and the answer was lost.
+                last = self._place.head()
+                return last is not None and self._place.files(last.commit) == before
+        except (OSError, httpx2.HTTPError, PublishError):
+            return False
+        return True
+
+    def _check(
+        self,
+        commit: str,
+        local: Mapping[str, LocalFile],
+        now: Mapping[str, RemoteFile],
+        before: Mapping[str, RemoteFile],
+        made: Changes,
+    ) -> None:
+        """Compare what the Hub holds at a commit with what was to be published.
+
+        Raises:
+            PublishError: where it is something else.
+        """
+        wrong = differences(local, now, before, made)
+        if not wrong and self._place.read(_CONFIG, commit, limit=_SMALL) != local[_CONFIG].read():
+            wrong = (f"{_CONFIG} reads differently",)
+        if wrong:
+            raise PublishError(
+                f"{self._place.name}: what the Hub holds at {commit} is not what was sent: "
+                + plain("; ".join(wrong))
+            )
+
+    def _title(self) -> str:
+        return f"{self._message} {_mark(self._fingerprint)}" if self._propose else self._message
+
+    def _description(self) -> str:
+        return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
+
+
+def proposed(place: HubRepository, fingerprint: str) -> Proposal | None:
+    """The pull request for this fingerprint that waits; else the last one, where it was closed unmerged."""
+    found = [one for one in place.proposals() if one.title.endswith(_mark(fingerprint))]
+    waiting = next((one for one in found if one.waits), None)
+    return waiting or next((one for one in found[:1] if not one.merged), None)
+
+
+def _mark(fingerprint: str) -> str:
+    """Ends a pull request's title: lists of them tell nothing else that would do."""
+    return f"[{fingerprint[:_SHOWN_DIGITS]}]"
+
+
+def refuse_foreign(repository: str, head: Head) -> None:
+    """Only what this tool published is replaced; somebody's model is not ours to overwrite."""
+    if not head.is_ours and not head.names <= HARMLESS:
+        raise PublishError(
+            f"{repository} exists on the Hub and was not published by this tool",
+            hint="Choose another name with publish.name, or rename that repository. One that is empty, or "
+            "holds a README.md alone, is taken.",
+        )

@@ -1,0 +1,160 @@
+"""Publishes to the Hugging Face Hub, by one commit that is checked before anyone is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from quantize_lib.card.escape import plain
+from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.hub.credentials import publishing_token, read_token, write_token
+from quantize_lib.hub.retry import Retry
+from quantize_lib.publish.access import Access, access
+from quantize_lib.publish.base import (
+    OPEN,
+    Origin,
+    Proposed,
+    Published,
+    PublishedState,
+    Publisher,
+    check_repository,
+)
+from quantize_lib.publish.hub.options import apply_options
+from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
+from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_settings
+from quantize_lib.publish.hub.repository import HubRepository
+from quantize_lib.publish.hub.token_check import check_access
+from quantize_lib.publish.verify import recorded_files, verify_checkpoint
+from quantize_lib.types import PublishSpec
+
+
+class HubPublisher(Publisher):
+    """Repositories on the Hub that HF_ENDPOINT names.
+
+    Args:
+        spec: what the manifest says.
+        retry: for requests that fail for a passing reason.
+        conflicts: how often somebody else may be faster before that is an error.
+    """
+
+    def __init__(self, spec: PublishSpec, *, retry: Retry | None = None, conflicts: int = 3) -> None:
+        self._spec = spec
+        self._retry = retry or Retry()
+        self._conflicts = conflicts
+
+    def current(self, repository: str) -> PublishedState | None:
+        """See `Publisher`. One request; two where a repository is private though the manifest says public."""
+        with hub_errors(_named(repository)):
+            place = self._looked_at(repository)
+            head = place.head()
+            if head is None or (not head.is_ours and head.names <= HARMLESS):
+                return None
+            refuse_foreign(repository, head)
+            if head.private and not self._spec.private and place.is_pending():
+                # Cut off before it became public: publishing again settles it, without a commit.
+                return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
+            return head.state
+
+    def _looked_at(self, repository: str) -> HubRepository:
+        """A repository that is read and not changed."""
+        return HubRepository(repository, lambda: write_token() or read_token(), self._retry)
+
+    def page(self, repository: str, commit: str) -> str:
+        """See `Publisher`."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{repository}/tree/{commit}"
+
+    def proposed(self, repository: str, fingerprint: str) -> Proposed | None:
+        """See `Publisher`. One request, and none where no pull requests are opened."""
+        if not self._spec.pull_request:
+            return None
+        with hub_errors(_named(repository)):
+            found = proposed(self._looked_at(repository), fingerprint)
+        return None if found is None else Proposed(url=found.url, waits=found.waits)
+
+    def check(self, repositories: Collection[str]) -> None:
+        """See `Publisher`. An identity is traded for a token when there is something to publish, not here."""
+        super().check(repositories)
+        bare = next((name for name in repositories if "/" not in name), None)
+        if bare is not None:
+            raise UsageError(
+                f"{bare}: a repository on the Hub is in a namespace", hint="Set publish.namespace."
+            )
+        token = write_token()
+        if token is None:
+            return
+        # What a token may do, it may in a whole namespace.
+        for name in {name.partition("/")[0]: name for name in repositories}.values():
+            check_access(name, token, self._retry)
+
+    def publish(
+        self,
+        checkpoint: Path,
+        repository: str,
+        *,
+        fingerprint: str,
+        message: str,
+        origin: Origin = OPEN,
+        force: bool = False,
+    ) -> Published:
+        """See `Publisher`."""
+        files = recorded_files(checkpoint, fingerprint)
+        verify_checkpoint(checkpoint, files)
+        seen = access(self._spec, origin.terms)
+        with hub_errors(_named(repository)):
+            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
+            published = Publication(
+                place=place,
+                checkpoint=checkpoint,
+                files=files,
+                fingerprint=fingerprint,
+                message=plain(message),
+                access=seen,
+                force=force,
+                propose=self._spec.pull_request,
+                retry=self._retry,
+                conflicts=self._conflicts,
+            ).run()
+            if published.proposal is not None:
+                return published
+            if not seen.private and place.is_pending():
+                self._open(place, seen, published.commit)
+        apply_options(place, self._spec, origin, published.commit)
+        return published
+
+    @staticmethod
+    def _open(place: HubRepository, seen: Access, commit: str) -> None:
+        """Show a checked commit to everybody; where the token may not, that is a person's to do, once.
+
+        Without the note the next run finds the same checkpoint and skips it, instead of making it again.
+        """
+        try:
+            with refused_settings(
+                f"{place.name} is published at {commit}, but stays private",
+                "Make it public on the Hub under Settings"
+                + (f", with access requests ({seen.gated})" if seen.gated else "")
+                + ", or say `private: true`. It need not be built again.",
+            ):
+                place.open(seen.gated)
+        except PublishError:
+            place.unmark_pending()
+            raise
+        place.unmark_pending()
+
+    def rollback(self, repository: str) -> Published:
+        """See `Publisher`."""
+        from quantize_lib.publish.hub.rollback import Rollback
+
+        with hub_errors(_named(repository)):
+            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
+            commit = Rollback(place=place, retry=self._retry).run()
+        return Published(commit=commit)
+
+
+def _named(repository: str) -> str:
+    if "/" not in check_repository(repository):
+        raise PublishError(
+            f"{repository}: a repository on the Hub is in a namespace", hint="Set publish.namespace."
+        )
+    return repository

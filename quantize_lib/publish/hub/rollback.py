@@ -1,0 +1,216 @@
+"""Puts the publication before the present one back, by one commit on the present state.
+
+Nothing is lost: the commit that is taken back stays in the history. Its fingerprint is noted on the card, so
+that no later run publishes the same again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from quantize_lib.card.escape import plain
+from quantize_lib.card.keep import kept_sections, with_sections
+from quantize_lib.card.state import with_rejected
+from quantize_lib.errors import PublishError
+from quantize_lib.files import to_json
+from quantize_lib.hub.retry import Retry, is_conflict
+from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.publish.hub.file_changes import Changes, LocalFile, restored, way_back
+from quantize_lib.publish.hub.publishing_errors import hub_errors
+from quantize_lib.publish.hub.repository import Head, HubRepository
+from quantize_lib.types import RemoteFile
+
+_CARD = "README.md"
+_CONFIG = "config.json"
+_SMALL = 16 << 20
+_LOOKED_AT = 200
+"""Commits; whoever published more often since the last good one has other troubles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Publication:
+    """An earlier publication, whole as it was checked then."""
+
+    commit: str
+    record: dict[str, Any]
+    files: Mapping[str, RemoteFile]
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """The files that it named as its own."""
+        return frozenset((*self.record["files"], RECORD_FILE))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """One repository on its way back.
+
+    Attributes:
+        retry: for the commit, before which everything is read anew.
+    """
+
+    place: HubRepository
+    retry: Retry
+
+    def run(self) -> str:
+        """Go back; the new commit.
+
+        Raises:
+            PublishError: where there is nothing to go back to, or somebody else publishes meanwhile.
+        """
+        import httpx2
+
+        unwanted, failures = "", 0
+        while True:
+            with self._unsure("may be back at its earlier publication") if failures else nullcontext():
+                head = self.place.head()
+            card = None if head is None else head.card
+            if head is None or card is None or card.fingerprint is None:
+                raise PublishError(
+                    f"{self.place.name} holds nothing on the Hub that this tool published",
+                    hint="Check the cell, publish.namespace and the token.",
+                )
+            if unwanted and card.fingerprint != unwanted:
+                if unwanted in card.rejected:
+                    # It was done, and the answer was lost.
+                    return head.commit
+                raise PublishError(
+                    f"{self.place.name}: something else was published meanwhile",
+                    hint="Look at it, and run the rollback again if that is to be taken back.",
+                )
+            unwanted = card.fingerprint
+            earlier = self._earlier(head, {unwanted, *card.rejected})
+            now = self.place.files(head.commit)
+            local = self._content(head, earlier, [*card.rejected, unwanted])
+            made = restored(
+                {name: file for name, file in earlier.files.items() if name not in local},
+                {name: file for name, file in now.items() if name not in local},
+                earlier.ours - local.keys(),
+                self._ours(head),
+            )
+            try:
+                commit = self.place.go_back(
+                    earlier.commit,
+                    made,
+                    parent=head.commit,
+                    message=f"Go back to {earlier.commit[:12]}",
+                    local=local,
+                )
+            except (OSError, httpx2.HTTPError) as error:
+                failures += 1
+                again = is_conflict(error) or self.retry.again(failures, error)
+                if again and failures < self.retry.attempts:
+                    continue
+                if not isinstance(error, httpx2.TransportError):
+                    raise
+                with self._unsure("may be back at its earlier publication"):
+                    raise
+            with self._unsure(f"is back at its earlier publication by {commit}, which could not be checked"):
+                seen = self.place.files(commit)
+            self._check(commit, seen, head, earlier, now, local, made)
+            return commit
+
+    @contextmanager
+    def _unsure(self, state: str) -> Iterator[None]:
+        """Once a commit was sent, no error may invite to go back once more."""
+        try:
+            with hub_errors(self.place.name):
+                yield
+        except PublishError as error:
+            raise PublishError(
+                f"{self.place.name} {state}: {error.message}",
+                hint="Look at it on the Hub: if it is, the same rollback again would go back further.",
+            ) from None
+
+    def _earlier(self, head: Head, unwanted: set[str]) -> _Publication:
+        """The newest publication that is none of these and is still what its own record says."""
+        for commit in self.place.commits()[:_LOOKED_AT]:
+            record = self._record(commit)
+            if record is None or commit == head.commit or record["fingerprint"] in unwanted:
+                continue
+            files = self.place.files(commit)
+            if all(self._is_intact(commit, name, sha, files) for name, sha in record["files"].items()):
+                return _Publication(commit=commit, record=record, files=files)
+        raise PublishError(
+            f"{self.place.name}: there is no earlier good publication to go back to",
+            hint="Make the repository private on the Hub, or publish a better one.",
+        )
+
+    def _record(self, commit: str) -> dict[str, Any] | None:
+        """The publication's own record at a commit; None where there is none, or none of ours."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            record = json.loads(self.place.read(RECORD_FILE, commit, limit=_SMALL))
+        except (EntryNotFoundError, ValueError):
+            return None
+        files = record.get("files") if isinstance(record, dict) else None
+        if not isinstance(files, dict) or not {_CONFIG, _CARD} <= files.keys():
+            return None
+        return record if isinstance(record.get("fingerprint"), str) else None
+
+    def _is_intact(self, commit: str, name: str, sha256: str, files: Mapping[str, RemoteFile]) -> bool:
+        """Whether a file is there as it was published; a card may have been written on by hand."""
+        file = files.get(name)
+        if file is None or name == _CARD:
+            return file is not None
+        if file.sha256 is not None:
+            return file.sha256 == sha256
+        return hashlib.sha256(self.place.read(name, commit, limit=_SMALL)).hexdigest() == sha256
+
+    def _content(self, head: Head, earlier: _Publication, rejected: list[str]) -> dict[str, LocalFile]:
+        """The earlier card with the sections that people wrote by now and what was taken back; its record."""
+        card = self._card(earlier.commit)
+        for section in kept_sections(card):
+            card = card.replace(section, "", 1)
+        card = with_sections(with_rejected(card, rejected), kept_sections(self._card(head.commit)))
+        file = LocalFile.of_bytes(card.encode("utf-8"))
+        record = {**earlier.record, "files": {**earlier.record["files"], _CARD: file.sha256}}
+        return {_CARD: file, RECORD_FILE: LocalFile.of_bytes(to_json(record).encode("utf-8"))}
+
+    def _card(self, commit: str) -> str:
+        return self.place.read(_CARD, commit, limit=_SMALL).decode("utf-8", errors="replace")
+
+    def _ours(self, head: Head) -> frozenset[str]:
+        record = self._record(head.commit)
+        return frozenset() if record is None else frozenset(record["files"])
+
+    def _check(
+        self,
+        commit: str,
+        now: Mapping[str, RemoteFile],
+        head: Head,
+        earlier: _Publication,
+        before: Mapping[str, RemoteFile],
+        local: Mapping[str, LocalFile],
+        made: Changes,
+    ) -> None:
+        """Compare what the Hub holds now with what it is to hold; take the commit back where it differs."""
+        wanted = {name: file for name, file in before.items() if name not in made.removed}
+        wanted |= {name: earlier.files[name] for name in made.added}
+        wrong = sorted(
+            name
+            for name in {*wanted, *now, *local}
+            if (
+                name not in now or not local[name].equals(now[name])
+                if name in local
+                else now.get(name) != wanted.get(name)
+            )
+        )
+        if wrong:
+            self.place.go_back(
+                head.commit,
+                way_back(before, now),
+                parent=commit,
+                message=f"Take back {commit[:12]}: it is not what was sent",
+            )
+            raise PublishError(
+                f"{self.place.name}: what the Hub holds at {commit} is not the earlier state: "
+                + plain(", ".join(wrong)),
+                hint="What was there before was put back by a further commit.",
+            )

@@ -1,0 +1,326 @@
+"""A base model on the Hugging Face Hub.
+
+What is known before the download costs a few kilobytes: the list of files, config.json, and the beginning
+of each shard by a range request. Everything is read at one commit, resolved once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture.layers import find_layers
+from quantize_lib.errors import SourceError
+from quantize_lib.hub.reading_errors import hub_errors
+from quantize_lib.hub.retry import READING
+from quantize_lib.source.headers import (
+    INDEX,
+    LENGTH_BYTES,
+    MAX_INDEX_BYTES,
+    SINGLE,
+    combine,
+    header_length,
+    parse_header,
+    parse_index,
+)
+from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
+from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
+from quantize_lib.source.pickled import (
+    PICKLED,
+    PICKLED_INDEX,
+    assumed_tensors,
+    has_pickled,
+    is_pickled,
+    parse_pickled_index,
+)
+from quantize_lib.source.remote import Resolved, is_intact, list_model
+from quantize_lib.types import (
+    ModelFacts,
+    ModelSource,
+    ModelSpec,
+    Progress,
+    RemoteFile,
+    Reporter,
+    TensorInfo,
+)
+
+_FIRST_READ = 100_000
+"""Most headers fit in this; the rest of the others is asked for again."""
+_CONNECTIONS = 8
+_TRIES = 3
+"""Of reading a header whose connection breaks."""
+
+
+def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
+    """The commit that a Hub model's revision stands for now, with the list of its files.
+
+    Raises:
+        SourceError: where it cannot be reached, is not ours to read, or has no such revision.
+    """
+    with hub_errors(model.id, model.revision):
+        return list_model(model, token=token)
+
+
+def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> ModelFacts:
+    """What is known of a Hub model from its list of files, config and headers.
+
+    Raises:
+        SourceError: where it cannot be reached or used.
+    """
+    commit, files = resolved.revision, resolved.files
+    with hub_errors(model.id, commit):
+        if CONFIG not in files:
+            raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
+        config = parse_config(_small_file(model, CONFIG, files, commit, token))
+        get_family(config)
+        tensors = _read_tensors(model, files, config, commit, token)
+        layers = find_layers(config, tensors)
+        if not has_tokenizer(files):
+            raise no_tokenizer(model)
+        shards = {info.file for info in tensors.values()}
+        missing = _not_cached(model, _needed(model, files, shards), commit)
+    return ModelFacts(
+        config=config,
+        revision=commit,
+        tensors=tensors,
+        layers=layers,
+        weight_bytes=sum(files[shard].size for shard in shards),
+        download_bytes=sum(file.size for file in missing.values()),
+        files=files,
+        terms=resolved.terms,
+    )
+
+
+def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
+    """Download what is needed of a Hub model into the Hub's own cache (HF_HOME), and check it.
+
+    Every file is held against the hash in the Hub's list, also one that lay in the cache: neither the client
+    nor its cache looks at more than sizes. A file that is not what the list says is fetched anew, once.
+
+    Raises:
+        SourceError: where it cannot be reached, there is no room for it, or a file arrives damaged twice.
+    """
+    from huggingface_hub import hf_hub_download
+
+    needed = _needed(model, facts.files, {info.file for info in facts.tensors.values()})
+
+    def download(names: Collection[str], *, force: bool) -> None:
+        total = sum(needed[name].size for name in names)
+        _check_room(model, total)
+        with (
+            reporter.progress(f"Downloading {model.name}", total, "B") as bar,
+            ThreadPoolExecutor(_CONNECTIONS) as pool,
+        ):
+            shown = _bar_class(bar)
+
+            def one(name: str) -> None:
+                READING.call(
+                    lambda: hf_hub_download(
+                        model.id,
+                        name,
+                        revision=facts.revision,
+                        token=token,
+                        tqdm_class=shown,
+                        force_download=force,
+                    )
+                )
+
+            list(pool.map(one, names))
+
+    with hub_errors(model.id, facts.revision):
+        download(_not_cached(model, needed, facts.revision), force=False)
+        folder = Path(hf_hub_download(model.id, CONFIG, revision=facts.revision, token=token)).parent
+        if damaged := _damaged(model, folder, needed, reporter):
+            reporter.warning(f"{model.id}: {', '.join(damaged)} is damaged and fetched again")
+            download(damaged, force=True)
+            damaged = _damaged(model, folder, {name: needed[name] for name in damaged}, reporter)
+    if damaged:
+        raise SourceError(
+            f"{model.id}: {', '.join(damaged)} arrived twice with other bytes than the Hub lists",
+            hint="Check the disk of HF_HOME, and what stands between here and the Hub (a proxy, a mirror).",
+        )
+    return make_source(folder, facts)
+
+
+def _damaged(
+    model: ModelSpec, folder: Path, files: Mapping[str, RemoteFile], reporter: Reporter
+) -> list[str]:
+    total = sum(file.size for file in files.values())
+    lock = threading.Lock()
+    with (
+        reporter.progress(f"Checking {model.name}", total, "B")
+        if total >= SHOW_PROGRESS_FROM
+        else nullcontext() as bar,
+        ThreadPoolExecutor(_CONNECTIONS) as pool,
+    ):
+
+        def advance(count: int) -> None:
+            if bar is not None:
+                with lock:
+                    bar.advance(count)
+
+        intact = pool.map(lambda name: is_intact(folder / name, files[name], advance=advance), files)
+        return [name for name, good in zip(files, intact, strict=True) if not good]
+
+
+def _small_file(
+    model: ModelSpec, name: str, files: Mapping[str, RemoteFile], commit: str, token: str | None
+) -> bytes:
+    from huggingface_hub import hf_hub_download
+
+    size = files[name].size
+    if size > MAX_INDEX_BYTES:
+        raise SourceError(
+            f"{model.id}: {name} has {size} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
+        )
+    path = READING.call(lambda: hf_hub_download(model.id, name, revision=commit, token=token))
+    return Path(path).read_bytes()
+
+
+def _read_tensors(
+    model: ModelSpec,
+    files: Mapping[str, RemoteFile],
+    config: Mapping[str, Any],
+    commit: str,
+    token: str | None,
+) -> dict[str, TensorInfo]:
+    def read(shard: str) -> dict[str, TensorInfo]:
+        return _remote_header(model, shard, files[shard].size, commit, token)
+
+    if SINGLE in files:
+        return read(SINGLE)
+    if INDEX in files:
+        weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
+        shards = _shards(model, files, INDEX, weight_map)
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            headers = dict(zip(shards, pool.map(read, shards), strict=True))
+        return combine(weight_map, headers.__getitem__)
+    if not (model.allow_pickle and has_pickled(files)):
+        raise no_safetensors(model, list(files))
+    if PICKLED in files:
+        return assumed_tensors(config)
+    weight_map = parse_pickled_index(_small_file(model, PICKLED_INDEX, files, commit, token))
+    _shards(model, files, PICKLED_INDEX, weight_map)
+    return assumed_tensors(config, weight_map)
+
+
+def _shards(
+    model: ModelSpec, files: Mapping[str, RemoteFile], index: str, weight_map: Mapping[str, str]
+) -> list[str]:
+    shards = sorted(set(weight_map.values()))
+    for shard in shards:
+        if shard not in files:
+            raise SourceError(
+                f"{index} names {shard}, but {model.id} does not hold it",
+                hint="The repository is incomplete; choose another revision.",
+            )
+    return shards
+
+
+def _remote_header(
+    model: ModelSpec, shard: str, size: int, commit: str, token: str | None
+) -> dict[str, TensorInfo]:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(model.id, shard, revision=commit)
+    headers = build_hf_headers(token=token)
+    data = _read_start(url, headers, _FIRST_READ)
+    length = header_length(data, file=shard, file_size=size)
+    if LENGTH_BYTES + length > len(data):
+        data = _read_start(url, headers, LENGTH_BYTES + length)
+    return parse_header(data[LENGTH_BYTES : LENGTH_BYTES + length], file=shard, file_size=size)
+
+
+def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
+    """The first `count` bytes, also from a server that ignores the range and begins to send everything."""
+    import httpx2
+
+    # Exported, but lazily: mypy does not see it.
+    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff  # type: ignore[attr-defined]
+
+    asked = {**headers, "Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
+    broken: Exception | None = None
+    for _ in range(_TRIES):
+        data = bytearray()
+        with http_stream_backoff("GET", url, headers=asked, timeout=30, follow_redirects=True) as response:
+            hf_raise_for_status(response)
+            try:
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) >= count:
+                        break
+            except httpx2.TransportError as error:
+                # The client tries again until the body begins; an error let through from here ends it.
+                broken = error
+                continue
+        return bytes(data[:count])
+    assert broken is not None
+    raise broken
+
+
+def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:
+    index = PICKLED_INDEX if all(map(is_pickled, shards)) else INDEX
+    wanted = {CONFIG, CARD, *shards} | ({index} if SINGLE not in files else set())
+    return {
+        name: file
+        for name, file in files.items()
+        if name in wanted or is_side_file(name, code=model.trust_remote_code)
+    }
+
+
+def _not_cached(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str) -> dict[str, RemoteFile]:
+    from huggingface_hub import try_to_load_from_cache
+
+    return {
+        name: file
+        for name, file in files.items()
+        if not isinstance(try_to_load_from_cache(model.id, name, revision=commit), str)
+    }
+
+
+def _check_room(model: ModelSpec, needed: int) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise SourceError(
+            f"{model.id} needs {needed / 1e9:.1f} GB more on disk; {existing} has {free / 1e9:.1f} GB free",
+            hint="Free some space, or set HF_HOME to a larger disk.",
+        )
+
+
+def _bar_class(bar: Progress) -> type[Any]:
+    """What the Hub's client asks of a progress bar: shows nothing itself, hands on the bytes."""
+    lock = threading.Lock()
+
+    class Relay:
+        def __init__(self, *, initial: int = 0, **_: object) -> None:
+            # A download that goes on where it stopped says so here.
+            self.update(initial)
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+        def update(self, count: float | None = 1) -> None:
+            with lock:
+                bar.advance(int(count or 0))
+
+        def set_postfix_str(self, *_: object, **__: object) -> None:
+            pass
+
+    return Relay

@@ -1,0 +1,92 @@
+"""Measures a checkpoint, or any model folder, the way a user meets it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.errors import EvaluationError, UsageError
+from quantize_lib.files import read_json
+from quantize_lib.job.job_file import DEFAULT_PROMPT
+from quantize_lib.types import Reporter, TextSpec
+
+
+def evaluate_folder(
+    folder: Path, files: tuple[Path, ...], *, samples: int, sequence_length: int, reporter: Reporter
+) -> dict[str, Any]:
+    """Load a folder with plain transformers in a fresh process and measure it.
+
+    Args:
+        folder: a checkpoint or model.
+        files: held-out text; without any, only loading and generating are tried.
+        samples, sequence_length: how much of it.
+
+    Returns:
+        load_seconds, peak_memory_bytes (of the loading process), size (bytes of the weights), prompt,
+        generated, dtype, and perplexity with tokens where there is text.
+
+    Raises:
+        UsageError: where there is no such folder or file.
+        CalibrationError: where the text is too short.
+        EvaluationError: where it does not load.
+    """
+    from quantize_lib.checkpoint.assemble import weight_bytes
+    from quantize_lib.evaluate.check import check_reload
+
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} is no checkpoint: it has no config.json")
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise UsageError(f"--text: there is no file {missing[0]}")
+    with tempfile.TemporaryDirectory() as name, reporter.group(f"Evaluating {folder.name}"):
+        work = Path(name)
+        sample = _sample(folder, files, samples, sequence_length, work) if files else None
+        reload = check_reload(
+            folder,
+            prompt=DEFAULT_PROMPT,
+            base_generated="",
+            sample=sample,
+            base_logits=None,
+            expected=None,
+            work=work,
+        )
+    return {
+        "path": str(folder),
+        "quantization": read_json(folder / "config.json").get("quantization_config", {}).get("quant_method"),
+        "size": weight_bytes(folder),
+        "load_seconds": round(reload.load_seconds, 2),
+        "peak_memory_bytes": reload.peak_memory_bytes,
+        "dtype": reload.dtype,
+        "prompt": reload.prompt,
+        "generated": reload.generated,
+        "tokens": reload.sample_tokens,
+        "perplexity": reload.sample_perplexity,
+    }
+
+
+def _sample(folder: Path, files: tuple[Path, ...], samples: int, sequence_length: int, work: Path) -> Path:
+    from safetensors.torch import save_file
+    from transformers import AutoTokenizer
+
+    from quantize_lib.calibration.texts import collect_texts
+    from quantize_lib.calibration.tokens import tokenize
+
+    spec = TextSpec(
+        files=tuple(file.absolute() for file in files), samples=samples, sequence_length=sequence_length
+    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"the tokenizer of {folder} cannot be loaded: {error}") from error
+    batch = tokenize(
+        collect_texts(spec, token=None).texts,
+        tokenizer,
+        samples=samples,
+        sequence_length=sequence_length,
+        seed=0,
+        allow_short=False,
+    )
+    path = work / "sample.safetensors"
+    save_file({"ids": batch.ids}, path)
+    return path

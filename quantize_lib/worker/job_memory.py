@@ -1,0 +1,78 @@
+"""How a job fits into the memory that it may take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from quantize_lib.errors import UsageError
+from quantize_lib.job.job_file import JobCell, JobFile
+from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, memory_needs
+from quantize_lib.plan.text import human_bytes
+from quantize_lib.types import ModelFacts, Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a pass works within the memory that there is for it.
+
+    Attributes:
+        spill: at most how many batches of hidden states are to be kept on disk; 0 where they fit into memory.
+        ahead: whether a block is calibrated while the one before is quantized.
+    """
+
+    spill: int
+    ahead: bool
+
+
+def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, reporter: Reporter) -> Fit:
+    """See how a pass fits into the job's memory.
+
+    Args:
+        cells: those that are still to be made.
+        device: where it is computed.
+
+    Raises:
+        UsageError: where the job's limit cannot be kept, with what is needed.
+    """
+    limit = job.max_memory
+    if device != "cpu":
+        if limit is None:
+            return Fit(spill=0, ahead=False)
+        raise UsageError(
+            f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
+            hint="Leave --max-memory out, or take --device cpu.",
+        )
+    needs = memory_needs(
+        facts,
+        [cell.settings for cell in cells],
+        calibration=job.calibration,
+        evaluation=job.evaluation,
+    )
+    if not needs.spills(limit):
+        return Fit(spill=0, ahead=needs.looks_ahead(limit))
+    whole = human_bytes(needs.hidden + needs.rest)
+    reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
+    calibration = 0 if job.calibration is None else job.calibration.samples
+    evaluation = 0 if job.evaluation is None else job.evaluation.samples
+    return Fit(spill=calibration + evaluation * (1 + len(cells)), ahead=False)
+
+
+def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
+    """Why the whole base model cannot be loaded; None where it can, or where nothing is known of the room.
+
+    Blocks are quantized one by one, but the base model's own continuation of the prompt needs all of them; on
+    a CPU they are loaded in float32.
+    """
+    if device != "cpu":
+        return None
+    needed = LIBRARIES_BYTES + 4 * sum(prod(info.shape) for info in facts.tensors.values())
+    there = job.max_memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed <= there:
+        return None
+    return (
+        f"the base model was not asked for its own continuation: loading it takes {human_bytes(needed)} of "
+        f"memory, and there are {human_bytes(there)}"
+    )

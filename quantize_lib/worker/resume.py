@@ -1,0 +1,194 @@
+"""What an earlier process of the same job left, and what of it still holds. The rule: docs/resume.md."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib.files import read_json, sha256_json, write_json
+from quantize_lib.job.job_file import JobFile
+from quantize_lib.job.layout import PASSES
+from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.types import Reporter
+
+if TYPE_CHECKING:
+    from quantize_lib.worker.pass_store import PassFolder
+
+FORMAT = 1
+"""Raised when the files' form changes, or the same settings begin to mean another output."""
+_FINISHED_FILE = "finished.json"
+
+
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Wait until no other quantizing process works there: one whose run was killed may be about to end."""
+    (output / PASSES).mkdir(parents=True, exist_ok=True)
+    with (output / PASSES / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def pass_key(job: JobFile, result: Mapping[str, Any]) -> str:
+    """Digest of what determines every cell of a job: base model, held-out text, device, versions, prompt.
+
+    Args:
+        result: what is known so far: `device`, `versions` and the texts' records.
+    """
+    return sha256_json(
+        {
+            "format": FORMAT,
+            "revision": job.model.revision,
+            "trust_remote_code": job.model.trust_remote_code,
+            "device": result["device"],
+            "versions": result["versions"],
+            "evaluation": _tokens(result, "evaluation"),
+            "prompt": job.prompt,
+        }
+    )
+
+
+def cell_keys(job: JobFile, result: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of what determines one cell beside that, by id: its settings, and calibration if it has any."""
+    return {
+        cell.id: sha256_json(
+            {
+                "settings": asdict(cell.settings),
+                "calibration": _tokens(result, "calibration")
+                if is_calibrated(cell.settings.method)
+                else None,
+            }
+        )
+        for cell in job.cells
+    }
+
+
+def _tokens(result: Mapping[str, Any], word: str) -> str | None:
+    return result[word]["tokens_digest"] if word in result else None
+
+
+class Finished:
+    """The cells of a job that came out of their pass, whether reloaded already or not.
+
+    Attributes:
+        entries: what the result says of each, by id; changes are written with `save`.
+        figures: the pass's means on the sample (`nll`, `kl`, nats) by id.
+        sample: how many held-out sequences the sample has.
+        shared_seconds: wall time of their passes that no single cell caused.
+        peak_memory_bytes: the most that a process took for them.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.logits_file = root / "base-logits.safetensors"
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.figures: dict[str, dict[str, float]] = {}
+        self.sample = 0
+        self.shared_seconds = 0.0
+        self.peak_memory_bytes = 0
+        self._file = root / _FINISHED_FILE
+        self._key = key
+        self._keys: dict[str, str] = {}
+
+    @classmethod
+    def find(cls, output: Path, key: str, keys: Mapping[str, str]) -> Finished:
+        """What an earlier process left; without what `keys` no longer wants, whose folders go."""
+        found = cls(output / PASSES, key)
+        try:
+            found._restore(read_json(found._file), output, keys)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # There is none, or it is of another version of this tool.
+            found = cls(output / PASSES, key)
+        return found
+
+    def _restore(self, data: Mapping[str, Any], output: Path, keys: Mapping[str, str]) -> None:
+        fits = data["key"] == self._key
+        for cell_id, kept in data["cells"].items():
+            if "/" in cell_id or cell_id.startswith("."):
+                raise ValueError(f"{cell_id} is no cell's id")
+            folder = output / cell_id
+            if fits and kept["key"] == keys.get(cell_id) and ("error" in kept["entry"] or folder.is_dir()):
+                self.add(cell_id, kept["key"], kept["entry"], kept["figures"])
+            elif folder.is_dir():
+                shutil.rmtree(folder)
+        if fits:
+            self.sample = int(data["sample"])
+            self.shared_seconds = float(data["shared_seconds"])
+            self.peak_memory_bytes = int(data["peak_memory_bytes"])
+
+    def add(self, cell_id: str, key: str, entry: dict[str, Any], figures: dict[str, float] | None) -> None:
+        """Note a cell; `save` makes it last."""
+        self.entries[cell_id] = entry
+        self._keys[cell_id] = key
+        if figures is not None:
+            self.figures[cell_id] = figures
+
+    def save(self) -> None:
+        """Write it down. On a full disk an OSError."""
+        write_json(
+            self._file,
+            {
+                "key": self._key,
+                "sample": self.sample,
+                "shared_seconds": self.shared_seconds,
+                "peak_memory_bytes": self.peak_memory_bytes,
+                "cells": {
+                    cell_id: {
+                        "key": self._keys[cell_id],
+                        "entry": entry,
+                        "figures": self.figures.get(cell_id),
+                    }
+                    for cell_id, entry in self.entries.items()
+                },
+            },
+        )
+
+
+def open_passes(
+    output: Path,
+    *,
+    key: str,
+    keys: Mapping[str, str],
+    room: Mapping[str, int],
+    device: str,
+    reporter: Reporter,
+    spill: int = 0,
+) -> list[PassFolder]:
+    """The passes to run: each that an earlier process left, with its unchanged cells; then one for the rest.
+
+    Args:
+        output: where finished cells go; the passes lie in its folder `.passes`.
+        keys: the cells that are still to be made.
+        room: about how many tensors each will have.
+        spill: see `PassFolder.new`.
+    """
+    from quantize_lib.worker.pass_store import PassFolder
+
+    root = output / PASSES
+    left = dict(keys)
+    passes: list[PassFolder] = []
+    numbers = sorted(int(entry.name) for entry in root.iterdir() if entry.name.isdecimal())
+    for number in numbers:
+        found = PassFolder.find(
+            root / str(number),
+            key=key,
+            keys=left,
+            room=room,
+            device=device,
+            reporter=reporter,
+            spill=spill,
+        )
+        if found is not None:
+            passes.append(found)
+            left = {cell_id: value for cell_id, value in left.items() if cell_id not in found.keys}
+    if left:
+        folder = root / str(max((int(one.folder.name) for one in passes), default=0) + 1)
+        passes.append(
+            PassFolder.new(
+                folder, key=key, keys=left, room=room, device=device, reporter=reporter, spill=spill
+            )
+        )
+    return passes

@@ -1,0 +1,291 @@
+"""The quantizing process: one job, from a folder with a base model to folders with checkpoints.
+
+It has no token and needs no network. Everything it says, it leaves in `result.json`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib.architecture.assignment import left_out
+from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
+from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
+from quantize_lib.files import finite, write_json
+from quantize_lib.job.job_file import JobCell, JobFile, JobText
+from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.process_memory import share_one_heap
+from quantize_lib.types import ModelFacts, ModelSpec, Reporter, Settings
+from quantize_lib.versions import versions
+from quantize_lib.worker.device import choose_device, peak_memory
+from quantize_lib.worker.job_checks import check_cells
+from quantize_lib.worker.job_memory import fit
+from quantize_lib.worker.job_text import load_tokens
+from quantize_lib.worker.resume import Finished, alone_in, cell_keys, open_passes, pass_key
+from quantize_lib.worker.unpickle import as_safetensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from quantize_lib.engine.model import StreamedModel
+    from quantize_lib.engine.pass_state import CellOutcome
+    from quantize_lib.engine.shared_pass import CellWork, PassOutcome
+    from quantize_lib.worker.pass_store import PassFolder
+
+_SAMPLE_BYTES = 256 * 2**20
+"""Room for the base model's logits that the check after the reload compares with."""
+_SAMPLE_SEQUENCES = 2
+
+
+def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
+    """Quantize, write, reload and measure every cell of a job, from where an earlier process was killed.
+
+    Returns:
+        OK, or CELL_FAILED where at least one cell failed; the reasons are in the result.
+
+    Raises:
+        QuantizerError: where no cell can be worked on; the result says so too.
+    """
+    share_one_heap()
+    result: dict[str, Any] = {
+        "version": 1,
+        "job": job.id,
+        "device": job.device,
+        "versions": versions(),
+        "peak_memory_bytes": 0,
+        "cells": {cell.id: {} for cell in job.cells},
+    }
+    try:
+        with alone_in(job.output), as_safetensors(job.model, job.output, reporter) as model:
+            _Job(replace(job, model=model), reporter, result).run()
+    except QuantizerError as error:
+        _fail_rest(job, result, error)
+        raise
+    except OSError as error:
+        # Everything foreign is read with errors of its own; what is left is a disk that takes no more.
+        failure = cannot_write(job.output, error)
+        _fail_rest(job, result, failure)
+        raise failure from error
+    finally:
+        result["peak_memory_bytes"] = max(result["peak_memory_bytes"], peak_memory(result["device"]))
+        write_json(job.output / RESULT_FILE, result)
+    failed = any("error" in entry for entry in result["cells"].values())
+    return ExitCode.CELL_FAILED if failed else ExitCode.OK
+
+
+def _fail_rest(job: JobFile, result: dict[str, Any], error: QuantizerError) -> None:
+    """Every cell that has no error yet failed with this one; what was written of them goes."""
+    for cell_id, entry in result["cells"].items():
+        entry.setdefault("error", str(error))
+        shutil.rmtree(job.output / cell_id, ignore_errors=True)
+
+
+class _Job:
+    def __init__(self, job: JobFile, reporter: Reporter, result: dict[str, Any]) -> None:
+        self._job = job
+        self._reporter = reporter
+        self._result = result
+
+    def run(self) -> None:
+        from quantize_lib.source import read_facts
+
+        job = self._job
+        device = choose_device(job.device)
+        self._result["device"] = device.type
+        spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
+        facts = read_facts(spec, job.model.path, revision=job.model.revision)
+        calibration = self._tokens(job.calibration, "calibration")
+        evaluation = self._tokens(job.evaluation, "evaluation")
+        key, keys = pass_key(job, self._result), cell_keys(job, self._result)
+        finished = Finished.find(job.output, key, keys)
+        left = tuple(cell for cell in job.cells if cell.id not in finished.entries)
+        if left:
+            self._quantize(left, key, keys, finished, facts, device, calibration, evaluation)
+        for cell in job.cells:
+            self._result["cells"][cell.id] = finished.entries[cell.id]
+        self._result["shared_seconds"] = finished.shared_seconds
+        self._result["peak_memory_bytes"] = finished.peak_memory_bytes
+        check_cells(job, facts, finished, evaluation, self._result, self._reporter)
+
+    def _tokens(self, text: JobText | None, word: str) -> Tensor | None:
+        if text is None:
+            return None
+        ids, record = load_tokens(text, self._job.model, word=word, reporter=self._reporter)
+        self._result[word] = asdict(record)
+        return ids
+
+    def _quantize(
+        self,
+        cells: tuple[JobCell, ...],
+        key: str,
+        keys: Mapping[str, str],
+        finished: Finished,
+        facts: ModelFacts,
+        device: torch.device,
+        calibration: Tensor | None,
+        evaluation: Tensor | None,
+    ) -> None:
+        from quantize_lib.architecture.families import get_family
+        from quantize_lib.engine.model import StreamedModel
+        from quantize_lib.engine.shared_pass import SharedPass
+
+        job = self._job
+        model = StreamedModel(
+            job.model.path,
+            facts,
+            blocks=get_family(facts.config).blocks,
+            device=device,
+            trust_remote_code=job.model.trust_remote_code,
+        )
+        layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
+        sample = 0
+        if evaluation is not None:
+            per_sequence = evaluation.shape[1] * int(facts.config.get("vocab_size", 1)) * 4
+            sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
+        room = fit(job, cells, facts, device.type, self._reporter)
+        passes = open_passes(
+            job.output,
+            key=key,
+            keys={cell.id: keys[cell.id] for cell in cells},
+            # The most verbose format, bitsandbytes, writes six tensors for a layer.
+            room={cell_id: len(facts.tensors) + 6 * len(named) for cell_id, named in layers.items()},
+            device=device.type,
+            reporter=self._reporter,
+            spill=room.spill,
+        )
+        for folder in passes:
+            works = [_work(cell, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
+            outcome = SharedPass(
+                model,
+                works,
+                calibration=calibration,
+                evaluation=evaluation,
+                sample=sample,
+                reporter=self._reporter,
+                store=folder,
+                ahead=room.ahead,
+            ).run()
+            self._leave(works, outcome, folder, model, facts, finished)
+            del outcome
+
+    def _leave(
+        self,
+        works: Sequence[CellWork],
+        outcome: PassOutcome,
+        folder: PassFolder,
+        model: StreamedModel,
+        facts: ModelFacts,
+        finished: Finished,
+    ) -> None:
+        """Finish a pass's cells and put them beside the job, then forget the pass."""
+        from quantize_lib.checkpoint.shards import write_tensors
+
+        if outcome.base_logits is not None and not finished.sample:
+            finished.sample = outcome.base_logits.shape[0]
+            write_tensors(finished.logits_file, [("logits", outcome.base_logits)], count=1)
+        for work in works:
+            cell = outcome.cells[work.id]
+            entry: dict[str, Any] = {}
+            figures: dict[str, float] | None = None
+            error = cell.error
+            if error is None:
+                try:
+                    self._finish(work, cell, model, folder, facts, len(works), outcome, entry)
+                except CheckpointError as failure:
+                    error = failure
+                else:
+                    figures = _figures(cell, finished.sample)
+            if error is not None:
+                entry = {"error": str(error)}
+                shutil.rmtree(folder.folder / work.id, ignore_errors=True)
+            finished.add(work.id, folder.keys[work.id], entry, figures)
+        finished.shared_seconds += outcome.shared_seconds
+        finished.peak_memory_bytes = max(
+            finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._result["device"])
+        )
+        finished.save()
+        shutil.rmtree(folder.folder)
+
+    def _finish(
+        self,
+        work: CellWork,
+        cell: CellOutcome,
+        model: StreamedModel,
+        pass_folder: PassFolder,
+        facts: ModelFacts,
+        sharers: int,
+        outcome: PassOutcome,
+        entry: dict[str, Any],
+    ) -> None:
+        from quantize_lib.architecture.families import get_family
+        from quantize_lib.architecture.group_sizes import resolve_group_size
+        from quantize_lib.engine.block import CellContext
+        from quantize_lib.logits import perplexity
+        from quantize_lib.source import side_files
+
+        folder = pass_folder.folder / work.id
+        group_size = resolve_group_size(facts, work.settings)
+        context = CellContext(
+            settings=work.settings,
+            group_size=group_size,
+            model_type=str(facts.config.get("model_type", "")),
+            blocks=model.blocks,
+            quantized=tuple(work.layers),
+            kept=tuple(layer.name for layer in facts.layers if layer.name not in work.layers),
+            outside=model.outside_linears(),
+            dtype=model.disk_dtype,
+            conv1d=get_family(facts.config).conv1d,
+        )
+        pass_folder.writers[work.id].finish()
+        assemble(
+            folder,
+            base=self._job.model.path,
+            config=facts.config,
+            quantization_config=work.method.quantization_config(context),
+            side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
+        )
+        entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None
+        entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
+        entry["size_after"] = weight_bytes(folder)
+        entry["notes"] = [*cell.notes, *left_out(facts.layers, work.settings)]
+        entry["errors"] = cell.errors
+        if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
+            entry["perplexity_before"] = finite(perplexity(outcome.base_nll))
+            entry["perplexity_after"] = finite(perplexity(cell.nll))
+            entry["kl_divergence"] = finite(float(cell.kl.double().mean()))
+        target = self._job.output / work.id
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+
+
+def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]:
+    from quantize_lib.architecture.group_sizes import resolved_layers
+
+    return {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
+
+
+def _work(cell: JobCell, layers: Mapping[str, tuple[int, int]], folder: PassFolder) -> CellWork:
+    from quantize_lib.engine.methods.registry import get_method
+    from quantize_lib.engine.shared_pass import CellWork
+
+    return CellWork(
+        id=cell.id,
+        settings=cell.settings,
+        method=get_method(cell.settings.method),
+        layers=layers,
+        sink=folder.writers[cell.id],
+    )
+
+
+def _figures(cell: CellOutcome, sample: int) -> dict[str, float] | None:
+    """Means on the sample, which the reload has to reproduce."""
+    if cell.nll is None or cell.kl is None:
+        return None
+    return {
+        "nll": float(cell.nll[:sample].double().mean()),
+        "kl": float(cell.kl[:sample].double().mean()),
+    }

@@ -1,0 +1,55 @@
+"""Checkpoints that publish, and the tests' Hub as this process meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from quantize_lib.files import sha256_file, write_json
+from quantize_lib.publish.base import RECORD_FILE
+from tests.support.hub import Hub, serve
+
+NAME = "acme/tiny-gptq-4bit"
+TOKEN = "hf_" + "w" * 34
+ONE, TWO, THREE = "a1" * 32, "b2" * 32, "c3" * 32
+
+
+@contextmanager
+def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub, and this process's client pointed at it; HF_TOKEN_WRITE may write to `acme`."""
+    with serve(Hub()) as server:
+        server.add_token(TOKEN, "acme")
+        # Values that the client reads from the environment at its import.
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("HF_TOKEN_WRITE", TOKEN)
+        for name in ("HF_TOKEN", "HF_TOKEN_READ"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+def checkpoint(folder: Path, fingerprint: str, more: Mapping[str, str] | None = None) -> Path:
+    """A checkpoint with its card and its record; `more` are further files."""
+    folder.mkdir()
+    write_json(folder / "config.json", {"made": fingerprint})
+    (folder / "model.safetensors").write_bytes(fingerprint.encode() * 100)
+    (folder / "README.md").write_text(
+        "---\nlicense: mit\nmodel_quantizer:\n"
+        f"  fingerprint: {fingerprint}\n  version: 0.1.0\n---\n\n# Tiny {fingerprint[:2]}\n",
+        encoding="utf-8",
+    )
+    for name, text in (more or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+    write_json(folder / RECORD_FILE, {"fingerprint": fingerprint, "files": files})
+    return folder

@@ -1,0 +1,107 @@
+"""What the tests of the whole command share: a tiny model with a real tokenizer, a manifest, the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from quantize_lib.files import read_json
+from tests.support.families import VOCABULARY, save_family
+
+ROOT = Path(__file__).resolve().parents[2]
+SEQUENCE = 64
+FIVE: list[dict[str, Any]] = [
+    {"method": "gptq", "bits": [4, 8]},
+    {"method": "awq", "bits": 4},
+    {"method": "bitsandbytes", "bits": [4, 8]},
+]
+"""The five cells of the demo."""
+FASTEST: list[dict[str, Any]] = [{"method": "bitsandbytes", "bits": 8}]
+"""One cell that needs no calibration."""
+
+
+def save_tiny_model(folder: Path, text: Path, *, model_type: str = "llama") -> Path:
+    """A random model of two blocks whose tokenizer was trained on `text`, with a card."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    save_family(model_type, folder, dtype=torch.bfloat16)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train([str(text)], trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    (folder / "README.md").write_text(
+        "---\nlicense: apache-2.0\nlanguage: en\n---\n# Tiny\n", encoding="utf-8"
+    )
+    return folder
+
+
+def manifest(
+    folder: Path, model: Path, text: Path, quantize: Sequence[Mapping[str, Any]], **more: Any
+) -> Path:
+    """Write `folder/quantize.yml` for one model; `more` are further keys of the top level."""
+    document = {
+        "version": 1,
+        "defaults": {
+            "calibration": {"files": [str(text)], "samples": 8, "sequence_length": SEQUENCE},
+        },
+        "models": [{"id": str(model), "name": "tiny", "quantize": list(quantize)}],
+        **more,
+    }
+    path = folder / "quantize.yml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def evaluation(text: Path, **limits: Any) -> dict[str, Any]:
+    """The manifest's `evaluate`."""
+    return {"perplexity": {"files": [str(text)], "samples": 4, "sequence_length": SEQUENCE}, **limits}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment with one thread a process, and `more`.
+
+    Without the Hub's variables: importing GPTQModel in another test moves its cache for this whole process.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))
+    }
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
+def command(
+    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python entrypoint.py …` as a user runs it; never with a traceback."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "entrypoint.py"), *map(str, words)],
+        cwd=cwd,
+        env=environment() if env is None else dict(env),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+def report(output: Path) -> dict[str, dict[str, Any]]:
+    """The cells of a run's report, by id."""
+    return {cell["id"]: cell for cell in read_json(output / "report.json")["cells"]}
