@@ -1,6 +1,6 @@
 # The CPU image: `docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/workspace" IMAGE run quantize.yml`.
 # Dockerfile.cuda has the same shape; tests/unit/test_docker_files.py compares them.
-# Without --network=host pip needs nothing but PyPI and PyTorch's index; see docs/docker.md for machines that
+# Without --network=host pip needs nothing but PyPI and PyTorch's index; see docs/how-to/containers.md for machines that
 # reach neither.
 ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 

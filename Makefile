@@ -25,7 +25,7 @@ lint: test-environment ## Run ruff and mypy
 image: ## Build the CPU image from this checkout, for --executor docker
 	docker build --tag model-quantizer:cpu .
 
-benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/benchmarks.md (about 45 minutes)
+benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (about 45 minutes)
 	$(VENV)/python -m benchmarks.engine
 
 lock: ## Write requirements/*.txt anew (needs uv)

@@ -1,4 +1,4 @@
-"""Every benchmark of the engine in one run, written to docs/benchmarks.md.
+"""Every benchmark of the engine in one run, written to docs/explanation/benchmarks.md.
 
     python -m benchmarks.engine                    # what `make benchmark` runs: 45 minutes on 2 cores
     python -m benchmarks.engine --resume           # only what an interrupted run left
@@ -6,8 +6,8 @@
     python -m benchmarks.engine --trial            # all of them in small, printed alone: 5 minutes
 
 It needs the demo's model and texts (`make demo-data`), 8 GB of disk, and a machine that does nothing else.
-After each stage its result goes to benchmarks/results.json, and docs/benchmarks.md is written from that file;
-stages that were measured before stay where machine and versions are the same. Stages, in this order:
+After each stage its result goes to benchmarks/results.json, and the page is written from that file; stages
+that were measured before stay where machine and versions are the same. Stages, in this order:
 
     startup    how long --help, validate and plan take
     unchanged  a thousand cells that are published unchanged
@@ -37,7 +37,7 @@ from quantize_lib.environment import clean_environment
 
 DATA = ROOT / "examples" / "demo" / "work"
 RESULTS = ROOT / "benchmarks" / "results.json"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DOCUMENT = ROOT / "docs" / "explanation" / "benchmarks.md"
 PACKAGES = ("torch", "transformers", "gptqmodel", "bitsandbytes")
 TEXTS = {
     "held-out.jsonl": "8b89025a7f4160283006762aa919f51ade1d05602cf6f5559eade744b321f579",

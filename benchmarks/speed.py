@@ -3,12 +3,12 @@
     python -m benchmarks.speed --model DIR --calibration FILE --work DIR [--blocks N] [--peer compare.json]
 
 Measures the best rate of matrix products of the model's own shapes, in float32 and as the pass multiplies
-(docs/benchmarks.md); counts the products that calibration cannot do without (every linear layer's forward,
-causal attention, one triangle of XᵀX); and runs passes from the start of calibration to the saved shards: a
-GPTQ 4-bit cell alone, the same with each kind of a second one, six cells, these again with calibration and
-rounding in turn, and the first in float32 throughout. Nothing is evaluated. With the result of
-compare_gptqmodel.py as the peer it prints shares of the peer's time. Writes WORK/speed.json. About 8 minutes
-on 2 cores; run it on a machine that does nothing else.
+(docs/explanation/benchmarks.md); counts the products that calibration cannot do without (every linear layer's
+forward, causal attention, one triangle of XᵀX); and runs passes from the start of calibration to the saved
+shards: a GPTQ 4-bit cell alone, the same with each kind of a second one, six cells, these again with
+calibration and rounding in turn, and the first in float32 throughout. Nothing is evaluated. With the result
+of compare_gptqmodel.py as the peer it prints shares of the peer's time. Writes WORK/speed.json. About 8
+minutes on 2 cores; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The generated part of docs/benchmarks.md, made of benchmarks/results.json and nothing else."""
+"""The generated part of docs/explanation/benchmarks.md, made of benchmarks/results.json and nothing else."""
 
 from __future__ import annotations
 

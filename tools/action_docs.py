@@ -1,4 +1,4 @@
-"""Write the tables of docs/action.md and the README from action.yml and the reusable workflow.
+"""Write the tables of docs/reference/action.md and the README from action.yml and the reusable workflow.
 
 python tools/action_docs.py            # rewrite the pages
 python tools/action_docs.py --check    # exit 1 where a page is not what they say
@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "action.yml"
 WORKFLOW = ROOT / ".github" / "workflows" / "quantize.yml"
-PAGES = (ROOT / "docs" / "action.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "reference" / "action.md", ROOT / "README.md")
 
 _PART = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 

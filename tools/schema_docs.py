@@ -1,4 +1,4 @@
-"""Write the key tables of docs/manifest.md from schemas/quantize.schema.json.
+"""Write the key tables of docs/reference/manifest.md from schemas/quantize.schema.json.
 
 python tools/schema_docs.py            # rewrite the page
 python tools/schema_docs.py --check    # exit 1 where the page is not what the schema says
@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "schemas" / "quantize.schema.json"
-PAGE = ROOT / "docs" / "manifest.md"
+PAGE = ROOT / "docs" / "reference" / "manifest.md"
 
 _PART = re.compile(r"(<!-- schema:(\w+) -->\n).*?(<!-- /schema -->)", re.DOTALL)
 _TYPES: dict[str, str] = {
@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     filled = fill(page, schema)
     if "--check" in arguments:
         if filled != page:
-            print("docs/manifest.md is not what the schema says: run python tools/schema_docs.py")
+            print("docs/reference/manifest.md is not what the schema says: run python tools/schema_docs.py")
         return int(filled != page)
     PAGE.write_text(filled, encoding="utf-8")
     return 0

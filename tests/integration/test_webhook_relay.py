@@ -383,7 +383,7 @@ def start(env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_docs_name_every_variable_with_its_default() -> None:
-    text = (ROOT / "docs" / "requantize.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "requantize.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]+)`? \|", text, re.MULTILINE)
     assert dict(rows) == {name: DEFAULTS.get(name, "required") for name in ALLOWED}
     for name, default in rows:

@@ -55,7 +55,7 @@ def workflows_in_docs() -> list[tuple[str, str]]:
     """Whole workflows that the documents show, with the document's name."""
     return [
         (path.name, body)
-        for path in (ROOT / "README.md", ROOT / "docs" / "action.md")
+        for path in (ROOT / "README.md", ROOT / "docs" / "reference" / "action.md")
         for body in BLOCK.findall(path.read_text(encoding="utf-8"))
         if body.startswith("name: ")
     ]

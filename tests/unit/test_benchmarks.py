@@ -1,4 +1,4 @@
-"""docs/benchmarks.md says what was measured, and the comparisons read every checkpoint as it was meant."""
+"""The page of benchmarks says what was measured, and comparisons read each checkpoint as it was meant."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _targets(results: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def test_the_document_says_what_was_measured_and_nothing_else() -> None:
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-    document = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text(encoding="utf-8")
     assert put(document, results) == document, "run python -m benchmarks.engine, change no figure by hand"
 
 

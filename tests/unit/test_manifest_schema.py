@@ -30,7 +30,7 @@ from quantize_lib.types import (
 from tools.schema_docs import fill
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "manifest.md"
+PAGE = ROOT / "docs" / "reference" / "manifest.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from quantize_lib.source import FAMILIES
 
-DOC = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+DOC = Path(__file__).resolve().parents[2] / "docs" / "reference" / "models.md"
 
 
 def test_the_table_of_families_is_the_one_in_the_code() -> None:

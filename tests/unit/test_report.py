@@ -257,7 +257,7 @@ def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
 
 
 def test_the_documentation_names_every_key_of_a_cell_and_every_status() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "report.md").read_text(encoding="utf-8")
     cell = load_schema("report")["$defs"]["cell"]["properties"]
     assert [key for key in cell if f"`{key}`" not in text] == []
     assert [status for status in cell["status"]["enum"] if f"| `{status}` |" not in text] == []

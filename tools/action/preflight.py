@@ -31,7 +31,7 @@ JOB_HOURS = 6
 _SPARE_DISK = 2 * 10**9
 """The CPU image, logs, temporary files."""
 _CUDA_IMAGE = 6 * 10**9
-"""Pulled after this comparison, as the models are (docs/docker.md has the images' sizes)."""
+"""Pulled after this comparison, as the models are (docs/how-to/containers.md has the images' sizes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
