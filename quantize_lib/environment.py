@@ -81,7 +81,7 @@ _FIXED = {
 THREAD_DEFAULTS = {
     # How long a thread of libgomp, which PyTorch computes with, spins before it sleeps: 0.1 ms instead of 3.
     # Spinning it takes a core from others, who may be what it waits for; without, waking it up after a small
-    # operation takes longer than the operation (docs/benchmarks.md).
+    # operation takes longer than the operation (docs/explanation/benchmarks.md).
     "GOMP_SPINCOUNT": "10000",
 }
 """Unless told otherwise, for everything that computes."""

@@ -21,8 +21,8 @@ def calibrating(device: torch.device) -> Iterator[None]:
 
     On a CPU with AMX, inside, blocks compute as models in bfloat16 do: linear layers and attention in
     bfloat16, norms and the residual stream in float32. A third of the time, and no difference in what comes
-    out (docs/accuracy.md). It holds for the thread that enters it. On CUDA, float32 products use TF32, whose
-    factors hold every bfloat16 exactly. Rounding and measuring are done outside.
+    out (docs/explanation/accuracy.md). It holds for the thread that enters it. On CUDA, float32 products use
+    TF32, whose factors hold every bfloat16 exactly. Rounding and measuring are done outside.
     """
     if device.type == "cuda":
         settings: Any = torch.backends.cuda.matmul

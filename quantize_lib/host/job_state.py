@@ -1,6 +1,7 @@
-"""A job's folder in `.state/` as the host sees it: what a killed run left there. The rule: docs/resume.md.
+"""A job's folder in `.state/` as the host sees it: what a killed run left there.
 
-Below `container-output` everything is foreign: it is handed back to a container and never looked into.
+Below `container-output` everything is foreign: it is handed back to a container and never looked into. The
+rule: docs/explanation/resume.md.
 """
 
 from __future__ import annotations

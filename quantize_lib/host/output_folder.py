@@ -14,7 +14,7 @@ from quantize_lib.files import remove_tree
 
 STATE = ".state"
 JOBS = "jobs"
-"""The folder in it with what killed jobs go on from (docs/resume.md)."""
+"""The folder in it with what killed jobs go on from (docs/explanation/resume.md)."""
 UNPUBLISHED = "unpublished"
 """The folder in it with the checkpoints that the action hands to a later attempt; its own to remove."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 RESULT_FILE = "result.json"
 """The worker's answer."""
 PASSES = ".passes"
-"""The worker's folder beside the finished cells: what a later process continues from (docs/resume.md)."""
+"""The worker's folder beside the finished cells, to continue from later (docs/explanation/resume.md)."""
 CONTAINER_OUTPUT = "container-output"
 """The folder that a container writes to. Everything in it is foreign."""
 ENDED_FILE = "container-ended"

@@ -1,4 +1,4 @@
-"""A plan for programs: stable JSON, and the matrix of a GitHub workflow (docs/plan.md)."""
+"""A plan for programs: stable JSON, and the matrix of a GitHub workflow (docs/reference/plan.md)."""
 
 from __future__ import annotations
 

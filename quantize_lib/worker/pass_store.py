@@ -1,4 +1,4 @@
-"""Keeps a pass on disk after each block, and finds it again. The files and the rule: docs/resume.md."""
+"""Keeps a pass on disk after each block, and finds it again (docs/explanation/resume.md)."""
 
 from __future__ import annotations
 

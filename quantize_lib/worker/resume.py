@@ -1,4 +1,4 @@
-"""What an earlier process of the same job left, and what of it still holds. The rule: docs/resume.md."""
+"""What an earlier process of the same job left, and what of it still holds (docs/explanation/resume.md)."""
 
 from __future__ import annotations
 

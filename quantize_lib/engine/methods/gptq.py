@@ -3,7 +3,8 @@
 Source: Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers
 (arXiv 2210.17323), algorithm 1 and section 3.3. Columns go in descending order of the Hessian's diagonal with
 group scales fixed beforehand, so that groups stay contiguous and no g_idx is needed at run time; with
-`desc_act` the groups themselves are formed in that order. What was added and what it gains: docs/accuracy.md.
+`desc_act` the groups themselves are formed in that order. What was added and what it gains:
+docs/explanation/accuracy.md.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ DAMPING = 0.15
 GPTQ (section 3.3, step 3) adds a fraction of the mean to all of them: quiet inputs drown in it, loud ones do
 not feel it. Of each its own lets all correlations between inputs count for less, by one factor: shrinkage
 towards the diagonal, as in Schäfer and Strimmer 2005 (doi 10.2202/1544-6115.1175). What that gains is in
-docs/accuracy.md.
+docs/explanation/accuracy.md.
 """
 
 _FLOOR = 0.001

@@ -29,7 +29,7 @@ def storable(scales: Tensor) -> Tensor:
     """Scales as the checkpoint holds them, in float32: exact in float16 and in bfloat16, never zero.
 
     The checkpoint stores float16; who runs the model in bfloat16 casts them. With scales exact in both, that
-    changes no weight's scale (it costs 0.1 % of output error at 4 bits; see docs/accuracy.md).
+    changes no weight's scale (it costs 0.1 % of output error at 4 bits; see docs/explanation/accuracy.md).
     """
     magnitude = scales.abs().clamp(_SMALLEST, _LARGEST).to(torch.bfloat16).to(torch.float16)
     return torch.copysign(magnitude.to(torch.float32), scales)
