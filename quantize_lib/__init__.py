@@ -1,3 +1,3 @@
 """Model Quantizer: quantize, check and publish Hugging Face models from one manifest."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -1,6 +1,7 @@
 """What a release checks and writes; used by .github/workflows/release.yml. Standard library only.
 
 python3 tools/release.py check VERSION REF    exit 1 with every reason against it
+python3 tools/release.py major VERSION        print the tag that moves with every release of a major version
 python3 tools/release.py images FOLDER        write the pushed images, by digest, into the file of the release
 python3 tools/release.py notes VERSION        print the changelog's section
 """
@@ -56,6 +57,13 @@ def check(version: str, ref: str, *, source: str, changelog: str, tags: set[str]
         raise ReleaseError("\n".join(problems))
 
 
+def major_tag(version: str) -> str:
+    """The tag that workflows name, as in `uses: …@v1`; a release moves it to itself."""
+    if not _VERSION.fullmatch(version):
+        raise ReleaseError(f"{version!r} is not of the form 1.2.3")
+    return f"v{version.partition('.')[0]}"
+
+
 def images(folder: Path) -> dict[str, str]:
     """The pushed images by kind; each file of the folder holds one name with its digest."""
     found: dict[str, str] = {}
@@ -68,7 +76,7 @@ def images(folder: Path) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the three; the exit code."""
+    """Run one of these; the exit code."""
     try:
         match arguments:
             case ["check", version, ref]:
@@ -80,6 +88,8 @@ def main(arguments: list[str]) -> int:
                     changelog=(ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
                     tags=set(listed.stdout.split()),
                 )
+            case ["major", version]:
+                print(major_tag(version))
             case ["images", folder]:
                 IMAGES.write_text(json.dumps(images(Path(folder)), indent=2) + "\n", encoding="utf-8")
             case ["notes", version]:

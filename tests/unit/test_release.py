@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tools.release import ReleaseError, check, images, notes
+from quantize_lib import __version__
+from tools.release import ReleaseError, check, images, major_tag, notes
 
+ROOT = Path(__file__).resolve().parents[2]
+NAMES_US = re.compile(r"\b[\w-]+/model-quantizer(?:/[\w./-]+)?@(v\d[\w.]*)")
+"""The action or the reusable workflow, and the tag that it is taken at."""
 CHANGELOG = (
     "# Changelog\n\n## [Unreleased]\n\n"
     "## [1.2.3] - 2026-11-25\n\n### Added\n\n- All.\n\n"
@@ -48,3 +53,29 @@ def test_the_images_of_a_release_are_named_by_digest(tmp_path: Path) -> None:
     (tmp_path / "cuda").write_text("ghcr.io/acme/mq:latest\n", encoding="utf-8")
     with pytest.raises(ReleaseError, match=r"cuda: 'ghcr.io/acme/mq:latest' is not an image with its digest"):
         images(tmp_path)
+
+
+def test_every_example_takes_the_tag_that_the_release_of_this_version_moves() -> None:
+    shown = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.y*ml")]
+    shown = [path for path in shown if "work" not in path.relative_to(ROOT).parts]
+    tags = {
+        (str(path.relative_to(ROOT)), tag)
+        for path in shown
+        for tag in NAMES_US.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {name.partition("/")[0] for name, _ in tags} == {"README.md", "docs", "examples"}
+    assert {tag for _, tag in tags} == {major_tag(__version__)}
+
+
+def test_this_version_is_written_down() -> None:
+    assert notes(__version__, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")).strip()
+
+
+@pytest.mark.parametrize(("version", "tag"), [("1.2.3", "v1"), ("0.9.0", "v0"), ("12.0.1", "v12")])
+def test_the_major_tag_is_that_of_the_version(version: str, tag: str) -> None:
+    assert major_tag(version) == tag
+
+
+def test_a_version_of_another_form_has_no_major_tag() -> None:
+    with pytest.raises(ReleaseError, match="is not of the form"):
+        major_tag("v1.2.3")
