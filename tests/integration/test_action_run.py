@@ -401,7 +401,7 @@ def test_the_light_core_is_installed_from_locks_beside_the_callers_python(tmp_pa
     installed = {
         path.name.partition("-")[0] for path in (runner.temp / "model-quantizer-core").rglob("*.dist-info")
     }
-    assert {"model_quantizer", "huggingface_hub", "jsonschema"} <= installed
+    assert {"model_quantizer_action", "huggingface_hub", "jsonschema"} <= installed
     assert "torch" not in installed
     assert sorted(path.name for path in callers.iterdir()) == ["argparse.py", "json.py", "pip.py"]
     assert {path: path.stat().st_mtime_ns for path in Path(sys.prefix).rglob("*.dist-info")} == before
