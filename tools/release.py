@@ -1,5 +1,6 @@
 """What a release checks and writes; used by .github/workflows/release.yml. Standard library only.
 
+python3 tools/release.py ci COMMIT FILE       exit 1 where CI did not succeed on it, as GitHub says in FILE
 python3 tools/release.py check VERSION REF    exit 1 with every reason against it
 python3 tools/release.py major VERSION        print the tag that moves with every release of a major version
 python3 tools/release.py images FOLDER        write the pushed images, by digest, into the file of the release
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "quantize_lib" / "executors" / "docker" / "image.json"
@@ -57,6 +59,28 @@ def check(version: str, ref: str, *, source: str, changelog: str, tags: set[str]
         raise ReleaseError("\n".join(problems))
 
 
+def check_ci(commit: str, answer: dict[str, Any]) -> None:
+    """Refuse a commit of main on which the newest run of CI is not one that succeeded.
+
+    Args:
+        answer: GitHub's, to `GET /repos/OWNER/NAME/actions/workflows/ci.yml/runs`.
+    """
+    # A pull request from the main of a fork differs in its event alone.
+    runs = [
+        run
+        for run in answer["workflow_runs"]
+        if (run["head_sha"], run["head_branch"]) == (commit, "main")
+        and run["event"] in ("push", "workflow_dispatch")
+    ]
+    if not runs:
+        raise ReleaseError(f"CI has not run on {commit} of main")
+    newest = max(runs, key=lambda run: int(run["run_number"]))
+    if newest["status"] != "completed":
+        raise ReleaseError(f"CI has not ended on {commit}, it is {newest['status']}: {newest['html_url']}")
+    if newest["conclusion"] != "success":
+        raise ReleaseError(f"CI ended on {commit} with {newest['conclusion']}: {newest['html_url']}")
+
+
 def major_tag(version: str) -> str:
     """The tag that workflows name, as in `uses: …@v1`; a release moves it to itself."""
     if not _VERSION.fullmatch(version):
@@ -79,6 +103,8 @@ def main(arguments: list[str]) -> int:
     """Run one of these; the exit code."""
     try:
         match arguments:
+            case ["ci", commit, file]:
+                check_ci(commit, json.loads(Path(file).read_text(encoding="utf-8")))
             case ["check", version, ref]:
                 listed = subprocess.run(["git", "tag"], cwd=ROOT, check=True, capture_output=True, text=True)
                 check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 EXAMPLE = ROOT / "examples" / "workflows" / "requantize.yml"
 ACTION = ROOT / "action.yml"
+RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 QUANTIZE = ROOT / ".github" / "workflows" / "quantize.yml"
 INHERITS = {"quantize", "issue"}
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -243,3 +245,44 @@ def test_only_the_action_gets_the_tokens_and_planning_none_to_write() -> None:
             secrets = set(re.findall(r"secrets\.([\w-]+)", json.dumps(step)))
             is_action = step.get("uses") == "./.model-quantizer"
             assert secrets == (allowed.get(name) if is_action else set()), (name, step["name"])
+
+
+def test_a_release_asks_for_the_result_of_ci_before_anything_else() -> None:
+    jobs = load(RELEASE)["jobs"]
+    assert jobs["ci"]["permissions"] == {"contents": "read", "actions": "read"}
+    assert [name for name, job in jobs.items() if "actions" in job["permissions"]] == ["ci"]
+    below = {"ci"}
+    for name, job in jobs.items():
+        if name != "ci":
+            assert {job["needs"]} <= below, name
+            below.add(name)
+        # Such a job would run although CI failed.
+        assert "if" not in job, name
+
+
+@pytest.mark.parametrize(("conclusion", "code"), [("success", 0), ("failure", 1)])
+def test_the_release_goes_on_only_where_ci_succeeded(tmp_path: Path, conclusion: str, code: int) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    run = {"run_number": 7, "head_sha": commit, "head_branch": "main", "event": "push", "status": "completed"}
+    answer = {"total_count": 1, "workflow_runs": [{**run, "conclusion": conclusion, "html_url": "https://x"}]}
+    (tmp_path / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    gh = tmp_path / "gh"
+    gh.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$RUNNER_TEMP/asked"\ncat "$RUNNER_TEMP/answer.json"\n')
+    gh.chmod(0o755)
+    step = load(RELEASE)["jobs"]["ci"]["steps"][-1]
+    # The job's own variables, with GitHub's values in place of its expressions.
+    given = dict(zip(step["env"], ("acme/mq", commit, "ghs_x"), strict=True))
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path), **given},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert ("release: CI ended on" in done.stderr) == bool(code)
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    assert asked[:4] == ["api", "--method", "GET", "repos/acme/mq/actions/workflows/ci.yml/runs"]
+    assert f"head_sha={commit}" in asked
+    assert (RELEASE.parent / "ci.yml").is_file()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quantize_lib import __version__
-from tools.release import ReleaseError, check, images, major_tag, notes
+from tools.release import ReleaseError, check, check_ci, images, major_tag, notes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES_US = re.compile(r"\b[\w-]+/model-quantizer(?:/[\w./-]+)?@(v\d[\w.]*)")
@@ -19,6 +20,53 @@ CHANGELOG = (
     "## [1.2.2]\n\n- Old.\n"
 )
 SOURCE = '__version__ = "1.2.3"\n'
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def run_of_ci(**changes: object) -> dict[str, Any]:
+    """One of the runs that GitHub lists, with the keys that matter."""
+    return {
+        "run_number": 7,
+        "head_sha": COMMIT,
+        "head_branch": "main",
+        "event": "push",
+        "status": "completed",
+        "conclusion": "success",
+        "html_url": "https://github.com/acme/mq/actions/runs/1",
+        **changes,
+    }
+
+
+def test_a_commit_on_which_ci_succeeded_is_let_through() -> None:
+    older = run_of_ci(run_number=6, conclusion="failure")
+    check_ci(COMMIT, {"total_count": 2, "workflow_runs": [run_of_ci(), older]})
+    check_ci(COMMIT, {"total_count": 1, "workflow_runs": [run_of_ci(event="workflow_dispatch")]})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"head_sha": "f" * 40}, {"head_branch": "fix"}, {"event": "pull_request"}, None], ids=str
+)
+def test_a_run_of_something_else_does_not_speak_for_the_commit(changes: dict[str, Any] | None) -> None:
+    runs = [] if changes is None else [run_of_ci(**changes)]
+    with pytest.raises(ReleaseError, match=f"CI has not run on {COMMIT} of main"):
+        check_ci(COMMIT, {"total_count": len(runs), "workflow_runs": runs})
+
+
+@pytest.mark.parametrize("conclusion", ["failure", "cancelled", "timed_out", "skipped", "neutral"])
+def test_a_commit_on_which_ci_did_not_succeed_is_refused(conclusion: str) -> None:
+    older = run_of_ci(run_number=6)
+    answer = {"total_count": 2, "workflow_runs": [older, run_of_ci(conclusion=conclusion)]}
+    with pytest.raises(ReleaseError, match=f"CI ended on {COMMIT} with {conclusion}: https://github.com/"):
+        check_ci(COMMIT, answer)
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_a_commit_on_which_ci_still_runs_is_refused(status: str) -> None:
+    answer = {"total_count": 1, "workflow_runs": [run_of_ci(status=status, conclusion=None)]}
+    with pytest.raises(ReleaseError, match=f"CI has not ended on {COMMIT}, it is {status}"):
+        check_ci(COMMIT, answer)
 
 
 def test_a_version_that_is_ready_is_let_through() -> None:
