@@ -29,9 +29,9 @@ def windows(model: Path, file: Path, *, samples: int, sequence_length: int, allo
     """The token windows that our own engine takes of a text, as a TokenBatch."""
     from transformers import AutoTokenizer
 
+    from quantize_lib.calibration.text_spec import TextSpec
     from quantize_lib.calibration.texts import collect_texts
     from quantize_lib.calibration.tokens import tokenize
-    from quantize_lib.types import TextSpec
 
     spec = TextSpec(
         files=(file.resolve(),), samples=samples, sequence_length=sequence_length, allow_short=allow_short

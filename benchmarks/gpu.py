@@ -23,7 +23,7 @@ from benchmarks.checkpoints import windows
 from benchmarks.comparison import quantize_with_gptqmodel, run_child
 from benchmarks.machine import machine, versions
 from benchmarks.memory_model import Shape, make_model, make_text
-from quantize_lib.types import MethodName
+from quantize_lib.methods.settings import MethodName
 
 CELLS: tuple[tuple[MethodName, int], ...] = (("gptq", 4), ("gptq", 8), ("awq", 4))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from quantize_lib.types import EvaluateSpec, Measurements
+from quantize_lib.plan.cells import EvaluateSpec
+from quantize_lib.report.records import Measurements
 
 
 def check_gate(measurements: Measurements, spec: EvaluateSpec) -> tuple[str, ...]:

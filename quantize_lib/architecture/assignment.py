@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from quantize_lib.types import GroupSize, LayerInfo, Settings, TensorInfo
+from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.methods.settings import GroupSize, Settings
 
 
 def assign(layers: Iterable[LayerInfo], settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantize_lib.errors import SourceError
-from quantize_lib.types import MethodName
+from quantize_lib.methods.settings import MethodName
 
 MAX_SIZE = 1 << 31
 MAX_BLOCKS = 10_000

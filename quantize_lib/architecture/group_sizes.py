@@ -6,15 +6,18 @@ import difflib
 from fnmatch import fnmatchcase
 
 from quantize_lib.architecture.assignment import assign
+from quantize_lib.architecture.facts import Architecture
+from quantize_lib.architecture.fitting import FITTING_GROUP_SIZES
+from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
-from quantize_lib.types import FITTING_GROUP_SIZES, LayerInfo, ModelFacts, Settings
+from quantize_lib.methods.settings import Settings
 
 _PACK_BITS = 32
 _AWQ_PACK = 8
 _HEADS = ("lm_head", "embed_out")
 
 
-def resolve_group_size(facts: ModelFacts, settings: Settings) -> int:
+def resolve_group_size(facts: Architecture, settings: Settings) -> int:
     """The number that `auto` stands for, or the explicit one after its check; -1 is one group per row.
 
     `auto` is the largest of 128, 64, 32, 16 that divides the input of every layer that is quantized and has
@@ -56,7 +59,7 @@ def resolve_group_size(facts: ModelFacts, settings: Settings) -> int:
     return fitting[0]
 
 
-def resolved_layers(facts: ModelFacts, settings: Settings) -> list[tuple[LayerInfo, int, int]]:
+def resolved_layers(facts: Architecture, settings: Settings) -> list[tuple[LayerInfo, int, int]]:
     """The layers that a cell quantizes, in the model's order, each with its bits and group size.
 
     Raises:
@@ -99,7 +102,7 @@ def _cannot_pack(layer: LayerInfo, side: str, size: int, reason: str) -> UsageEr
     )
 
 
-def _check_patterns(facts: ModelFacts, settings: Settings) -> None:
+def _check_patterns(facts: Architecture, settings: Settings) -> None:
     names = [layer.name for layer in facts.layers]
     # What lies outside the blocks is never quantized: to ask that it be kept is right, if needless.
     outside = [*_HEADS, *(tensor.rpartition(".")[0] for tensor in facts.tensors)]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.architecture.families import Family, get_family, sizes, vocabulary
+from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
 from quantize_lib.errors import SourceError
-from quantize_lib.types import LayerInfo, TensorInfo
 
 WEIGHT_DTYPES = ("F32", "F16", "BF16")
 

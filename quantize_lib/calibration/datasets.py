@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from quantize_lib.calibration.rows import cell
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
 from quantize_lib.hub.credentials import read_token, redact
 from quantize_lib.hub.reading_errors import hub_errors
 from quantize_lib.hub.retry import READING
-from quantize_lib.types import TextSpec
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from quantize_lib.calibration.datasets import dataset_commit, read_dataset
 from quantize_lib.calibration.rows import cell, no_column
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
-from quantize_lib.types import TextSpec
 
 CHARACTERS_PER_TOKEN = 12
 """Far above what a tokenizer makes of prose (3 to 5), so that there is something to choose from."""

@@ -1,14 +1,11 @@
-"""Foreign text where it meets a terminal, Markdown or HTML.
-
-Names, settings, licences, errors and generated text come from manifests and models; none of it may become
-markup.
-"""
+"""Foreign text as pieces of Markdown."""
 
 from __future__ import annotations
 
 import re
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#|~$!:@\"']")
+from quantize_lib.text import markdown
+
 _FENCE = re.compile(r"`{3,}")
 
 
@@ -16,19 +13,6 @@ class Safe(str):
     """Text that is Markdown already; the template leaves it as it is."""
 
     __slots__ = ()
-
-
-def plain(text: str) -> str:
-    """One line without control characters: what a terminal would obey is shown as a space."""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
-
-
-def markdown(text: str) -> str:
-    """One line that renders as the text itself: no markup, HTML, link, template or table border.
-
-    Character references are text to Markdown and to HTML alike, inside tables too.
-    """
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", plain(text))
 
 
 def code(text: str) -> Safe:

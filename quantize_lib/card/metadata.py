@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quantize_lib.card.escape import plain
 from quantize_lib.card.state import STATE_KEY
-from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods.settings import METHOD_SLUG
 from quantize_lib.names import repository_fault
-from quantize_lib.types import METHOD_SLUG, CellRecord, ModelSource, ModelSpec
+from quantize_lib.report.records import CellRecord
+from quantize_lib.source.facts import ModelSource
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.text import plain
 
 
 def base_model_id(model: ModelSpec) -> str | None:

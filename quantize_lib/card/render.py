@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.card.escape import Safe, code, code_block, markdown
+from quantize_lib.card.escape import Safe, code, code_block
 from quantize_lib.card.figures import figures, is_proven
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
-from quantize_lib.manifest.schema import experimental_bits, is_calibrated
+from quantize_lib.methods.schema_words import experimental_bits, is_calibrated
+from quantize_lib.plan.cells import Cell, Job
+from quantize_lib.report.records import CellRecord
 from quantize_lib.source import display
-from quantize_lib.types import Cell, CellRecord, Job, ModelSource
+from quantize_lib.source.facts import ModelSource
+from quantize_lib.text import markdown
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 _PROMPT = "The capital of France is"

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quantize_lib.types import Cell, CellRecord
+from quantize_lib.plan.cells import Cell
+from quantize_lib.report.records import CellRecord
 
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
 _MARLIN_GROUPS = (-1, 32, 64, 128)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from quantize_lib.cli.arguments import parse_arguments
 from quantize_lib.errors import ExitCode, QuantizerError
-from quantize_lib.types import Interrupted
+from quantize_lib.reporting import Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

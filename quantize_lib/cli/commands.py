@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.cli.arguments import short_version
 from quantize_lib.errors import ExitCode, PublishError, QuantizerError, UsageError
-from quantize_lib.types import CellRecord, Plan, Reporter
+from quantize_lib.plan.cells import Plan
+from quantize_lib.report.records import CellRecord
+from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.host.lookups import Lookups
     from quantize_lib.host.run_plan import Executor
     from quantize_lib.host.survey import Surveyed
-    from quantize_lib.manifest import Manifest
     from quantize_lib.plan.estimate import JobEstimate
     from quantize_lib.plan.verdict import Verdict
     from quantize_lib.publish.base import Publisher
@@ -71,17 +72,15 @@ def _version() -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     from quantize_lib.manifest import load_manifest
-    from quantize_lib.plan import make_plan
 
-    manifest = load_manifest(options.manifest)
-    plan = make_plan(manifest)
+    plan = load_manifest(options.manifest)
     reporter = _reporter()
     for warning in plan.warnings:
         reporter.warning(warning)
     cells = sum(1 for _ in plan.cells())
     jobs = len(plan.jobs)
     said = f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}"
-    if rules := len(manifest.watch):
+    if rules := len(plan.watch):
         said += f"; what {rules} {_plural(rules, 'rule')} of `watch` would add was not looked up"
     print(said)
     return ExitCode.OK
@@ -92,7 +91,7 @@ def _plan(options: argparse.Namespace) -> int:
     from quantize_lib.host.lookups import Lookups
     from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
-    from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
+    from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
 
     reporter = _reporter()
     lookups = Lookups(reporter)
@@ -109,7 +108,7 @@ def _plan(options: argparse.Namespace) -> int:
             force=options.force,
         )
     else:
-        plan = make_plan(manifest, only=options.only, device=options.device)
+        plan = narrow(manifest, only=options.only, device=options.device)
     for warning in plan.warnings:
         reporter.warning(warning)
     if options.changed_only:
@@ -125,7 +124,7 @@ def _plan(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _reader(manifest: Manifest, reporter: Reporter) -> Publisher | None:
+def _reader(manifest: Plan, reporter: Reporter) -> Publisher | None:
     """What tells of the published state; None where it cannot be asked, which is no error of a plan."""
     from quantize_lib.publish.registry import get_reader
 
@@ -166,7 +165,7 @@ def _run(options: argparse.Namespace) -> int:
     from quantize_lib.host.survey import Surveyed
     from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
-    from quantize_lib.plan import make_plan
+    from quantize_lib.plan import narrow
     from quantize_lib.publish.registry import get_publisher
 
     manifest = load_manifest(options.manifest)
@@ -185,7 +184,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         surveyed = Surveyed(lookups=lookups, verdicts=verdicts)
     else:
-        plan = make_plan(manifest, only=options.only, device=options.device)
+        plan = narrow(manifest, only=options.only, device=options.device)
     execute = _executor(options, plan)
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
@@ -279,7 +278,7 @@ def _refuse_foreign_code(plan: Plan) -> None:
 
 def _single_model(options: argparse.Namespace) -> int:
     from quantize_lib.host.output_folder import JOBS, STATE, replace_folder
-    from quantize_lib.plan import single_model_plan
+    from quantize_lib.manifest import single_model_plan
 
     plan = single_model_plan(
         options.model,
@@ -330,7 +329,7 @@ def _remove(work: Path) -> None:
 
 def _check_target(target: Path) -> None:
     """An older checkpoint of ours is replaced; anything else that lies there is not ours to remove."""
-    from quantize_lib.publish.base import RECORD_FILE
+    from quantize_lib.report.records import RECORD_FILE
 
     if (
         target.exists()

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from quantize_lib.errors import EngineError, SourceError
-from quantize_lib.types import ModelFacts
+from quantize_lib.source.facts import ModelFacts
 
 _PIECE = 1 << 20
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

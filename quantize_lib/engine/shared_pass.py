@@ -21,8 +21,9 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.logits import token_kl, token_nll
+from quantize_lib.methods.settings import Settings
 from quantize_lib.process_memory import release_freed
-from quantize_lib.types import Reporter, Settings
+from quantize_lib.reporting import Reporter
 
 
 class TensorSink(Protocol):

@@ -15,7 +15,7 @@ from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import finite, read_json, write_json
-from quantize_lib.types import Reload
+from quantize_lib.job.records import Reload
 
 NEW_TOKENS = 20
 """Length of the greedy continuation."""

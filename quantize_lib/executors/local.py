@@ -15,7 +15,7 @@ from quantize_lib.errors import EngineError, ExitCode, UsageError
 from quantize_lib.job.events import MAX_LINE, Relay
 from quantize_lib.job.job_file import read_result
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.types import Reporter
+from quantize_lib.reporting import Reporter
 
 _GRACE_SECONDS = 10.0
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from quantize_lib.errors import SourceError
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.prepare import look
+from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.types import Plan, Reporter
+from quantize_lib.reporting import Reporter
 
 
 def changed_only(plan: Plan, verdicts: Mapping[str, Verdict], lookups: Lookups, reporter: Reporter) -> Plan:

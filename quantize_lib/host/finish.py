@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.card import render_card
-from quantize_lib.card.figures import size
 from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.gate import check_gate, limits
@@ -16,22 +15,17 @@ from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.terms_notice import add_notice
+from quantize_lib.job.records import Reload, TextRecord
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish.base import RECORD_FILE, Origin, Publisher
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
+from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
+from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements
+from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files
-from quantize_lib.types import (
-    Cell,
-    CellRecord,
-    EvaluateSpec,
-    Job,
-    Measurements,
-    ModelSource,
-    Reload,
-    Reporter,
-    TextRecord,
-)
+from quantize_lib.source.facts import ModelSource
+from quantize_lib.text import format_bytes
 
 CARD_FILE = "README.md"
 
@@ -173,7 +167,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
 def _amount(folder: Path) -> str:
     """How much there is in a folder that may not even be there."""
     sizes = [path.lstat().st_size for path in folder.rglob("*")]
-    return f"{len(sizes)} files, {size(sum(sizes))},"
+    return f"{len(sizes)} files, {format_bytes(sum(sizes))},"
 
 
 def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:

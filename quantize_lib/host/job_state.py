@@ -21,8 +21,8 @@ from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.job_file import read_result
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.plan import effective_settings
-from quantize_lib.publish.base import RECORD_FILE
-from quantize_lib.types import Cell
+from quantize_lib.plan.cells import Cell
+from quantize_lib.report.records import RECORD_FILE
 
 _MADE_FILE = "made.json"
 

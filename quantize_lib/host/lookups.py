@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from quantize_lib.calibration.datasets import dataset_commit
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts
 from quantize_lib.errors import QuantizerError
-from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import fingerprint, inputs
+from quantize_lib.reporting import Reporter
 from quantize_lib.source import Resolved, inspect, read_facts, resolve
-from quantize_lib.types import Cell, Job, ModelFacts, ModelSpec, Reporter, TextSpec
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.wording import show
 
 CONNECTIONS = 16

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import UsageError
 from quantize_lib.host.lookups import Identity, Lookups
-from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.estimate import JobEstimate, estimate_job
 from quantize_lib.source import resolve_group_size
-from quantize_lib.types import Cell, Job, ModelFacts
+from quantize_lib.source.facts import ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from quantize_lib.host.output_folder import working_in
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report, write_report
-from quantize_lib.types import CellRecord, Reporter
+from quantize_lib.report.records import CellRecord
+from quantize_lib.reporting import Reporter
 
 
 def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple[CellRecord, ...]:

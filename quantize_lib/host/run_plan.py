@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from quantize_lib.architecture.assignment import left_out
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
@@ -25,12 +26,15 @@ from quantize_lib.host.unchanged import built_before, page_of, skipped
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_result, write_job
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.plan import effective_settings
+from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, write_report
+from quantize_lib.report.records import CellRecord
+from quantize_lib.reporting import Interrupted, Reporter
 from quantize_lib.source import fetch
-from quantize_lib.types import Cell, CellRecord, Interrupted, Job, ModelSource, Plan, Reporter, TextSpec
+from quantize_lib.source.facts import ModelSource
 
 
 class Executor(Protocol):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.host.lookups import Identity, Lookups, in_parallel
+from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.fingerprint import INPUTS
 from quantize_lib.plan.verdict import Reason, Verdict
 from quantize_lib.publish.base import PublishedState, Publisher
-from quantize_lib.types import Cell, Job, Plan, Reporter
+from quantize_lib.reporting import Reporter
 from quantize_lib.wording import show
 
 _CHANGED = {

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from quantize_lib.errors import UsageError
 from quantize_lib.manifest import load_manifest
-from quantize_lib.plan import make_plan
+from quantize_lib.plan import narrow
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report
-from quantize_lib.types import PublishSpec, Reporter
+from quantize_lib.reporting import Reporter
+from quantize_lib.targets.publish_spec import PublishSpec
 from quantize_lib.wording import allowed, meant
 
 
@@ -30,7 +31,7 @@ def roll_back(where: Path, cell: str, reporter: Reporter) -> None:
 
 
 def _from_manifest(manifest: Path, cell: str) -> tuple[str, PublishSpec]:
-    plan = make_plan(load_manifest(manifest), only=[cell])
+    plan = narrow(load_manifest(manifest), only=[cell])
     ((_, found),) = plan.cells()
     return found.repository, plan.publish
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quantize_lib.files import write_text
+from quantize_lib.plan.cells import Cell
 from quantize_lib.publish.access import access
 from quantize_lib.source import name_warning, notice
-from quantize_lib.types import Cell, PublishSpec, Terms
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 
 NOTICE_FILE = "NOTICE"
 

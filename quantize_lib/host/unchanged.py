@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantize_lib import __version__
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.files import read_json
 from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.publish.base import RECORD_FILE, Publisher
+from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.verify import verify_checkpoint
 from quantize_lib.report import record_from_json
-from quantize_lib.types import Cell, CellRecord, Job, TextSpec
+from quantize_lib.report.records import RECORD_FILE, CellRecord
 
 
 def earlier_record(cell_id: str, output: Path) -> CellRecord | None:

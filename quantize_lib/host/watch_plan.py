@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import QuantizerError
 from quantize_lib.host.lookups import Lookups, in_parallel
 from quantize_lib.host.prepare import look
 from quantize_lib.host.survey import survey
-from quantize_lib.manifest import Manifest, expand
-from quantize_lib.plan import make_plan
+from quantize_lib.manifest import expand
+from quantize_lib.plan import narrow
+from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
+from quantize_lib.reporting import Reporter
 from quantize_lib.source.watch import find_models
-from quantize_lib.types import DeviceName, Plan, Reporter
 
 
 def plan_with_found(
-    manifest: Manifest,
+    manifest: Plan,
     publisher: Publisher | None,
     lookups: Lookups,
     reporter: Reporter,
@@ -34,16 +36,16 @@ def plan_with_found(
     one without anything to build. `only` names cells that somebody chose already: no limit holds for them.
 
     Args:
-        manifest: with rules or without.
+        manifest: its own plan, with rules or without.
         publisher, lookups, force: as for `survey`.
-        only, device: as for `make_plan`.
+        only, device: as for `narrow`.
 
     Raises:
         SourceError: where a rule's organization or collection cannot be looked up.
-        UsageError: where found models have names that are others' too, and as `make_plan`.
+        UsageError: where found models have names that are others' too, and as `narrow`.
     """
     found = () if _names_only(manifest, only) else _find(manifest, reporter)
-    plan = make_plan(expand(manifest, found), only=only, device=device)
+    plan = narrow(expand(manifest, found), only=only, device=device)
     verdicts = survey(plan, publisher, lookups, reporter, force=force)
     if found and not only:
         plan = _limited(
@@ -52,13 +54,13 @@ def plan_with_found(
     return plan, verdicts
 
 
-def _names_only(manifest: Manifest, only: Sequence[str]) -> bool:
+def _names_only(manifest: Plan, only: Sequence[str]) -> bool:
     """Whether the manifest itself has every cell that was asked for, so that no rule need be looked up."""
-    written = {planned.cell.id for model in manifest.models for planned in model.cells}
+    written = {cell.id for _, cell in manifest.cells()}
     return bool(only) and written.issuperset(only)
 
 
-def _find(manifest: Manifest, reporter: Reporter) -> tuple[tuple[int, str], ...]:
+def _find(manifest: Plan, reporter: Reporter) -> tuple[tuple[int, str], ...]:
     """Hub ids with their rule's index; none that the manifest names itself, and none twice."""
     taken = {model["id"].casefold() for model in manifest.data.get("models", ())}
     found: list[tuple[int, str]] = []
@@ -74,7 +76,7 @@ def _find(manifest: Manifest, reporter: Reporter) -> tuple[tuple[int, str], ...]
 def _limited(
     plan: Plan,
     rules: Mapping[str, int],
-    manifest: Manifest,
+    manifest: Plan,
     verdicts: Mapping[str, Verdict],
     lookups: Lookups,
     reporter: Reporter,

@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
-from quantize_lib.types import Progress, Reporter
+from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.text import printable
 
 MAX_LINE = 64 * 1024
 """Characters of a line that are looked at; the rest is dropped."""
@@ -30,19 +30,6 @@ MAX_OPEN = 16
 """Groups, and bars, that a process may have open at a time."""
 _MAX_COUNT = 2**63
 _ADVANCE_SECONDS = 0.2
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: no control, format or separator characters but tab and newline.
-
-    Bidirectional overrides are format characters, so a line reads in the order in which it stands.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(
-        char
-        for char in text
-        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    )
 
 
 class EventReporter:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, UsageError
 from quantize_lib.files import read_json, write_json
+from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.schemas import load_schema
-from quantize_lib.types import DeviceName, Override, Settings
 
 DEFAULT_PROMPT = "The capital of France is"
 

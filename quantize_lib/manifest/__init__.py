@@ -12,23 +12,21 @@ from quantize_lib.manifest.document import Document
 from quantize_lib.manifest.file import parse_document, read_document
 from quantize_lib.manifest.problems import InvalidManifestError, Problem, show_path
 from quantize_lib.manifest.problems import Path as KeyPath
-from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
+from quantize_lib.manifest.single_model import single_model_plan
 from quantize_lib.names import absolute
+from quantize_lib.plan.cells import Plan
 
 __all__ = [
     "InvalidManifestError",
-    "Manifest",
-    "ManifestCell",
-    "ManifestModel",
     "Problem",
-    "WatchRule",
     "expand",
     "load_manifest",
     "parse_manifest",
+    "single_model_plan",
 ]
 
 
-def load_manifest(path: Path) -> Manifest:
+def load_manifest(path: Path) -> Plan:
     """Read and check a manifest; paths in it are relative to its folder.
 
     Raises:
@@ -37,25 +35,25 @@ def load_manifest(path: Path) -> Manifest:
     return _resolve(read_document(path), absolute(path, Path.cwd()))
 
 
-def parse_manifest(text: str | bytes, *, path: Path) -> Manifest:
+def parse_manifest(text: str | bytes, *, path: Path) -> Plan:
     """As `load_manifest`, from the text of a manifest that would lie at `path`."""
     data = text.encode("utf-8", errors="surrogatepass") if isinstance(text, str) else text
     return _resolve(parse_document(data, name=str(path)), absolute(path, Path.cwd()))
 
 
-def expand(manifest: Manifest, found: Sequence[tuple[int, str]]) -> Manifest:
-    """A manifest with the models that its rules found.
+def expand(plan: Plan, found: Sequence[tuple[int, str]]) -> Plan:
+    """The plan with the models that its rules found.
 
     Args:
-        manifest: from a file.
+        plan: of a manifest in a file.
         found: Hub ids, each with the index of its rule in `watch`; none that the manifest names itself.
 
     Raises:
         UsageError: where a found model's name, cells or repositories are those of another one.
     """
-    if manifest.path is None or not found:
-        return manifest
-    written = len(manifest.data.get("models", ()))
+    if plan.manifest is None or not found:
+        return plan
+    written = len(plan.data.get("models", ()))
 
     def place(where: KeyPath) -> str:
         if len(where) > 1 and where[0] == "models" and isinstance(where[1], int) and where[1] >= written:
@@ -63,16 +61,16 @@ def expand(manifest: Manifest, found: Sequence[tuple[int, str]]) -> Manifest:
             return f"{identity}, which watch[{rule}] finds"
         return show_path(where)
 
-    result = build(manifest.data, path=manifest.path, base=manifest.path.parent, place=place, found=found)
+    result = build(plan.data, path=plan.manifest, base=plan.manifest.parent, place=place, found=found)
     if isinstance(result, list):
         raise UsageError(
             "\n".join(f"{place(where)}: {message}" for where, message, _ in result),
             hint="Leave a found model out with `exclude`, or write it under `models` with a `name:`.",
         )
-    return replace(result, data=manifest.data)
+    return replace(result, data=plan.data)
 
 
-def _resolve(document: Document, path: Path) -> Manifest:
+def _resolve(document: Document, path: Path) -> Plan:
     def place(where: KeyPath) -> str:
         problem = document.problem(where, "")
         return f"{show_path(where)} (line {problem.line}, column {problem.column})"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.problems import Path as KeyPath
-from quantize_lib.manifest.resolved import Manifest, ManifestCell, ManifestModel, WatchRule
-from quantize_lib.manifest.schema import experimental_bits, setting_names, takes
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
+from quantize_lib.methods.schema_words import experimental_bits, setting_names, takes
+from quantize_lib.methods.settings import METHOD_SLUG, MethodName, Override, Settings
 from quantize_lib.names import (
     absolute,
     local_folder,
@@ -20,19 +22,12 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.schemas import defaults_of, definition
-from quantize_lib.types import (
-    METHOD_SLUG,
-    Cell,
-    DeviceName,
-    EvaluateSpec,
-    MethodName,
-    ModelSpec,
-    Override,
-    PublishSpec,
-    RunnersSpec,
-    Settings,
-)
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.targets.publish_spec import PublishSpec
 from quantize_lib.wording import show
 
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
@@ -49,8 +44,8 @@ def build(
     base: Path,
     place: Place,
     found: Sequence[tuple[int, str]] = (),
-) -> Manifest | list[Finding]:
-    """A manifest from its plain data, or everything that is wrong with it.
+) -> Plan | list[Finding]:
+    """The plan of a manifest's plain data, or everything that is wrong with it.
 
     Args:
         data: the manifest's root.
@@ -61,8 +56,8 @@ def build(
             `models`, in this order.
     """
     builder = _Builder(data, base, place, found)
-    manifest = builder.manifest(path)
-    return builder.findings or manifest
+    plan = builder.plan(path)
+    return builder.findings or plan
 
 
 class _Builder:
@@ -100,7 +95,7 @@ class _Builder:
                 return {}
         return value if self.clean(*path) else {}
 
-    def manifest(self, path: Path | None) -> Manifest:
+    def plan(self, path: Path | None) -> Plan:
         publish = self.publish()
         models = list(self.models())
         check_model_names(((("models", index), spec) for index, spec in models), self.report, self.place)
@@ -110,16 +105,18 @@ class _Builder:
         wanted = select(drafts, self.data, self.report) if not self.faulty else drafts
         check_unique(wanted, self.report, self.place)
         self.check_texts()
-        resolved: list[ManifestModel] = []
+        jobs: list[Job] = []
         for index, spec in models if not self.findings else ():
-            cells = tuple(
-                ManifestCell(cell=draft.cell, device=draft.device) for draft in wanted if draft.model is spec
-            )
+            cells = [
+                (replace(draft.cell, position=position), draft.device)
+                for position, draft in enumerate(wanted)
+                if draft.model is spec
+            ]
             if cells:
-                resolved.append(self.resolved(index, spec, cells))
-        return Manifest(
-            path=path,
-            models=tuple(resolved),
+                jobs += jobs_of(self.job(index, spec), cells)
+        return Plan(
+            manifest=path,
+            jobs=tuple(jobs),
             publish=publish,
             runners=self.runners(),
             watch=tuple(self.rules()),
@@ -273,20 +270,23 @@ class _Builder:
                     self.report(("watch", index, "quantize", number), message)
                 seen |= made
 
-    def resolved(self, index: int, spec: ModelSpec, cells: tuple[ManifestCell, ...]) -> ManifestModel:
+    def job(self, index: int, spec: ModelSpec) -> Job:
+        """What all jobs of a model have in common."""
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
         text = merge_text(text, self.at("models", index, "calibration"))
         evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
         held_out = evaluate.get("perplexity")
-        return ManifestModel(
-            spec=spec,
+        return Job(
+            id=spec.name,
+            model=spec,
+            device="auto",
             calibration=text_spec(text, self.base),
             evaluate=EvaluateSpec(
                 perplexity=text_spec(held_out, self.base) if held_out else None,
                 max_perplexity_increase=_fraction(evaluate.get("max_perplexity_increase")),
                 max_kl_divergence=_fraction(evaluate.get("max_kl_divergence")),
             ),
-            cells=cells,
+            cells=(),
         )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.problems import Path
 from quantize_lib.names import repository_fault, safe_name_fault
-from quantize_lib.types import Cell, DeviceName, ModelSpec
+from quantize_lib.plan.cells import Cell
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.wording import allowed, meant, show
 
 Report = Callable[[Path, str], None]

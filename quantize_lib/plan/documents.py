@@ -7,11 +7,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import UsageError
+from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.settings import effective_settings
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.types import Cell, DeviceName, Job, Plan, TextSpec
 
 MATRIX_LIMIT = 256
 """Jobs that GitHub allows in one matrix."""

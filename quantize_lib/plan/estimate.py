@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from quantize_lib.architecture.assignment import assign, on_disk
+from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.methods.settings import Settings
+from quantize_lib.plan.cells import Job
 from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
-from quantize_lib.types import Job, LayerInfo, ModelFacts, Settings, TensorInfo
+from quantize_lib.source.facts import ModelFacts
 
 _VALUE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "C64": 8,

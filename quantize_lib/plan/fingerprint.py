@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.files import sha256_json
-from quantize_lib.manifest.schema import is_calibrated
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.settings import effective_settings
-from quantize_lib.types import Cell, Job, TextSpec
 
 FORMAT = 1
 """Raised when the same words begin to mean another output."""

@@ -1,58 +1,60 @@
-"""A manifest's cells as jobs: what shares one download, one load and one calibration pass."""
+"""Cells as jobs: what shares one download, one load and one calibration pass; and a part of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import UsageError
-from quantize_lib.manifest import Manifest
-from quantize_lib.types import Cell, DeviceName, Job, Plan
+from quantize_lib.plan.cells import Cell, Job, Plan
 
 
-def make_plan(manifest: Manifest, *, only: Sequence[str] = (), device: DeviceName = "auto") -> Plan:
-    """The jobs of a manifest, in its order.
+def jobs_of(model: Job, cells: Iterable[tuple[Cell, DeviceName]]) -> list[Job]:
+    """The jobs of one model, a device each, in the order in which the devices come first.
 
     Args:
-        manifest: a valid manifest.
+        model: what its jobs have in common; id, device and cells are filled in.
+        cells: each with the device that it is for.
+    """
+    by_device: dict[DeviceName, list[Cell]] = {}
+    for cell, device in cells:
+        by_device.setdefault(device, []).append(cell)
+    return [
+        replace(model, id=f"{model.model.name}-{device}", device=device, cells=tuple(chosen))
+        for device, chosen in by_device.items()
+    ]
+
+
+def narrow(plan: Plan, *, only: Sequence[str] = (), device: DeviceName = "auto") -> Plan:
+    """A part of a plan, perhaps for another device.
+
+    Args:
         only: ids of the cells to keep; all where empty.
-        device: goes before every device in the manifest, unless it is `auto`.
+        device: takes precedence over every device in the manifest, unless it is `auto`.
 
     Raises:
-        UsageError: where `only` names a cell that the manifest does not have.
+        UsageError: where `only` names a cell that the plan does not have.
     """
-    _check_only(manifest, only)
+    _check_only(plan, only)
+    by_model: dict[str, list[Job]] = {}
+    for job in plan.jobs:
+        by_model.setdefault(job.model.name, []).append(job)
     jobs: list[Job] = []
-    for model in manifest.models:
-        by_device: dict[DeviceName, list[Cell]] = {}
-        for planned in model.cells:
-            if not only or planned.cell.id in only:
-                chosen = planned.device if device == "auto" else device
-                by_device.setdefault(chosen, []).append(planned.cell)
-        jobs += [
-            Job(
-                id=f"{model.spec.name}-{chosen}",
-                model=model.spec,
-                device=chosen,
-                calibration=model.calibration,
-                evaluate=model.evaluate,
-                cells=tuple(cells),
-            )
-            for chosen, cells in by_device.items()
-        ]
+    for parts in by_model.values():
+        cells = sorted(
+            ((cell, part.device) for part in parts for cell in part.cells if not only or cell.id in only),
+            key=lambda pair: pair[0].position,
+        )
+        jobs += jobs_of(parts[0], ((cell, own if device == "auto" else device) for cell, own in cells))
     kept = {cell.id for job in jobs for cell in job.cells}
-    return Plan(
-        manifest=manifest.path,
-        jobs=tuple(jobs),
-        publish=manifest.publish,
-        runners=manifest.runners,
-        # A warning begins with the id of its cell.
-        warnings=tuple(text for text in manifest.warnings if text.partition(":")[0] in kept),
-    )
+    warnings = tuple(text for text in plan.warnings if text.partition(":")[0] in kept)
+    return replace(plan, jobs=tuple(jobs), warnings=warnings)
 
 
-def _check_only(manifest: Manifest, only: Sequence[str]) -> None:
-    known = [planned.cell.id for model in manifest.models for planned in model.cells]
+def _check_only(plan: Plan, only: Sequence[str]) -> None:
+    known = [cell.id for cell in sorted((cell for _, cell in plan.cells()), key=lambda cell: cell.position)]
     unknown = [wanted for wanted in dict.fromkeys(only) if wanted not in known]
     if not unknown:
         return

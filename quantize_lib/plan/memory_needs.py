@@ -13,10 +13,12 @@ from math import prod
 from typing import Protocol
 
 from quantize_lib.architecture.assignment import on_disk
+from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
-from quantize_lib.manifest.schema import is_calibrated
-from quantize_lib.plan.text import human_bytes
-from quantize_lib.types import LayerInfo, ModelFacts, Settings
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods.settings import Settings
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.text import format_bytes
 
 LIBRARIES_BYTES = 480_000_000
 """Of torch and transformers once they have worked; measured on a CPU."""
@@ -86,8 +88,8 @@ class MemoryNeeds:
             return False
         if self.rest > limit:
             raise UsageError(
-                f"the job needs about {human_bytes(self.rest)} of memory even with its activations on disk, "
-                f"and may have {human_bytes(limit)}",
+                f"the job needs about {format_bytes(self.rest)} of memory even with its activations on disk, "
+                f"and may have {format_bytes(limit)}",
                 hint="Raise the limit (--max-memory, for a container --memory), or take fewer cells in a run "
                 "(--only).",
             )

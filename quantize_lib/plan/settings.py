@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from quantize_lib.manifest.schema import setting_names, takes
-from quantize_lib.types import Settings
+from quantize_lib.methods.schema_words import setting_names, takes
+from quantize_lib.methods.settings import Settings
 
 
 def effective_settings(settings: Settings) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from quantize_lib.plan.cells import Cell, Plan
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.settings import effective_settings
-from quantize_lib.plan.text import human_bytes
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.types import Cell, Plan
+from quantize_lib.text import format_bytes
 
 _UNKNOWN = "?"
 _NONE: Mapping[str, Verdict] = {}
@@ -29,11 +29,11 @@ def plan_table(
     for job in plan.jobs:
         estimate = estimates.get(job.id)
         for cell in job.cells:
-            size = human_bytes(estimate.cells[cell.id]) if estimate else _UNKNOWN
+            size = format_bytes(estimate.cells[cell.id]) if estimate else _UNKNOWN
             row = (cell.id, job.id, _group_size(cell, estimate), size, cell.repository)
             cells.append((*row, _why(verdicts[cell.id])) if verdicts else row)
         needs = [estimate.download_bytes, estimate.disk_bytes, estimate.peak_memory_bytes] if estimate else []
-        download, disk, memory = map(human_bytes, needs) if needs else [_UNKNOWN] * 3
+        download, disk, memory = map(format_bytes, needs) if needs else [_UNKNOWN] * 3
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
     target = plan.publish.path.as_posix() if plan.publish.to == "directory" else "the Hugging Face Hub"
     lines = [*_columns(cells, right=(2, 3)), "", *_columns(jobs, right=(2, 3, 4, 5))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from quantize_lib.types import PublishSpec, Terms
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 
 
 @dataclass(frozen=True, kw_only=True)

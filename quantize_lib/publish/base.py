@@ -9,13 +9,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.names import repository_fault
-from quantize_lib.types import Terms
-
-RECORD_FILE = "quantization_report.json"
-"""The report inside a checkpoint: fingerprint, figures and the hash of every other file.
-
-As it names every other file's hash, its own hash identifies the whole repository.
-"""
+from quantize_lib.source.facts import Terms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.errors import UsageError
 from quantize_lib.hub.credentials import WRITE, can_exchange, write_token
-from quantize_lib.types import PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 
 if TYPE_CHECKING:
     from quantize_lib.publish.base import Publisher

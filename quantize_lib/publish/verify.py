@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.source.model_files import is_terms_file
 
 ALLOWED = (

@@ -1,6 +1,5 @@
 """What a run did, for programs (`report.json`) and for people (tables)."""
 
-from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.report.document import (
     REPORT_FILE,
     checkpoint_record,
@@ -11,6 +10,7 @@ from quantize_lib.report.document import (
     write_report,
 )
 from quantize_lib.report.outcome import exit_code
+from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.report.tables import summary_markdown, summary_table
 
 __all__ = [

@@ -17,7 +17,10 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError
 from quantize_lib.files import read_json, write_json
-from quantize_lib.types import CellRecord, Measurements, PublishSpec, Reload, Terms, TextRecord
+from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.report.records import CellRecord, Measurements
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 
 REPORT_FILE = "report.json"
 _FIGURES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quantize_lib.errors import ExitCode
-from quantize_lib.types import CellRecord
+from quantize_lib.report.records import CellRecord
 
 
 def exit_code(records: Iterable[CellRecord], publish_failed: bool = False) -> ExitCode:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from quantize_lib.card.escape import markdown, plain
-from quantize_lib.card.figures import duration, size
-from quantize_lib.types import CellRecord
+from quantize_lib.report.records import CellRecord
+from quantize_lib.text import format_bytes, format_duration, markdown, plain
 
 _HEADS = ("cell", "status", "size", "perplexity", "KL", "time", "peak memory")
 _MAX_SUMMARY_BYTES = 2**20
@@ -53,11 +52,11 @@ def _row(record: CellRecord) -> tuple[str, ...]:
     return (
         plain(record.id),
         record.status,
-        f"{size(measured.size_before)} → {size(measured.size_after)}",
+        f"{format_bytes(measured.size_before)} → {format_bytes(measured.size_after)}",
         _pair(measured.perplexity_before, measured.perplexity_after),
         "" if measured.kl_divergence is None else f"{measured.kl_divergence:.4f}",
-        duration(measured.seconds),
-        size(measured.peak_memory_bytes),
+        format_duration(measured.seconds),
+        format_bytes(measured.peak_memory_bytes),
     )
 
 

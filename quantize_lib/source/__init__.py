@@ -5,11 +5,13 @@ from __future__ import annotations
 from quantize_lib.architecture.families import FAMILIES, SUPPORTED, Family, get_family
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.hub.credentials import read_token
+from quantize_lib.reporting import Reporter
+from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.local import inspect_local, make_source, read_facts
 from quantize_lib.source.model_files import base_card, side_files
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import Resolved
 from quantize_lib.source.terms import display, name_warning, notice
-from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Reporter
 
 __all__ = [
     "FAMILIES",

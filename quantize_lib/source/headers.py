@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
-from quantize_lib.types import TensorInfo
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -16,9 +16,13 @@ from typing import Any, Self
 
 from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.layers import find_layers
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.hub.reading_errors import hub_errors
+from quantize_lib.hub.remote_file import RemoteFile
 from quantize_lib.hub.retry import READING
+from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
     INDEX,
     LENGTH_BYTES,
@@ -31,6 +35,7 @@ from quantize_lib.source.headers import (
 )
 from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
 from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
     PICKLED,
     PICKLED_INDEX,
@@ -40,15 +45,7 @@ from quantize_lib.source.pickled import (
     parse_pickled_index,
 )
 from quantize_lib.source.remote import Resolved, is_intact, list_model
-from quantize_lib.types import (
-    ModelFacts,
-    ModelSource,
-    ModelSpec,
-    Progress,
-    RemoteFile,
-    Reporter,
-    TensorInfo,
-)
+from quantize_lib.text import format_bytes
 
 _FIRST_READ = 100_000
 """Most headers fit in this; the rest of the others is asked for again."""
@@ -293,7 +290,7 @@ def _check_room(model: ModelSpec, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise SourceError(
-            f"{model.id} needs {needed / 1e9:.1f} GB more on disk; {existing} has {free / 1e9:.1f} GB free",
+            f"{model.id} needs {format_bytes(needed)} more on disk; {existing} has {format_bytes(free)} free",
             hint="Free some space, or set HF_HOME to a larger disk.",
         )
 

@@ -12,8 +12,11 @@ from typing import Any
 
 from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.layers import find_layers
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed
+from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
 from quantize_lib.source.model_files import (
     CONFIG,
@@ -23,6 +26,7 @@ from quantize_lib.source.model_files import (
     pickled_weights,
     side_files,
 )
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
     PICKLED,
     PICKLED_INDEX,
@@ -31,7 +35,6 @@ from quantize_lib.source.pickled import (
     parse_pickled_index,
 )
 from quantize_lib.source.terms import terms_of
-from quantize_lib.types import ModelFacts, ModelSource, ModelSpec, Progress, Reporter, TensorInfo
 
 SHOW_PROGRESS_FROM = 1 << 30
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from quantize_lib.architecture.families import get_family, sizes, vocabulary
 from quantize_lib.architecture.layers import expected_layers, weight_shape
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.source.headers import parse_index
-from quantize_lib.types import TensorInfo
 
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"

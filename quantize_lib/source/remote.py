@@ -10,9 +10,11 @@ from pathlib import Path
 
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed, git_blob
+from quantize_lib.hub.remote_file import RemoteFile
 from quantize_lib.hub.retry import READING
+from quantize_lib.source.facts import Terms
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.terms import terms_of
-from quantize_lib.types import ModelSpec, RemoteFile, Terms
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

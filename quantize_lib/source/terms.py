@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from quantize_lib.types import Terms
+from quantize_lib.source.facts import Terms
 
 _LLAMA = "Copyright © Meta Platforms, Inc. All Rights Reserved."
 

@@ -10,8 +10,8 @@ from quantize_lib.errors import SourceError
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.hub.reading_errors import hub_errors
 from quantize_lib.hub.retry import READING, limit_waits
-from quantize_lib.manifest import WatchRule
 from quantize_lib.names import repository_fault, safe_name_fault
+from quantize_lib.source.watch_rule import WatchRule
 
 MAX_LISTED = 10_000
 """Models of an organization that are looked through, the newest first."""

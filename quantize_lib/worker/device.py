@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import UsageError
 from quantize_lib.process_memory import peak_resident_bytes
-from quantize_lib.types import DeviceName
 
 if TYPE_CHECKING:
     import torch

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
-from quantize_lib.types import Reporter, TextSpec
+from quantize_lib.reporting import Reporter
 
 
 def evaluate_folder(

@@ -15,7 +15,8 @@ from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError, QuantizerError
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.process_memory import release_freed
-from quantize_lib.types import ModelFacts, Reporter
+from quantize_lib.reporting import Reporter
+from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.job_memory import base_too_large
 from quantize_lib.worker.resume import Finished
 

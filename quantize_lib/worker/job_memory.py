@@ -10,8 +10,9 @@ from math import prod
 from quantize_lib.errors import UsageError
 from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, memory_needs
-from quantize_lib.plan.text import human_bytes
-from quantize_lib.types import ModelFacts, Reporter
+from quantize_lib.reporting import Reporter
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.text import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
     )
     if not needs.spills(limit):
         return Fit(spill=0, ahead=needs.looks_ahead(limit))
-    whole = human_bytes(needs.hidden + needs.rest)
+    whole = format_bytes(needs.hidden + needs.rest)
     reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
     calibration = 0 if job.calibration is None else job.calibration.samples
     evaluation = 0 if job.evaluation is None else job.evaluation.samples
@@ -73,6 +74,6 @@ def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
     if needed <= there:
         return None
     return (
-        f"the base model was not asked for its own continuation: loading it takes {human_bytes(needed)} of "
-        f"memory, and there are {human_bytes(there)}"
+        f"the base model was not asked for its own continuation: loading it takes {format_bytes(needed)} of "
+        f"memory, and there are {format_bytes(there)}"
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from quantize_lib.errors import CalibrationError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import JobModel, JobText
-from quantize_lib.types import Reporter, TextRecord
+from quantize_lib.job.records import TextRecord
+from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from quantize_lib.engine.block import Fold
 from quantize_lib.engine.pass_state import CellOutcome, PassState
 from quantize_lib.errors import CheckpointError, EngineError, QuantizerError
 from quantize_lib.files import read_json, write_text
-from quantize_lib.types import Reporter
+from quantize_lib.reporting import Reporter
 from quantize_lib.worker.device import peak_memory
 from quantize_lib.worker.hidden_files import HiddenFile, Spill
 

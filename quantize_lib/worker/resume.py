@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
-from quantize_lib.manifest.schema import is_calibrated
-from quantize_lib.types import Reporter
+from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.worker.pass_store import PassFolder

@@ -16,8 +16,11 @@ from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
 from quantize_lib.files import finite, write_json
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
 from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.methods.settings import Settings
 from quantize_lib.process_memory import share_one_heap
-from quantize_lib.types import ModelFacts, ModelSpec, Reporter, Settings
+from quantize_lib.reporting import Reporter
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.versions import versions
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.errors import SourceError
 from quantize_lib.job.job_file import JobModel
+from quantize_lib.reporting import Reporter
 from quantize_lib.source.headers import INDEX, SINGLE
 from quantize_lib.source.model_files import CONFIG, side_files
 from quantize_lib.source.pickled import PICKLED, PICKLED_INDEX, parse_pickled_index
-from quantize_lib.types import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor

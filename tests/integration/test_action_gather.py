@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.report import read_report, write_report
-from quantize_lib.types import CellRecord, CellStatus
+from quantize_lib.report.records import CellRecord, CellStatus
 from tests.support.action_runner import HARMLESS_COMMANDS, ROOT, read_commands, read_outputs
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

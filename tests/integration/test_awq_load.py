@@ -19,7 +19,7 @@ from quantize_lib.engine.folds import find_folds, weight_view
 from quantize_lib.engine.methods.awq import Awq
 from quantize_lib.engine.methods.awq_packing import pack_gemm, unpack_gemm
 from quantize_lib.engine.statistics import StatisticsCollector
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 from tests.support.families import save_family
 
 _BLOCKS = {

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
 from quantize_lib.engine.methods.bitsandbytes import BitsAndBytes
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 from tests.support.families import save_family
 
 _BLOCKS = {"llama": "model.layers", "gpt2": "transformer.h"}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import collect_texts
 from quantize_lib.calibration.tokens import tokenize
 from quantize_lib.manifest import load_manifest
-from quantize_lib.plan import fingerprint, make_plan
-from quantize_lib.types import TextSpec
+from quantize_lib.plan import fingerprint
 from tests.support.hub import Hub, serve
 from tests.support.small_runs import SEQUENCE, command, environment, report, save_tiny_model
 
@@ -63,7 +63,7 @@ def test_report_card_and_fingerprint_name_the_data_sets_commit_and_the_token_ids
         assert used["tokens_digest"] == batch.digest
         assert batch.digest in card
 
-        ((job, planned),) = make_plan(load_manifest(tmp_path / "quantize.yml")).cells()
+        ((job, planned),) = load_manifest(tmp_path / "quantize.yml").cells()
         revisions = {"model_revision": base.head, "calibration_revision": data.head}
         assert cell["fingerprint"] == fingerprint(planned, job, **revisions)
         other = {**revisions, "calibration_revision": "0" * 40}

@@ -212,7 +212,7 @@ def test_code_that_a_container_changed_is_not_published(stub: Stub, tmp_path: Pa
 
 
 TOO_MUCH = {
-    "memory": ("x = b'x' * 2**30", ("--memory", "128m"), "needs more memory than its limit of 0.1 GB"),
+    "memory": ("x = b'x' * 2**30", ("--memory", "128m"), "needs more memory than its limit of 134.2 MB"),
     "time": ("time.sleep(600)", ("--timeout", "2s"), "took longer than 2 s"),
     "words": ("while True: print('x' * 60_000)", (), "printed without end"),
     "bytes": (

@@ -371,5 +371,5 @@ def test_a_job_over_its_memory_limit_is_told_apart(
     code, said = run(tmp_path, "--image", image, "--memory", "150m")
     assert code == 3, said
     (cell,) = report(tmp_path / "out").values()
-    assert "needs more memory than its limit of 0.2 GB" in cell["error"]
+    assert "needs more memory than its limit of 157.3 MB" in cell["error"]
     assert "Raise --memory" in cell["error"]

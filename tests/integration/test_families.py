@@ -32,8 +32,10 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
+from quantize_lib.methods.settings import GroupSize, MethodName, Settings
+from quantize_lib.reporting import Progress
+from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
-from quantize_lib.types import GroupSize, MethodName, ModelFacts, Progress, Settings
 from tests.support.families import CONFIGS, VOCABULARY, save_family
 
 GROUP_SIZE = 64

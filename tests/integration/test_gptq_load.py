@@ -26,7 +26,7 @@ from quantize_lib.engine.folds import weight_view
 from quantize_lib.engine.methods.gptq import Gptq
 from quantize_lib.engine.methods.packing import pack_gptq
 from quantize_lib.engine.statistics import StatisticsCollector
-from quantize_lib.types import Override, Settings
+from quantize_lib.methods.settings import Override, Settings
 from tests.support.families import save_family
 
 # GPTQModel reads it when it is imported, and fails on two cores without it.

@@ -16,9 +16,11 @@ import pytest
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.hub.retry import Retry
-from quantize_lib.publish.base import OPEN, RECORD_FILE, Origin, Published
+from quantize_lib.publish.base import OPEN, Origin, Published
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec, Terms
+from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub, serve_here
 from tests.support.hub.matrix import FAULTS, Step, steps
 from tests.support.hub.patience import wait_for_nothing
@@ -277,7 +279,8 @@ PUBLISH = """
 import sys
 from pathlib import Path
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec, Terms
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 folder, name, fingerprint = sys.argv[1:]
 publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))
 publisher.publish(Path(folder), name, fingerprint=fingerprint, message="Quantize tiny")

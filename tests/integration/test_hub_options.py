@@ -14,8 +14,10 @@ from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Origin, Published
 from quantize_lib.publish.hub.options import tag_of
 from quantize_lib.publish.hub.publisher import HubPublisher
+from quantize_lib.source.facts import Terms
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import list_model
-from quantize_lib.types import ModelSpec, PublishSpec, Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub
 from tests.support.publications import NAME, ONE, TWO, checkpoint, met
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source import fetch, inspect
-from quantize_lib.types import ModelSpec, PublishSpec
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 
 class Reporter:
     @contextmanager

@@ -11,9 +11,10 @@ import pytest
 
 from quantize_lib.errors import PublishError
 from quantize_lib.hub.retry import Retry
-from quantize_lib.publish.base import RECORD_FILE, Published
+from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec
+from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub, Request
 from tests.support.publications import NAME, ONE, THREE, TWO, checkpoint, met
 

@@ -10,7 +10,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub, serve_here
 from tests.support.hub.matrix import FAULTS, Step, steps
 from tests.support.hub.patience import wait_for_nothing

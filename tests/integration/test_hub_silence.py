@@ -12,12 +12,14 @@ import pytest
 from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.hub import retry
 from quantize_lib.hub.retry import Retry
-from quantize_lib.manifest import WatchRule
 from quantize_lib.publish.base import Origin
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source import resolve
+from quantize_lib.source.facts import Terms
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch import find_models
-from quantize_lib.types import ModelSpec, PublishSpec, Terms
+from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub
 from tests.support.hub.patience import wait_for_nothing
 from tests.support.publications import NAME, ONE, TWO, checkpoint, met

@@ -20,7 +20,8 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
-from quantize_lib.types import MethodName, ModelFacts, Settings
+from quantize_lib.methods.settings import MethodName, Settings
+from quantize_lib.source.facts import ModelFacts
 from tests.integration.test_families import Recording, Silent, model_facts
 from tests.support.families import LAYERS, VOCABULARY, save_family
 

@@ -20,7 +20,8 @@ from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.types import MethodName, ModelFacts, Settings
+from quantize_lib.methods.settings import MethodName, Settings
+from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
 from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
 from tests.integration.test_families import Silent, model_facts

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from quantize_lib.card.figures import size
-from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.report import read_report, write_report
-from quantize_lib.types import CellRecord, PublishSpec, Terms
+from quantize_lib.report.records import RECORD_FILE, CellRecord
+from quantize_lib.source.facts import Terms
+from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.text import format_bytes
 from tests.support.hub import Hub, serve
 from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint
 from tests.support.records import MEASURED, RECORD
@@ -70,7 +71,7 @@ def env(hub: Hub, folder: Path, **more: str) -> dict[str, str]:
 
 def test_a_finished_output_is_published_from_another_machine(hub: Hub, tmp_path: Path) -> None:
     folder = output(tmp_path / "out", ONE)
-    amount = size(sum(path.stat().st_size for path in (folder / CELL).iterdir()))
+    amount = format_bytes(sum(path.stat().st_size for path in (folder / CELL).iterdir()))
     done = command("publish", folder, cwd=tmp_path, env=env(hub, tmp_path, HF_TOKEN_WRITE=TOKEN))
     assert done.returncode == 0, done.stderr
     assert report(folder)[CELL]["status"] == "published"

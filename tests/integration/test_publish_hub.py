@@ -12,9 +12,10 @@ from huggingface_hub import constants
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.hub.retry import Retry
-from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState
+from quantize_lib.publish.base import Published, PublishedState
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec
+from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.hub import Hub, Repository, Request, serve
 
 NAME = "acme/tiny-gptq-4bit"

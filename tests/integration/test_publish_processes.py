@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.files import sha256_file, write_json
-from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.report.records import RECORD_FILE
 
 REPOSITORY = "acme/tiny"
 

@@ -26,8 +26,9 @@ from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base, tolerance
 from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import read_json, write_json
+from quantize_lib.job.records import Reload
 from quantize_lib.logits import nll_and_kl
-from quantize_lib.types import MethodName, Override, Reload, Settings
+from quantize_lib.methods.settings import MethodName, Override, Settings
 from tests.integration.test_families import GROUP_SIZE, quantize
 from tests.support.families import VOCABULARY, save_family
 

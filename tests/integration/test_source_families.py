@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.source import FAMILIES, inspect
-from quantize_lib.types import ModelFacts, ModelSpec
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.model_spec import ModelSpec
 from tests.support.families import CONFIGS, save_family
 
 

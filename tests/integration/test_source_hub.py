@@ -23,7 +23,8 @@ CLIENT = """
 import json, sys
 from contextlib import contextmanager
 from quantize_lib.errors import QuantizerError
-from quantize_lib.types import ModelSpec, TextSpec
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.source.model_spec import ModelSpec
 
 class Reporter:
     advanced, total, warnings = 0, None, []
@@ -370,7 +371,7 @@ def test_a_disk_without_room_is_found_before_the_download(hub: Hub, client: Clie
     add_model(hub, tmp_path / "m")
     hub.claimed["tokenizer.json"] = 10**15
     told = client("model", id="acme/tiny", fetched=True)
-    assert told["message"].startswith("acme/tiny needs 1000000.0 GB more on disk; ")
+    assert told["message"].startswith("acme/tiny needs 1000.0 TB more on disk; ")
     assert told["hint"] == "Free some space, or set HF_HOME to a larger disk."
     assert hub.sent("chat_template.jinja") == 0
 

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 from quantize_lib.architecture.families import get_family
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.errors import SourceError
+from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
-from quantize_lib.types import ModelFacts
 from tests.support.families import CONFIGS, VOCABULARY, save_family
 
 

@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import collect_texts
 from quantize_lib.calibration.tokens import tokenize
-from quantize_lib.types import TextSpec
 
 
 def test_real_news_gives_the_demos_sequences_and_they_decode_to_it(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantize_lib.cli.console.github import GithubReporter, escape_data, neutralise
-from quantize_lib.job.events import EventReporter, Relay, printable
+from quantize_lib.job.events import EventReporter, Relay
+from quantize_lib.text import printable
 
 NASTY = (
     st.text(alphabet=st.sampled_from(":#[]%\n\r\t \x00\x1b\u2028\u202e\x85\ufeffaé"), max_size=40) | st.text()

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantize_lib.hub.remote_file import RemoteFile
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
-from quantize_lib.types import RemoteFile
 
 NAMES = (
     "config.json",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantize_lib.manifest import InvalidManifestError, Problem, parse_manifest
-from quantize_lib.plan import make_plan, plan_github, plan_json
+from quantize_lib.plan import plan_github, plan_json
 from quantize_lib.schemas import definition
 
 NOWHERE = Path("/nowhere/quantize.yml")
@@ -139,15 +139,17 @@ def test_a_valid_manifest_means_the_same_however_it_is_written(data: dict[str, A
     written = yaml.safe_dump(data, allow_unicode=flow, default_flow_style=flow, sort_keys=flow)
     manifest = parse_manifest(written, path=NOWHERE)
     assert manifest == parse_manifest(json.dumps(data, ensure_ascii=False), path=NOWHERE)
-    assert [model.spec.id for model in manifest.models] == [model["id"] for model in data["models"]]
+    assert list(dict.fromkeys(job.model.id for job in manifest.jobs)) == [
+        model["id"] for model in data["models"]
+    ]
     texts = data["defaults"]["calibration"].get("texts", ())
-    assert all(model.calibration.texts == tuple(texts) for model in manifest.models)
+    assert all(job.calibration.texts == tuple(texts) for job in manifest.jobs)
 
 
 @settings(max_examples=50, deadline=None)
 @given(manifests())
 def test_ids_are_unique_and_no_cell_is_lost(data: dict[str, Any]) -> None:
-    plan = make_plan(parse_manifest(json.dumps(data, ensure_ascii=False), path=NOWHERE))
+    plan = parse_manifest(json.dumps(data, ensure_ascii=False), path=NOWHERE)
     ids = [cell.id for _, cell in plan.cells()]
     widths = [
         entry["bits"] if isinstance(entry["bits"], list) else [entry["bits"]]

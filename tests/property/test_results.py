@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from quantize_lib.card.escape import code_block, markdown
+from quantize_lib.card.escape import code_block
 from quantize_lib.errors import PublishError
 from quantize_lib.gate import check_gate
+from quantize_lib.plan.cells import EvaluateSpec
 from quantize_lib.publish.base import check_repository
 from quantize_lib.report import record_from_json, record_to_json, summary_markdown, summary_table
 from quantize_lib.schemas import load_schema
-from quantize_lib.types import EvaluateSpec
+from quantize_lib.text import markdown
 from tests.support.records import MEASURED, RECORD, RELOAD
 
 TEXT = st.text(max_size=60)

@@ -12,9 +12,9 @@ import yaml
 
 from quantize_lib import __version__
 from quantize_lib.manifest import load_manifest
-from quantize_lib.plan import fingerprint, make_plan
+from quantize_lib.plan import fingerprint
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import inputs
-from quantize_lib.types import Cell, Job
 from tests.support.hub import Hub, Repository
 from tests.support.model_files import write_model
 from tests.support.small_runs import environment
@@ -77,7 +77,7 @@ def fleet(
 
 def publish_all(hub: Hub, manifest: Path, *, version: str = __version__) -> None:
     """Put every cell's repository on the Hub, as it would be if it had been built from what is there now."""
-    for job, cell in make_plan(load_manifest(manifest)).cells():
+    for job, cell in load_manifest(manifest).cells():
         hold(hub, job, cell, version=version)
 
 

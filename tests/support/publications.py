@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from quantize_lib.files import sha256_file, write_json
-from quantize_lib.publish.base import RECORD_FILE
+from quantize_lib.report.records import RECORD_FILE
 from tests.support.hub import Hub, serve
 
 NAME = "acme/tiny-gptq-4bit"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quantize_lib.types import CellRecord, Measurements, Reload, TextRecord
+from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.report.records import CellRecord, Measurements
 
 TEXT = TextRecord(
     source="Salesforce/wikitext (wikitext-2-raw-v1, train)",

@@ -11,7 +11,7 @@ from torch import Tensor
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, Fold, LinearInput, Statistics
 from quantize_lib.engine.methods.awq import Awq
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 _SETTINGS = Settings(method="awq", bits=4, group_size=16)
 _FOLD = Fold(source="norm", kind="norm", targets=("fc",))

@@ -9,7 +9,7 @@ from torch import Tensor
 from quantize_lib.engine.block import BlockInput, CellContext, LinearInput
 from quantize_lib.engine.methods.bitsandbytes import BitsAndBytes
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 
 def _block(weight: Tensor, *, bits: int, dtype: torch.dtype = torch.bfloat16) -> BlockInput:

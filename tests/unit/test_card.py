@@ -12,22 +12,15 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card import render_card
-from quantize_lib.card.figures import duration, size
 from quantize_lib.card.snippets import snippets
-from quantize_lib.types import (
-    Cell,
-    CellRecord,
-    EvaluateSpec,
-    Job,
-    ModelFacts,
-    ModelSource,
-    ModelSpec,
-    Override,
-    Settings,
-    Terms,
-    TextSpec,
-)
+from quantize_lib.methods.settings import Override, Settings
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
+from quantize_lib.report.records import CellRecord
+from quantize_lib.source.facts import ModelFacts, ModelSource, Terms
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.text import format_bytes, format_duration
 from tests.support.records import MEASURED, RECORD, RELOAD, TEXT
 
 HOSTILE = (
@@ -160,13 +153,13 @@ def test_the_table_holds_every_measured_figure() -> None:
     assert rows == [
         "| | base model | this checkpoint |",
         "| --- | ---: | ---: |",
-        "| Weights on disk | 269 MB | 118 MB (44%) |",
+        "| Weights on disk | 269.1 MB | 118.0 MB (44%) |",
         "| Perplexity | 32.37 | 36.05 (+11.4%) |",
         "| KL divergence, nats per token | – | 0.1123 |",
         "| Time to load (float32) | – | 1.2 s |",
-        "| Peak memory, loaded (float32) | – | 645 MB |",
+        "| Peak memory, loaded (float32) | – | 645.1 MB |",
         "| Time to quantize | – | 1 min 15 s |",
-        "| Peak memory, quantizing | – | 1.23 GB |",
+        "| Peak memory, quantizing | – | 1.2 GB |",
     ]
 
 
@@ -338,16 +331,18 @@ def test_a_base_that_was_too_large_to_ask_says_nothing() -> None:
 
 
 def test_sizes_and_durations_are_for_people() -> None:
-    assert [size(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)] == [
+    assert [
+        format_bytes(n) for n in (0, 999, 1000, 269_060_552, 1_234_567_890, 140 * 10**9, 1_500 * 10**9)
+    ] == [
         "0 B",
         "999 B",
-        "1 kB",
-        "269 MB",
-        "1.23 GB",
-        "140 GB",
-        "1500 GB",
+        "1.0 kB",
+        "269.1 MB",
+        "1.2 GB",
+        "140.0 GB",
+        "1.5 TB",
     ]
-    assert [duration(s) for s in (0.04, 9.94, 12.3, 59.6, 75.2, 3600, 86400)] == [
+    assert [format_duration(s) for s in (0.04, 9.94, 12.3, 59.6, 75.2, 3600, 86400)] == [
         "0.0 s",
         "9.9 s",
         "12 s",

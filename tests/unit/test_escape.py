@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quantize_lib.card.escape import code, code_block, markdown, plain
+from quantize_lib.card.escape import code, code_block
+from quantize_lib.text import markdown, plain
 
 
 def test_ordinary_names_stay_readable() -> None:

@@ -5,22 +5,15 @@ from math import prod
 
 import pytest
 
+from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import UsageError
+from quantize_lib.methods.settings import MethodName, Override, Settings
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.plan.estimate import estimate_job, job_memory
 from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds
-from quantize_lib.types import (
-    Cell,
-    EvaluateSpec,
-    Job,
-    LayerInfo,
-    MethodName,
-    ModelFacts,
-    ModelSpec,
-    Override,
-    Settings,
-    TensorInfo,
-    TextSpec,
-)
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.model_spec import ModelSpec
 from tests.support.model_files import LLAMA
 
 HEADERS = 1000

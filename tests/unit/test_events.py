@@ -10,7 +10,7 @@ import pytest
 from quantize_lib.cli.console.github import GithubReporter
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.job.events import MAX_LINE, MAX_OPEN, EventReporter, Relay
-from quantize_lib.types import Reporter
+from quantize_lib.reporting import Reporter
 
 
 def speak(reporter: Reporter) -> None:

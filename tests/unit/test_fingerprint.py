@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.plan import fingerprint
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.plan.fingerprint import inputs, known_inputs
-from quantize_lib.types import Cell, EvaluateSpec, Job, ModelSpec, Override, Settings, TextSpec
+from quantize_lib.source.model_spec import ModelSpec
 
 COMMIT = "0" * 40
 GPTQ = Settings(method="gptq", bits=4)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from quantize_lib.gate import check_gate, limits, spec_of
-from quantize_lib.types import EvaluateSpec, Measurements, Reload
+from quantize_lib.job.records import Reload
+from quantize_lib.plan.cells import EvaluateSpec
+from quantize_lib.report.records import Measurements
 
 RELOAD = Reload(
     load_seconds=1.0,

@@ -17,7 +17,7 @@ from quantize_lib.engine.methods.hessian import factorize
 from quantize_lib.engine.methods.packing import codes_per_period
 from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Override, Settings
+from quantize_lib.methods.settings import Override, Settings
 
 _SETTINGS = Settings(method="gptq", bits=4, group_size=32)
 

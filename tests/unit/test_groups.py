@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import ExitCode, UsageError
+from quantize_lib.methods.settings import GroupSize, MethodName, Override, Settings
 from quantize_lib.source import resolve_group_size, resolved_layers
-from quantize_lib.types import GroupSize, LayerInfo, MethodName, ModelFacts, Override, Settings
+from quantize_lib.source.facts import ModelFacts
 
 
 def facts(hidden: int = 576, mlp: int = 1536, out: int = 192) -> ModelFacts:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.source.headers import MAX_HEADER_BYTES, combine, parse_index, read_header
-from quantize_lib.types import TensorInfo
 from tests.support.model_files import header_of, shard_bytes
 
 TWO = {"a": (2, 3), "b": (4,)}

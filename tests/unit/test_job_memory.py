@@ -11,8 +11,8 @@ import pytest
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import UsageError
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText
+from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.memory_needs import memory_needs
-from quantize_lib.types import Settings
 from quantize_lib.worker.job_memory import Fit, base_too_large, fit
 from tests.unit.test_estimate import facts
 

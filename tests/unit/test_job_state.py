@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.files import read_json, write_json
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Identity
@@ -15,8 +16,11 @@ from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES
+from quantize_lib.methods.settings import Settings
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.source import Resolved
-from quantize_lib.types import Cell, EvaluateSpec, Job, ModelFacts, ModelSpec, Settings, TextSpec
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.resume import Finished, cell_keys, pass_key
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")

@@ -6,29 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from quantize_lib.manifest import Manifest, ManifestModel, load_manifest, parse_manifest
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.manifest import load_manifest, parse_manifest
+from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.names import repository_fault
-from quantize_lib.types import Cell, EvaluateSpec, Override, PublishSpec, RunnersSpec, Settings, TextSpec
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 
 
-def parsed(text: str, folder: Path) -> Manifest:
+def parsed(text: str, folder: Path) -> Plan:
     return parse_manifest(text, path=folder / "quantize.yml")
 
 
-def one(words: str, folder: Path, rest: str = "") -> ManifestModel:
+def one(words: str, folder: Path, rest: str = "") -> Job:
     """The only model of a manifest with the given `quantize` entries."""
     text = f"version: 1\nmodels:\n  - id: acme/m\n    quantize: [{words}]\n{rest}"
-    (model,) = parsed(text, folder).models
+    (model,) = parsed(text, folder).jobs
     return model
 
 
-def cells(model: ManifestModel) -> list[Cell]:
-    return [planned.cell for planned in model.cells]
+def cells(model: Job) -> list[Cell]:
+    return list(model.cells)
 
 
 def test_the_least_manifest_gets_every_default(tmp_path: Path) -> None:
     manifest = parsed("version: 1\nmodels: [{id: acme/m, quantize: [{method: gptq, bits: 4}]}]", tmp_path)
-    (model,) = manifest.models
+    (model,) = manifest.jobs
     assert model.calibration == TextSpec(dataset="Salesforce/wikitext", config="wikitext-2-raw-v1")
     assert model.evaluate == EvaluateSpec()
     assert manifest.publish == PublishSpec(path=tmp_path / "published")
@@ -36,8 +39,8 @@ def test_the_least_manifest_gets_every_default(tmp_path: Path) -> None:
     assert cells(model) == [
         Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
     ]
-    assert model.cells[0].device == "auto"
-    assert manifest.path == tmp_path / "quantize.yml"
+    assert model.device == "auto"
+    assert manifest.manifest == tmp_path / "quantize.yml"
 
 
 def test_bits_may_be_a_list(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_a_setting_goes_from_entry_to_model_to_defaults(tmp_path: Path) -> None:
             defaults: {group_size: 32, desc_act: false}
             quantize: [{method: gptq, bits: 4, group_size: 64}, {method: gptq, bits: 8}]
     """
-    (model,) = parsed(text, tmp_path).models
+    (model,) = parsed(text, tmp_path).jobs
     assert [cell.settings for cell in cells(model)] == [
         Settings(method="gptq", bits=4, group_size=64, desc_act=False, sym=False),
         Settings(method="gptq", bits=8, group_size=32, desc_act=False, sym=False),
@@ -115,7 +118,7 @@ def test_include_keeps_and_exclude_drops(tmp_path: Path) -> None:
         exclude: [{bits: 8}]
     """
     manifest = parsed(text, tmp_path)
-    assert [[cell.id for cell in cells(model)] for model in manifest.models] == [
+    assert [[cell.id for cell in cells(model)] for model in manifest.jobs] == [
         ["a-gptq-4bit", "a-awq-4bit"],
         ["b-gptq-4bit"],
     ]
@@ -131,7 +134,7 @@ def test_excluding_a_repetition_leaves_no_problem(tmp_path: Path) -> None:
 def test_a_folder_beside_the_manifest_is_a_local_model(written: str, tmp_path: Path) -> None:
     (tmp_path / "sub" / "model").mkdir(parents=True)
     text = f"version: 1\nmodels: [{{id: {written}, quantize: [{{method: awq, bits: 4}}]}}]"
-    spec = parsed(text, tmp_path).models[0].spec
+    spec = parsed(text, tmp_path).jobs[0].model
     assert (spec.id, spec.name, spec.local) == (written, "model", tmp_path / "sub" / "model")
 
 
@@ -139,12 +142,12 @@ def test_a_link_to_a_folder_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "3f2a").mkdir()
     (tmp_path / "mine").symlink_to(tmp_path / "3f2a")
     text = "version: 1\nmodels: [{id: ./mine, quantize: [{method: awq, bits: 4}]}]"
-    assert parsed(text, tmp_path).models[0].spec.name == "mine"
+    assert parsed(text, tmp_path).jobs[0].model.name == "mine"
 
 
 def test_a_hub_model_is_not_local(tmp_path: Path) -> None:
     text = "version: 1\nmodels: [{id: gpt2, revision: refs/pr/1, quantize: [{method: awq, bits: 4}]}]"
-    spec = parsed(text, tmp_path).models[0].spec
+    spec = parsed(text, tmp_path).jobs[0].model
     assert (spec.name, spec.local, spec.revision) == ("gpt2", None, "refs/pr/1")
 
 
@@ -154,7 +157,7 @@ def test_remote_code_is_allowed_at_a_full_commit(tmp_path: Path) -> None:
         f"version: 1\nmodels: [{{id: a/m, trust_remote_code: true, revision: '{commit}', "
         "quantize: [{method: awq, bits: 4}]}]"
     )
-    spec = parsed(text, tmp_path).models[0].spec
+    spec = parsed(text, tmp_path).jobs[0].model
     assert (spec.trust_remote_code, spec.revision) == (True, commit)
 
 
@@ -167,7 +170,7 @@ def test_calibration_is_merged_key_by_key_but_its_source_as_a_whole(tmp_path: Pa
           - {id: x/source, calibration: {texts: [e]}, quantize: [{method: awq, bits: 4}]}
           - {id: x/other, calibration: {dataset: f}, quantize: [{method: awq, bits: 4}]}
     """
-    assert [model.calibration for model in parsed(text, tmp_path).models] == [
+    assert [model.calibration for model in parsed(text, tmp_path).jobs] == [
         TextSpec(dataset="a/b", config="c", column="d", samples=5, seed=7),
         TextSpec(texts=("e",), samples=5),
         TextSpec(dataset="f", samples=5),
@@ -182,7 +185,7 @@ def test_evaluation_is_merged_key_by_key(tmp_path: Path) -> None:
           - {id: x/b, quantize: [{method: awq, bits: 4}]}
         evaluate: {perplexity: {texts: [t]}, max_perplexity_increase: 12.5%, max_kl_divergence: 1}
     """
-    a, b = (model.evaluate for model in parsed(text, tmp_path).models)
+    a, b = (model.evaluate for model in parsed(text, tmp_path).jobs)
     assert a == EvaluateSpec(
         perplexity=TextSpec(texts=("t",)), max_perplexity_increase=0.5, max_kl_divergence=1.0
     )
@@ -216,7 +219,7 @@ def test_experimental_bits_are_warned_of(tmp_path: Path) -> None:
 def test_a_file_is_read_with_its_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "quantize.yml"
     path.write_bytes(b"\xef\xbb\xbfversion: 1\r\nmodels: [{id: a/m, quantize: [{method: awq, bits: 4}]}]\r\n")
-    assert load_manifest(path).models[0].spec.id == "a/m"
+    assert load_manifest(path).jobs[0].model.id == "a/m"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +244,7 @@ def test_an_alias_means_what_it_names(tmp_path: Path) -> None:
         "  - {id: a/m, quantize: &q [{method: awq, bits: 4}]}\n"
         "  - {id: a/n, quantize: *q}\n"
     )
-    assert [model.cells[0].cell.id for model in parsed(text, tmp_path).models] == ["m-awq-4bit", "n-awq-4bit"]
+    assert [model.cells[0].id for model in parsed(text, tmp_path).jobs] == ["m-awq-4bit", "n-awq-4bit"]
 
 
 GOOD = ["a", "a/b", "A_b.c-d/e", "_a_", "a.git/b"]

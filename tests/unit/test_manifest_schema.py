@@ -12,21 +12,18 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from quantize_lib.manifest import WatchRule, load_manifest, parse_manifest
+from quantize_lib.architecture.fitting import FITTING_GROUP_SIZES
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.devices import DeviceName
+from quantize_lib.manifest import load_manifest, parse_manifest
 from quantize_lib.manifest.check import check
-from quantize_lib.manifest.schema import experimental_bits, is_calibrated, setting_names, takes
+from quantize_lib.methods.schema_words import experimental_bits, is_calibrated, setting_names, takes
+from quantize_lib.methods.settings import METHOD_SLUG, MethodName, Settings
+from quantize_lib.plan.cells import RunnersSpec
 from quantize_lib.schemas import defaults_of, definition, load_schema
-from quantize_lib.types import (
-    FITTING_GROUP_SIZES,
-    METHOD_SLUG,
-    DeviceName,
-    MethodName,
-    ModelSpec,
-    PublishSpec,
-    RunnersSpec,
-    Settings,
-    TextSpec,
-)
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.targets.publish_spec import PublishSpec
 from tools.schema_docs import fill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +137,7 @@ def test_the_pages_tables_are_the_schemas() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    assert load_manifest(path).models
+    assert load_manifest(path).jobs
 
 
 @pytest.mark.parametrize("text", SNIPPETS, ids=lambda text: text[-40:])
@@ -150,7 +147,7 @@ def test_every_manifest_on_the_page_is_valid(text: str, tmp_path: Path) -> None:
     for name in ("held-out.txt", "calibration/a.txt"):
         (tmp_path / name).touch()
     manifest = parse_manifest(text, path=tmp_path / "quantize.yml")
-    assert manifest.models or manifest.watch
+    assert manifest.jobs or manifest.watch
 
 
 def test_there_are_examples() -> None:

@@ -9,12 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from quantize_lib.errors import ExitCode, UsageError
-from quantize_lib.manifest import Manifest, parse_manifest
-from quantize_lib.plan import make_plan, plan_github, plan_json, plan_table
+from quantize_lib.manifest import parse_manifest
+from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
+from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.plan.text import human_bytes
 from quantize_lib.schemas import load_schema
-from quantize_lib.types import Plan
+from quantize_lib.text import format_bytes
 
 TEXT = """
 version: 1
@@ -35,7 +35,7 @@ runners: {cuda: [self-hosted, a100]}
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
+def manifest(tmp_path: Path) -> Plan:
     return parse_manifest(TEXT, path=tmp_path / "quantize.yml")
 
 
@@ -59,8 +59,8 @@ def estimates(plan: Plan) -> dict[str, JobEstimate]:
     }
 
 
-def test_cells_of_one_model_on_one_device_are_one_job(manifest: Manifest) -> None:
-    plan = make_plan(manifest)
+def test_cells_of_one_model_on_one_device_are_one_job(manifest: Plan) -> None:
+    plan = manifest
     assert shape(plan) == {
         "a-auto": ["a-gptq-3bit", "a-gptq-4bit", "a-bnb-8bit"],
         "a-cuda": ["a-awq-4bit"],
@@ -70,23 +70,23 @@ def test_cells_of_one_model_on_one_device_are_one_job(manifest: Manifest) -> Non
     assert [cell.id for _, cell in plan.cells()] == [cell for cells in shape(plan).values() for cell in cells]
 
 
-def test_the_command_lines_device_goes_first(manifest: Manifest) -> None:
-    assert shape(make_plan(manifest, device="cpu")) == {
+def test_the_command_lines_device_goes_first(manifest: Plan) -> None:
+    assert shape(narrow(manifest, device="cpu")) == {
         "a-cpu": ["a-gptq-3bit", "a-gptq-4bit", "a-awq-4bit", "a-bnb-8bit"],
         "b-cpu": ["b-gptq-4bit"],
     }
 
 
-def test_only_keeps_the_named_cells_and_their_warnings(manifest: Manifest) -> None:
-    plan = make_plan(manifest, only=["b-gptq-4bit", "a-gptq-4bit"])
+def test_only_keeps_the_named_cells_and_their_warnings(manifest: Plan) -> None:
+    plan = narrow(manifest, only=["b-gptq-4bit", "a-gptq-4bit"])
     assert shape(plan) == {"a-auto": ["a-gptq-4bit"], "b-cuda": ["b-gptq-4bit"]}
     assert plan.warnings == ()
-    assert [text[:12] for text in make_plan(manifest, only=["a-gptq-3bit"]).warnings] == ["a-gptq-3bit:"]
+    assert [text[:12] for text in narrow(manifest, only=["a-gptq-3bit"]).warnings] == ["a-gptq-3bit:"]
 
 
-def test_an_unknown_cell_is_told_with_those_that_there_are(manifest: Manifest) -> None:
+def test_an_unknown_cell_is_told_with_those_that_there_are(manifest: Plan) -> None:
     with pytest.raises(UsageError) as caught:
-        make_plan(manifest, only=["a-gptq-4bits", "zzz", "a-awq-4bit"])
+        narrow(manifest, only=["a-gptq-4bits", "zzz", "a-awq-4bit"])
     assert caught.value.message == (
         "--only: there is no cell `a-gptq-4bits`. Perhaps you meant `a-gptq-4bit`?\n"
         "--only: there is no cell `zzz`."
@@ -97,16 +97,16 @@ def test_an_unknown_cell_is_told_with_those_that_there_are(manifest: Manifest) -
     assert caught.value.exit_code == ExitCode.USAGE
 
 
-def test_the_json_is_as_its_schema_says_with_and_without_estimates(manifest: Manifest) -> None:
-    plan = make_plan(manifest)
+def test_the_json_is_as_its_schema_says_with_and_without_estimates(manifest: Plan) -> None:
+    plan = manifest
     validator = Draft202012Validator(load_schema("plan"))
     for known in ({}, estimates(plan)):
         data = json.loads(json.dumps(plan_json(plan, known)))
         assert [error.message for error in validator.iter_errors(data)] == []
 
 
-def test_the_json_tells_everything_of_a_cell(manifest: Manifest) -> None:
-    plan = make_plan(manifest)
+def test_the_json_tells_everything_of_a_cell(manifest: Plan) -> None:
+    plan = manifest
     data = plan_json(plan, estimates(plan))
     assert data["jobs"][0]["cells"][1] == {
         "id": "a-gptq-4bit",
@@ -129,8 +129,8 @@ def test_the_json_tells_everything_of_a_cell(manifest: Manifest) -> None:
     assert data["jobs"][0]["evaluate"]["max_perplexity_increase"] == 0.15
 
 
-def test_the_matrix_has_a_job_an_entry(manifest: Manifest) -> None:
-    matrix = plan_github(make_plan(manifest))
+def test_the_matrix_has_a_job_an_entry(manifest: Plan) -> None:
+    matrix = plan_github(manifest)
     assert matrix["include"][:2] == [
         {
             "job": "a-auto",
@@ -157,7 +157,7 @@ def test_more_than_256_jobs_are_grouped_and_none_is_lost(models: int, entries: i
     lines = ["version: 1", "models:"]
     lines += [f"  - {{id: acme/m{n}, quantize: [{{method: awq, bits: 4}}]}}" for n in range(models)]
     lines += ["  - {id: acme/g, quantize: [{method: awq, bits: 4, device: cuda}]}"]
-    plan = make_plan(parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml"))
+    plan = parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml")
     matrix = plan_github(plan)["include"]
     assert len(matrix) == entries
     assert " ".join(entry["cells"] for entry in matrix).split() == [cell.id for _, cell in plan.cells()]
@@ -168,22 +168,22 @@ def test_more_than_256_jobs_are_grouped_and_none_is_lost(models: int, entries: i
 def test_a_group_is_named_after_its_first_job(tmp_path: Path) -> None:
     lines = ["version: 1", "models:"]
     lines += [f"  - {{id: acme/m{n}, quantize: [{{method: awq, bits: 4}}]}}" for n in range(600)]
-    plan = make_plan(parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml"))
+    plan = parse_manifest("\n".join(lines), path=tmp_path / "quantize.yml")
     first = plan_github(plan)["include"][0]
     assert (first["job"], first["model"]) == ("m0-auto-and-2-more", "m0 m1 m2")
 
 
-def test_a_job_for_mps_has_no_runner(manifest: Manifest) -> None:
+def test_a_job_for_mps_has_no_runner(manifest: Plan) -> None:
     with pytest.raises(UsageError) as caught:
-        plan_github(make_plan(manifest, device="mps"))
+        plan_github(narrow(manifest, device="mps"))
     assert str(caught.value) == (
         "the job a-mps is for mps, and `runners` has labels for cpu and cuda only\n"
         "  Run it on the machine itself, or give `--device cpu`."
     )
 
 
-def test_the_table_shows_cells_jobs_and_estimates(manifest: Manifest, tmp_path: Path) -> None:
-    plan = make_plan(manifest)
+def test_the_table_shows_cells_jobs_and_estimates(manifest: Plan, tmp_path: Path) -> None:
+    plan = manifest
     assert plan_table(plan, estimates(plan)).replace(str(tmp_path), "HERE").splitlines() == [
         "Cell         Job     Group size  Checkpoint  Repository",
         "a-gptq-3bit  a-auto          64     94.2 MB  acme/a-gptq-3bit",
@@ -202,8 +202,8 @@ def test_the_table_shows_cells_jobs_and_estimates(manifest: Manifest, tmp_path: 
     ]
 
 
-def test_the_table_says_where_nothing_is_known(manifest: Manifest) -> None:
-    lines = plan_table(make_plan(manifest), {}).splitlines()
+def test_the_table_says_where_nothing_is_known(manifest: Plan) -> None:
+    lines = plan_table(manifest, {}).splitlines()
     assert lines[1] == "a-gptq-3bit  a-auto        auto           ?  acme/a-gptq-3bit"
     assert lines[8] == "a-auto  auto        3         ?     ?            ?"
 
@@ -214,4 +214,4 @@ def test_the_table_says_where_nothing_is_known(manifest: Manifest) -> None:
      (14_200_000_000, "14.2 GB"), (2_500_000_000_000, "2.5 TB")],
 )  # fmt: skip
 def test_bytes_are_written_for_people(count: int, text: str) -> None:
-    assert human_bytes(count) == text
+    assert format_bytes(count) == text

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import ExitCode, UsageError
-from quantize_lib.plan import single_model_plan
-from quantize_lib.types import Settings, TextSpec
+from quantize_lib.manifest import single_model_plan
+from quantize_lib.methods.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,10 @@ import pytest
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file, write_json
-from quantize_lib.publish.base import RECORD_FILE, check_repository
+from quantize_lib.publish.base import check_repository
 from quantize_lib.publish.directory import publisher as directory
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
+from quantize_lib.report.records import RECORD_FILE
 
 REPOSITORY = "acme/tiny-gptq-4bit"
 

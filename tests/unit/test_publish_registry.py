@@ -11,7 +11,7 @@ from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.publish import get_publisher
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.types import PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,9 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
+from quantize_lib.report.records import CellRecord, CellStatus
 from quantize_lib.schemas import load_schema
-from quantize_lib.types import CellRecord, CellStatus, PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 from tests.support.records import MEASURED, RECORD, RELOAD
 
 TIMES: dict[str, Any] = {
@@ -197,12 +198,12 @@ def test_publishing_that_failed_elsewhere_counts() -> None:
 
 def test_the_table_is_aligned_and_says_errors_below() -> None:
     assert summary_table([RECORD, BARE]).splitlines() == [
-        "cell                             status                size     perplexity      KL      "
+        "cell                             status                    size     perplexity      KL      "
         "  time  peak memory",
-        "───────────────────────────────  ─────────  ───────────────  ─────────────  ──────  ────"
+        "───────────────────────────────  ─────────  ───────────────────  ─────────────  ──────  ────"
         "──────  ───────────",
-        "SmolLM2-135M-Instruct-gptq-4bit  published  269 MB → 118 MB  32.37 → 36.05  0.1123  1 mi"
-        "n 15 s      1.23 GB",
+        "SmolLM2-135M-Instruct-gptq-4bit  published  269.1 MB → 118.0 MB  32.37 → 36.05  0.1123  1 mi"
+        "n 15 s       1.2 GB",
         "x-bnb-4bit                       failed",
         "x-bnb-4bit: not started",
     ]
@@ -212,7 +213,7 @@ def test_the_step_summary_is_a_table_in_markdown() -> None:
     assert summary_markdown([replace(RECORD, id="a", error=None), replace(BARE, id="b")]) == (
         "| cell | status | size | perplexity | KL | time | peak memory |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| a | published | 269 MB → 118 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.23 GB |\n"
+        "| a | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
         "| b | failed |  |  |  |  |  |\n"
         "\n"
         "- **b**: not started\n"
@@ -222,7 +223,7 @@ def test_the_step_summary_is_a_table_in_markdown() -> None:
 def test_the_step_summary_leads_to_what_is_published() -> None:
     page = "https://huggingface.co/acme/tiny/tree/" + "d" * 40
     line = summary_markdown([replace(RECORD, id="a", url=page)]).splitlines()[2]
-    assert line.startswith(f"| a | [published]({page}) | 269 MB")
+    assert line.startswith(f"| a | [published]({page}) | 269.1 MB")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from quantize_lib.architecture.families import FAMILIES, get_family, sizes
 from quantize_lib.architecture.layers import find_layers
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
-from quantize_lib.types import TensorInfo
 from tests.support.model_files import LLAMA, llama_shapes
 
 SUPPORTED = "gemma2, gpt2, gpt_neox, llama, mistral, opt, phi3, qwen2, qwen3"

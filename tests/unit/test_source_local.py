@@ -7,7 +7,7 @@ import pytest
 
 from quantize_lib.errors import SourceError
 from quantize_lib.source import base_card, fetch, inspect, side_files
-from quantize_lib.types import ModelSpec
+from quantize_lib.source.model_spec import ModelSpec
 from tests.support.model_files import LLAMA, write_model, write_shard
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from quantize_lib.host.terms_notice import add_notice, terms_warnings
+from quantize_lib.methods.settings import Settings
+from quantize_lib.plan.cells import Cell
 from quantize_lib.publish.access import access
 from quantize_lib.publish.verify import check_files
+from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_files import is_side_file
 from quantize_lib.source.terms import display, name_warning, notice, terms_of
-from quantize_lib.types import Cell, PublishSpec, Settings, Terms
+from quantize_lib.targets.publish_spec import PublishSpec
 
 GATED = Terms(license="llama3.1", gated="manual")
 PRIVATE = Terms(private=True)

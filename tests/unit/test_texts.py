@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import collect_texts
 from quantize_lib.errors import CalibrationError
-from quantize_lib.types import TextSpec
 
 
 def of_files(*files: Path, column: str = "text", samples: int = 128) -> TextSpec:

@@ -9,8 +9,8 @@ import pytest
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import sha256_file
-from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.publish.verify import check_files, verify_checkpoint
+from quantize_lib.report.records import RECORD_FILE
 
 
 @pytest.fixture

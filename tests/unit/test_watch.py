@@ -10,14 +10,15 @@ import pytest
 
 from quantize_lib.cli import main
 from quantize_lib.errors import UsageError
-from quantize_lib.manifest import InvalidManifestError, Manifest, WatchRule, expand, parse_manifest
-from quantize_lib.plan import make_plan
+from quantize_lib.manifest import InvalidManifestError, expand, parse_manifest
+from quantize_lib.plan.cells import Plan
 from quantize_lib.source.watch import is_plain, is_wanted
+from quantize_lib.source.watch_rule import WatchRule
 
 RULE = {"organization": "acme", "quantize": [{"method": "bitsandbytes", "bits": [4, 8]}]}
 
 
-def parse(folder: Path, *rules: dict[str, Any], **more: Any) -> Manifest:
+def parse(folder: Path, *rules: dict[str, Any], **more: Any) -> Plan:
     """A manifest with these rules."""
     words = {"version": 1, "watch": list(rules), **more}
     return parse_manifest(json.dumps(words), path=folder / "quantize.yml")
@@ -79,7 +80,7 @@ def test_neither_models_nor_rules_are_an_error(tmp_path: Path) -> None:
 def test_found_models_become_cells_as_written_ones_would(tmp_path: Path) -> None:
     rule = {**RULE, "defaults": {"device": "cpu"}, "calibration": {"texts": ["A text."], "samples": 3}}
     manifest = parse(tmp_path, rule, publish={"namespace": "out"})
-    plan = make_plan(expand(manifest, [(0, "acme/one"), (0, "acme/two")]))
+    plan = expand(manifest, [(0, "acme/one"), (0, "acme/two")])
     assert [(job.id, job.model.id, job.calibration.samples) for job in plan.jobs] == [
         ("one-cpu", "acme/one", 3),
         ("two-cpu", "acme/two", 3),
@@ -91,7 +92,7 @@ def test_found_models_become_cells_as_written_ones_would(tmp_path: Path) -> None
 
 def test_a_found_model_is_the_hubs_though_a_folder_of_that_name_lies_here(tmp_path: Path) -> None:
     (tmp_path / "acme" / "one").mkdir(parents=True)
-    plan = make_plan(expand(parse(tmp_path, RULE), [(0, "acme/one")]))
+    plan = expand(parse(tmp_path, RULE), [(0, "acme/one")])
     assert plan.jobs[0].model.local is None
 
 
@@ -127,7 +128,7 @@ def test_names_that_meet_are_an_error_that_names_both_and_the_way_out(
 
 def test_patterns_may_be_meant_for_models_that_are_not_there_yet(tmp_path: Path) -> None:
     manifest = parse(tmp_path, RULE, exclude=[{"model": "two", "bits": 8}])
-    plan = make_plan(expand(manifest, [(0, "acme/two")]))
+    plan = expand(manifest, [(0, "acme/two")])
     assert [cell.id for _, cell in plan.cells()] == ["two-bnb-4bit"]
 
 

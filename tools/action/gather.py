@@ -28,7 +28,7 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
-from quantize_lib.types import CellRecord
+from quantize_lib.report.records import CellRecord
 from tools.action.github import annotate, set_outputs
 from tools.action.main import result_outputs
 

@@ -9,7 +9,7 @@ from typing import TextIO
 from quantize_lib.cli.console.github import GithubReporter
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.cli.console.summary import append_summary
-from quantize_lib.types import Reporter
+from quantize_lib.reporting import Reporter
 
 __all__ = ["append_summary", "make_reporter"]
 

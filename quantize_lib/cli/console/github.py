@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, TextIO
 
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.job.events import printable
+from quantize_lib.text import printable
 
 MAX_ANNOTATIONS = 10
 """GitHub shows ten annotations of a kind and step; it drops the rest without a word."""

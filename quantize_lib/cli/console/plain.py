@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from quantize_lib.cli.console.text import format_done, format_duration, format_rate
-from quantize_lib.job.events import printable
-from quantize_lib.types import Progress
+from quantize_lib.cli.console.text import format_done, format_rate
+from quantize_lib.reporting import Progress
+from quantize_lib.text import format_duration, printable
 
 
 class PlainReporter:

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from quantize_lib.cli.console.text import format_done, format_duration, format_rate
-from quantize_lib.job.events import printable
-from quantize_lib.types import Progress
+from quantize_lib.cli.console.text import format_done, format_rate
+from quantize_lib.reporting import Progress
+from quantize_lib.text import format_duration, printable
 
 
 class TerminalReporter:

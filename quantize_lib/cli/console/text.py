@@ -2,26 +2,7 @@
 
 from __future__ import annotations
 
-_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def format_bytes(count: float) -> str:
-    """Decimal, as disks and the Hub write it: `269.1 MB`."""
-    for unit in _BYTE_UNITS[:-1]:
-        if abs(count) < 999.95:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} {_BYTE_UNITS[-1]}"
-
-
-def format_duration(seconds: float) -> str:
-    """`8 s`, `2 min 05 s`, `1 h 04 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+from quantize_lib.text import format_bytes
 
 
 def format_done(done: int, total: int, unit: str) -> str:

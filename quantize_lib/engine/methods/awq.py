@@ -21,7 +21,7 @@ from quantize_lib.engine.methods.base import Method
 from quantize_lib.engine.methods.output_error import row_powers
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 _BITS = 4
 _PACKED_OUTPUTS = 8

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 
 class Method(ABC):

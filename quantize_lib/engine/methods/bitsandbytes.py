@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
 from quantize_lib.engine.methods.base import Method
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 _OUTLIER_THRESHOLD = 6.0
 """LLM.int8 computes input columns with a value this large in 16 bits (section 3.2 of the paper)."""

@@ -24,7 +24,7 @@ from quantize_lib.engine.methods.output_error import row_powers
 from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
-from quantize_lib.types import Settings
+from quantize_lib.methods.settings import Settings
 
 _KEEP = "Keep the layer in full precision (modules_to_not_convert)."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from quantize_lib.types import MethodName
+from quantize_lib.methods.settings import MethodName
 
 if TYPE_CHECKING:
     from quantize_lib.engine.methods.base import Method

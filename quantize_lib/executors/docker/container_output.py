@@ -12,6 +12,7 @@ from pathlib import Path
 
 from quantize_lib.errors import CheckpointError
 from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.text import format_bytes
 
 _MAX_RESULT_BYTES = 16 * 2**20
 
@@ -34,7 +35,7 @@ class OutputLimits:
 def exceeded(folder: Path, limits: OutputLimits) -> str | None:
     """What a container's output is too much of, or None. Links are counted, never followed."""
     if shutil.disk_usage(folder).free < limits.free:
-        return f"the disk of {folder} has less than {limits.free / 1e9:.1f} GB left"
+        return f"the disk of {folder} has less than {format_bytes(limits.free)} left"
     size = entries = 0
     pending = [folder]
     while pending:
@@ -50,7 +51,7 @@ def exceeded(folder: Path, limits: OutputLimits) -> str | None:
                     if stat.S_ISDIR(status.st_mode):
                         pending.append(Path(entry.path))
                     if size > limits.size:
-                        return f"it wrote more than {limits.size / 1e9:.1f} GB"
+                        return f"it wrote more than {format_bytes(limits.size)}"
                     if entries > limits.entries:
                         return f"it made more than {limits.entries:,} files"
         except FileNotFoundError:

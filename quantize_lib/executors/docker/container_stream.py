@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quantize_lib.job.events import MAX_LINE, Relay
-from quantize_lib.types import Reporter
+from quantize_lib.reporting import Reporter
 
 BURST = 4 * 2**20
 RATE = 2 * 2**10

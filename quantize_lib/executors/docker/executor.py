@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
 from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, take
 from quantize_lib.executors.docker.container_spec import (
@@ -41,10 +42,10 @@ from quantize_lib.executors.docker.daemon import (
     remove_leftovers,
 )
 from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
-from quantize_lib.job.events import printable
 from quantize_lib.job.job_file import JobFile, read_job, read_result
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
-from quantize_lib.types import DeviceName, Reporter
+from quantize_lib.reporting import Reporter
+from quantize_lib.text import format_bytes, printable
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -230,7 +231,7 @@ class DockerExecutor:
 
     def _judge(self, state: Mapping[str, Any], made: Path, log: Path, reporter: Reporter) -> None:
         code = state["ExitCode"]
-        memory = f"{self._memory / 1e9:.1f} GB"
+        memory = format_bytes(self._memory)
         if code in (ExitCode.OK, ExitCode.CELL_FAILED):
             if state.get("OOMKilled"):
                 # A child of the worker; the cell's own error says that it was killed.

@@ -20,17 +20,10 @@ from pathlib import Path
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.plan.fingerprint import known_inputs
-from quantize_lib.publish.base import (
-    OPEN,
-    RECORD_FILE,
-    Origin,
-    Published,
-    PublishedState,
-    Publisher,
-    check_repository,
-)
+from quantize_lib.publish.base import OPEN, Origin, Published, PublishedState, Publisher, check_repository
 from quantize_lib.publish.directory.swap import exchange
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
+from quantize_lib.report.records import RECORD_FILE
 
 _HIDDEN = ".publishing"
 """Locks and unfinished states. No repository can have that name: names start with a letter or a digit."""

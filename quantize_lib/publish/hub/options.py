@@ -12,7 +12,7 @@ from quantize_lib.names import render
 from quantize_lib.publish.base import Origin
 from quantize_lib.publish.hub.publishing_errors import hub_errors
 from quantize_lib.publish.hub.repository import HubRepository
-from quantize_lib.types import PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
 
 _REVISION = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from quantize_lib.card.escape import plain
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.hub.credentials import publishing_token, read_token, write_token
 from quantize_lib.hub.retry import Retry
@@ -25,7 +24,8 @@ from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_setti
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
-from quantize_lib.types import PublishSpec
+from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.text import plain
 
 
 class HubPublisher(Publisher):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from quantize_lib.card.escape import plain
 from quantize_lib.errors import PublishError
 from quantize_lib.hub.credentials import READ, WRITE, read_token, redact, write_token
 from quantize_lib.hub.retry import BadAnswerError, asked_wait
+from quantize_lib.text import plain
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

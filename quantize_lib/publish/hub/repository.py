@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Literal
 from quantize_lib import __version__
 from quantize_lib.card.state import CardState, card_state
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.remote_file import RemoteFile
 from quantize_lib.hub.retry import Retry, parsed
-from quantize_lib.publish.base import RECORD_FILE, Published, PublishedState
+from quantize_lib.publish.base import Published, PublishedState
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile
 from quantize_lib.publish.hub.publishing_errors import refused_content
-from quantize_lib.types import RemoteFile
+from quantize_lib.report.records import RECORD_FILE
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi

@@ -13,17 +13,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from quantize_lib.card.escape import plain
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
+from quantize_lib.hub.remote_file import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
-from quantize_lib.publish.base import RECORD_FILE
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, restored, way_back
 from quantize_lib.publish.hub.publishing_errors import hub_errors
 from quantize_lib.publish.hub.repository import Head, HubRepository
-from quantize_lib.types import RemoteFile
+from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.text import plain
 
 _CARD = "README.md"
 _CONFIG = "config.json"

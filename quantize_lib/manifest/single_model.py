@@ -11,13 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show_path
+from quantize_lib.methods.settings import GroupSize
 from quantize_lib.names import absolute, local_folder
-from quantize_lib.plan.jobs import make_plan
-from quantize_lib.types import DeviceName, GroupSize, Plan, PublishSpec
+from quantize_lib.plan.cells import Plan
+from quantize_lib.targets.publish_spec import PublishSpec
 
 KNOWN_DATASETS: Mapping[str, Mapping[str, str]] = {
     "c4": {"dataset": "allenai/c4", "config": "en", "split": "train"},
@@ -72,10 +74,9 @@ def single_model_plan(
     document: dict[str, Any] = {"id": model, "name": _name(model, here), "quantize": [entry]}
     if calibration_dataset is not None:
         document["calibration"] = _calibration(calibration_dataset)
-    manifest = build({"version": 1, "models": [document]}, path=None, base=here, place=show_path)
-    if isinstance(manifest, list):
-        raise UsageError("\n".join(f"{_option(path)}: {message}" for path, message, _ in manifest))
-    plan = make_plan(manifest)
+    plan = build({"version": 1, "models": [document]}, path=None, base=here, place=show_path)
+    if isinstance(plan, list):
+        raise UsageError("\n".join(f"{_option(path)}: {message}" for path, message, _ in plan))
     (job,) = plan.jobs
     (cell,) = job.cells
     target = absolute(output_dir or cell.id, here)

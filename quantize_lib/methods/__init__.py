@@ -1,0 +1,1 @@
+"""How weights are rounded: one entry a file."""

@@ -1,0 +1,80 @@
+"""The plan: what is made of which models, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.devices import DeviceName
+from quantize_lib.methods.settings import Settings
+from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.targets.publish_spec import PublishSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec:
+    """What is measured, and the gate."""
+
+    perplexity: TextSpec | None = None
+    max_perplexity_increase: float | None = None
+    """A fraction: 0.15 for 15%."""
+    max_kl_divergence: float | None = None
+    """In nats per token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnersSpec:
+    """Labels of the runners that GitHub fans the jobs out to."""
+
+    cpu: tuple[str, ...] = ("ubuntu-latest",)
+    cuda: tuple[str, ...] = ("self-hosted", "gpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model × method × bits with its settings: one output repository."""
+
+    id: str
+    settings: Settings
+    repository: str
+    """`namespace/name`, or `name` where the manifest has no namespace."""
+    position: int = field(default=0, compare=False)
+    """Its place among all cells of the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All cells of one model on one device: one download, one load, one calibration pass."""
+
+    id: str
+    model: ModelSpec
+    device: DeviceName
+    calibration: TextSpec
+    evaluate: EvaluateSpec
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A manifest with everything resolved that needs neither network nor model."""
+
+    manifest: Path | None
+    jobs: tuple[Job, ...]
+    publish: PublishSpec
+    runners: RunnersSpec
+    warnings: tuple[str, ...] = ()
+    """What is allowed but worth a word; each begins with the id of its cell."""
+    watch: tuple[WatchRule, ...] = ()
+    """The rules by which more models are found; `manifest.expand` adds those."""
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What the manifest says, as plain data."""
+
+    def cells(self) -> Iterator[tuple[Job, Cell]]:
+        """Every cell with its job, in the manifest's order."""
+        for job in self.jobs:
+            for cell in job.cells:
+                yield job, cell

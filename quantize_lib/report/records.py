@@ -1,0 +1,73 @@
+"""The rows of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.methods.settings import MethodName
+from quantize_lib.source.facts import Terms
+
+RECORD_FILE = "quantization_report.json"
+"""The report inside a checkpoint: fingerprint, figures and the hash of every other file.
+
+As it names every other file's hash, its own hash identifies the whole repository.
+"""
+
+CellStatus = Literal["published", "built", "skipped", "failed", "gated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Everything that was measured of one cell; nothing here is estimated."""
+
+    size_before: int
+    """Bytes of the base model's weights on disk."""
+    size_after: int
+    """Bytes of the checkpoint's weights on disk."""
+    seconds: float
+    """Wall time of the cell's own work plus its share of the pass."""
+    peak_memory_bytes: int
+    """Peak resident memory of the process that quantized the job (on CUDA: of the device)."""
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+    kl_divergence: float | None = None
+    """Mean KL(base ‖ quantized) of the next-token distributions, nats per token."""
+    evaluation: TextRecord | None = None
+    reload: Reload | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """One row of `report.json`."""
+
+    id: str
+    model: str
+    revision: str | None
+    method: MethodName
+    bits: int
+    settings: Mapping[str, Any]
+    """The settings as resolved: group_size is the number that was used."""
+    status: CellStatus
+    error: str | None = None
+    path: str | None = None
+    """The checkpoint, relative to the report's folder."""
+    repository: str | None = None
+    commit: str | None = None
+    url: str | None = None
+    """Where a person sees that commit, or the pull request that has it; None for a folder."""
+    fingerprint: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What the fingerprint is made of (`plan.fingerprint.inputs`), so that a plan can say what changed."""
+    calibration: TextRecord | None = None
+    measurements: Measurements | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each file of the checkpoint, by relative path."""
+    notes: tuple[str, ...] = ()
+    terms: Terms | None = None
+    """Of the base model; None where they are not known, which counts as private."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """The gate it has to meet (`gate.limits`); `publish DIR` holds it against these again."""

@@ -1,0 +1,1 @@
+"""Where checkpoints are published: one entry a file."""
