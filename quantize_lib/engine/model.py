@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from quantize_lib.architecture.facts import Architecture
 from quantize_lib.errors import EngineError, SourceError
-from quantize_lib.source.facts import ModelFacts
 
 _PIECE = 1 << 20
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -74,7 +74,7 @@ class StreamedModel:
     def __init__(
         self,
         folder: Path,
-        facts: ModelFacts,
+        facts: Architecture,
         *,
         blocks: str,
         device: torch.device,
@@ -284,7 +284,7 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(_PIECE))
 
 
-def _disk_dtype(facts: ModelFacts) -> torch.dtype:
+def _disk_dtype(facts: Architecture) -> torch.dtype:
     """The dtype of most of the model's bytes."""
     sizes: dict[str, int] = {}
     for info in facts.tensors.values():

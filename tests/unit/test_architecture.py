@@ -43,7 +43,7 @@ EDGES: dict[str, set[str]] = {
     },
     # What travels, and who computes.
     "job": {"devices", "errors", "files", "methods", "reporting", "schemas", "text"},
-    "engine": {"errors", "logits", "methods", "process_memory", "reporting", "source"},
+    "engine": {"architecture", "errors", "logits", "methods", "process_memory", "reporting"},
     "checkpoint": {"errors", "files"},
     "evaluate": {"environment", "errors", "files", "job", "logits", "process_memory"},
     "worker": {
