@@ -28,7 +28,7 @@ image: ## Build the CPU image from this checkout, for --executor docker
 benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (about 45 minutes)
 	$(VENV)/python -m benchmarks.engine
 
-lock: ## Write requirements/*.txt anew (needs uv)
+lock: ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)
 	$(PYTHON) tools/lock.py
 
 clean: ## Remove the environment, caches and the demo's files

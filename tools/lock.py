@@ -1,5 +1,8 @@
 """Write the lock files in `requirements/` from pyproject.toml (`make lock`).
 
+    python tools/lock.py             what is locked stays; only what pyproject.toml asks for anew changes
+    python tools/lock.py --upgrade   the newest release of everything
+
 Every file is for CPython 3.11 on Linux x86-64; as hashes of all files of a release are kept, most of it
 serves 3.12 and other platforms too. What is split off, and why:
 
@@ -13,6 +16,7 @@ serves 3.12 and other platforms too. What is split off, and why:
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -35,14 +39,21 @@ BUILD_TOOLS = ("hatchling", "setuptools", "wheel")
 HEADER = "# Written by tools/lock.py (`make lock`) for CPython 3.11 on Linux x86-64; do not edit.\n"
 
 
-def compile_lock(requirements: list[str], *options: str) -> dict[str, list[str]]:
-    """Resolve requirements with uv: the pinned requirement → its hashes (hex sha256)."""
+def compile_lock(requirements: list[str], *options: str, keep: str = "") -> dict[str, list[str]]:
+    """Resolve requirements with uv: the pinned requirement → its hashes (hex sha256).
+
+    Args:
+        keep: a lock file's text; its pins and their hashes are taken again wherever they still fit.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "requirements.in"
+        source, result = Path(folder) / "requirements.in", Path(folder) / "requirements.txt"
         source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        result.write_text(keep, encoding="utf-8")
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
-        command += ["--no-build-isolation", "--python", sys.executable, *options, str(source)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+        command += ["--no-build-isolation", "--python", sys.executable, *options]
+        command += ["--output-file", str(result), str(source)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        output = result.read_text(encoding="utf-8")
     locked: dict[str, list[str]] = {}
     name = ""
     for line in output.splitlines():
@@ -69,7 +80,16 @@ def constrained(*files: str) -> list[str]:
 
 
 def main() -> int:
-    """Write all lock files; an existing pin is kept only where pyproject.toml asks for it."""
+    """Write all lock files."""
+    parser = argparse.ArgumentParser(description="Write the lock files in requirements/ from pyproject.toml.")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest release of everything")
+    upgrade = parser.parse_args().upgrade
+
+    def kept(*names: str) -> str:
+        paths = [REQUIREMENTS / name for name in names]
+        found = [] if upgrade else [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
+        return "".join(found)
+
     REQUIREMENTS.mkdir(exist_ok=True)
     if find_links := os.environ.get("PIP_FIND_LINKS"):
         cpu_torch = ["--find-links", find_links]
@@ -79,11 +99,12 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core, extras = project["dependencies"], project["optional-dependencies"]
 
-    write_lock("build.txt", compile_lock(list(BUILD_TOOLS)))
+    write_lock("build.txt", compile_lock(list(BUILD_TOOLS), keep=kept("build.txt")))
     for name, options in (("cpu", cpu_torch), ("cuda", [])):
         torch = f"torch=={TORCH_VERSION}" + ("+cpu" if name == "cpu" else "")
         # The extra `cuda` names the same packages as `cpu`.
-        locked = compile_lock([*core, *extras["cpu"], torch], *constrained("build.txt"), *options)
+        wanted, keep = [*core, *extras["cpu"], torch], kept(f"{name}.txt", "gptqmodel.txt")
+        locked = compile_lock(wanted, *constrained("build.txt"), *options, keep=keep)
         gptqmodel = {pin: digests for pin, digests in locked.items() if pin.startswith("gptqmodel==")}
         locked = {pin: digests for pin, digests in locked.items() if pin not in gptqmodel}
         if name == "cpu":
@@ -94,9 +115,9 @@ def main() -> int:
 
     # The rest shares an environment with cpu.txt, so its versions are the same.
     shared = constrained("build.txt", "cpu.txt")
-    write_lock("core.txt", compile_lock(core, *shared))
-    write_lock("demo.txt", compile_lock(extras["demo"], *shared))
-    write_lock("dev.txt", compile_lock(extras["dev"], *shared))
+    write_lock("core.txt", compile_lock(core, *shared, keep=kept("core.txt")))
+    write_lock("demo.txt", compile_lock(extras["demo"], *shared, keep=kept("demo.txt")))
+    write_lock("dev.txt", compile_lock(extras["dev"], *shared, keep=kept("dev.txt")))
     return 0
 
 
