@@ -29,7 +29,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def definition(name: str) -> dict[str, Any]:
-    """One of the manifest schema's definitions (`group_size`, `text`, …)."""
+    """One of the definitions in the manifest schema's file, without what entries add to it."""
     found: dict[str, Any] = load_schema("quantize")["$defs"][name]
     return found
 
@@ -38,10 +38,3 @@ def definition_or_empty(name: str) -> dict[str, Any]:
     """As `definition`, but empty where there is none."""
     found: dict[str, Any] = load_schema("quantize")["$defs"].get(name, {})
     return found
-
-
-def defaults_of(name: str) -> dict[str, Any]:
-    """The defaults that a definition's own properties declare (`publish`, `runners`, `text`)."""
-    return {
-        key: words["default"] for key, words in definition(name)["properties"].items() if "default" in words
-    }

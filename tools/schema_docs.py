@@ -1,4 +1,4 @@
-"""Write the key tables of docs/reference/manifest.md from schemas/quantize.schema.json.
+"""Write the key tables of docs/reference/manifest.md from the manifest's schema.
 
 python tools/schema_docs.py            # rewrite the page
 python tools/schema_docs.py --check    # exit 1 where the page is not what the schema says
@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from quantize_lib.manifest.schema import manifest_schema
+
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "schemas" / "quantize.schema.json"
 PAGE = ROOT / "docs" / "reference" / "manifest.md"
 
 _PART = re.compile(r"(<!-- schema:(\w+) -->\n).*?(<!-- /schema -->)", re.DOTALL)
@@ -100,7 +103,7 @@ def fill(page: str, schema: dict[str, Any]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Rewrite or check the page; the exit code."""
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema = manifest_schema()
     page = PAGE.read_text(encoding="utf-8")
     filled = fill(page, schema)
     if "--check" in arguments:

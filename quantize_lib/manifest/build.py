@@ -10,6 +10,7 @@ from typing import Any, cast
 from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
 from quantize_lib.methods.schema_words import experimental_bits, setting_names, takes
@@ -24,7 +25,6 @@ from quantize_lib.names import (
 )
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
-from quantize_lib.schemas import defaults_of, definition
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.targets.publish_spec import PublishSpec

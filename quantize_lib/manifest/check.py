@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.manifest.problems import Path
-from quantize_lib.schemas import load_schema
+from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.wording import allowed, meant, show
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _validator() -> Validator:
 
     # typeshed has no types for `extend`.
     kind = extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})  # type: ignore[no-untyped-call]
-    validator: Validator = kind(load_schema("quantize"))
+    validator: Validator = kind(manifest_schema())
     return validator
 
 

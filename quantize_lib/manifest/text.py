@@ -10,8 +10,8 @@ from typing import Any
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.names import absolute, repository_fault
-from quantize_lib.schemas import defaults_of, definition
 from quantize_lib.wording import SHOWN_PATH, show
 
 MAX_FILES = 10_000

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantize_lib.manifest import InvalidManifestError, Problem, parse_manifest
+from quantize_lib.manifest.schema import definition
 from quantize_lib.plan import plan_github, plan_json
-from quantize_lib.schemas import definition
 
 NOWHERE = Path("/nowhere/quantize.yml")
 PIECES = (

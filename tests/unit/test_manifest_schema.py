@@ -17,14 +17,16 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.manifest import load_manifest, parse_manifest
 from quantize_lib.manifest.check import check
+from quantize_lib.manifest.schema import defaults_of, definition, manifest_schema
 from quantize_lib.methods.schema_words import experimental_bits, is_calibrated, setting_names, takes
 from quantize_lib.methods.settings import METHOD_SLUG, MethodName, Settings
 from quantize_lib.plan.cells import RunnersSpec
-from quantize_lib.schemas import defaults_of, definition, load_schema
+from quantize_lib.schemas import load_schema
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.targets.publish_spec import PublishSpec
 from tools.schema_docs import fill
+from tools.schemas import stale
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "manifest.md"
@@ -103,6 +105,10 @@ def test_the_schemas_are_valid(name: str) -> None:
     Draft202012Validator.check_schema(load_schema(name))
 
 
+def test_the_files_are_what_the_entries_say() -> None:
+    assert stale() == [], "run python tools/schemas.py"
+
+
 def test_an_unknown_schema_is_an_error() -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.schema\.json is not in"):
         load_schema("none")
@@ -123,7 +129,7 @@ def properties(schema: Any, place: str = "#") -> Iterator[tuple[str, dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), list(properties(load_schema("quantize"))), ids=lambda value: str(value)[:60]
+    ("place", "words"), list(properties(manifest_schema())), ids=lambda value: str(value)[:60]
 )
 def test_every_key_has_a_title_and_a_description(place: str, words: dict[str, Any]) -> None:
     target = definition(words["$ref"].removeprefix("#/$defs/")) if "$ref" in words else {}
@@ -132,7 +138,7 @@ def test_every_key_has_a_title_and_a_description(place: str, words: dict[str, An
 
 def test_the_pages_tables_are_the_schemas() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert fill(page, load_schema("quantize")) == page, "run python tools/schema_docs.py"
+    assert fill(page, manifest_schema()) == page, "run python tools/schema_docs.py"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -157,11 +163,11 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [load_schema("quantize"), *load_schema("quantize")["$defs"].values()],
+    [manifest_schema(), *manifest_schema()["$defs"].values()],
     ids=lambda words: str(words.get("title")),
 )
 def test_the_schemas_own_examples_and_defaults_are_valid(words: dict[str, Any]) -> None:
-    whole = load_schema("quantize")
+    whole = manifest_schema()
     for name, part in {"": words, **words.get("properties", {})}.items():
         for value in [*part.get("examples", ()), *([part["default"]] if "default" in part else [])]:
             schema = {"$defs": whole["$defs"], **part}

@@ -1,0 +1,40 @@
+"""The manifest's schema: the file that ships, with what the entries of the axes add to it.
+
+An entry's part (its name among the values of a key, its settings, its messages) is written once, in the
+entry. `tools/schemas.py` writes the whole into the file, which is what others read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from quantize_lib.schemas import load_schema
+
+COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = ()
+"""One function an axis. It writes its entries' parts into the schema, also over those of an older file: keys
+that are there keep their place, and what no entry has any more is taken out."""
+
+
+@cache
+def manifest_schema() -> dict[str, Any]:
+    """The whole schema of a manifest; callers do not change it."""
+    schema = deepcopy(load_schema("quantize"))
+    for complete in COMPLETING:
+        complete(schema)
+    return schema
+
+
+def definition(name: str) -> dict[str, Any]:
+    """One of the schema's definitions (`group_size`, `text`, …)."""
+    found: dict[str, Any] = manifest_schema()["$defs"][name]
+    return found
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+    """The defaults that a definition's own properties declare (`publish`, `runners`, `text`)."""
+    return {
+        key: words["default"] for key, words in definition(name)["properties"].items() if "default" in words
+    }
