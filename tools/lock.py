@@ -1,7 +1,8 @@
 """Write the lock files in `requirements/` from pyproject.toml (`make lock`).
 
-    python tools/lock.py             what is locked stays; only what pyproject.toml asks for anew changes
-    python tools/lock.py --upgrade   the newest release of everything
+    python tools/lock.py                   what is locked stays; only what pyproject.toml newly asks for changes
+    python tools/lock.py --upgrade NAME…   also the newest releases of these, that pyproject.toml allows
+    python tools/lock.py --upgrade         the newest releases of everything
 
 Every file is for CPython 3.11 on Linux x86-64; as hashes of all files of a release are kept, most of it
 serves 3.12 and other platforms too. What is split off, and why:
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,16 +81,24 @@ def constrained(*files: str) -> list[str]:
     return [option for file in files for option in ("--constraint", str(REQUIREMENTS / file))]
 
 
+def without(text: str, names: Collection[str]) -> str:
+    """A lock file's text without the pins of some packages, named as lock files name them."""
+    entries = re.split(r"^(?=\S)", text, flags=re.MULTILINE)
+    return "".join(entry for entry in entries if entry.partition("==")[0] not in names)
+
+
 def main() -> int:
     """Write all lock files."""
     parser = argparse.ArgumentParser(description="Write the lock files in requirements/ from pyproject.toml.")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest release of everything")
-    upgrade = parser.parse_args().upgrade
+    parser.add_argument(
+        "--upgrade", nargs="*", metavar="NAME", help="take the newest releases of these, or of everything"
+    )
+    upgrade: list[str] | None = parser.parse_args().upgrade
 
     def kept(*names: str) -> str:
         paths = [REQUIREMENTS / name for name in names]
-        found = [] if upgrade else [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
-        return "".join(found)
+        text = "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+        return "" if upgrade == [] else without(text, upgrade or ())
 
     REQUIREMENTS.mkdir(exist_ok=True)
     if find_links := os.environ.get("PIP_FIND_LINKS"):

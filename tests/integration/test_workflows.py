@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 EXAMPLE = ROOT / "examples" / "workflows" / "requantize.yml"
 ACTION = ROOT / "action.yml"
+DEPENDABOT = ROOT / ".github" / "dependabot.yml"
 RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 QUANTIZE = ROOT / ".github" / "workflows" / "quantize.yml"
 INHERITS = {"quantize", "issue"}
@@ -73,8 +74,29 @@ def test_the_action_matches_githubs_schema() -> None:
     run_tool("check-jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION))
 
 
-def test_zizmor_finds_nothing_in_action_and_workflows() -> None:
-    paths = map(str, (ACTION, *WORKFLOWS, EXAMPLE))
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        ("dependabot", "dependabot.yml"),
+        ("github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/bug_report.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/feature_request.yml"),
+    ],
+)
+def test_the_forms_and_the_updater_match_githubs_schemas(schema: str, name: str) -> None:
+    run_tool("check-jsonschema", "--builtin-schema", f"vendor.{schema}", str(ROOT / ".github" / name))
+
+
+def test_the_updater_looks_where_the_pins_are() -> None:
+    places = {entry["package-ecosystem"]: entry["directory"] for entry in load(DEPENDABOT)["updates"]}
+    assert set(places) == {"github-actions", "docker", "npm", "pip"}
+    assert places["github-actions"] == "/"
+    for kind, pattern in (("docker", "Dockerfile"), ("npm", "package-lock.json"), ("pip", "*.txt")):
+        assert list((ROOT / places[kind].strip("/")).glob(pattern)), kind
+
+
+def test_zizmor_finds_nothing_in_action_workflows_and_updater() -> None:
+    paths = map(str, (ACTION, *WORKFLOWS, EXAMPLE, DEPENDABOT))
     run_tool("zizmor", "--offline", "--no-progress", "--persona", "pedantic", *paths)
 
 

@@ -41,6 +41,12 @@ def test_the_base_is_pinned_by_digest_and_both_stages_take_it(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_base_is_the_one_that_the_updater_of_dependencies_follows(name: str) -> None:
+    (followed,) = instructions(".github/base-image/Dockerfile")
+    assert followed.removeprefix("FROM ") == instructions(name)[0].removeprefix("ARG BASE=")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_package_is_installed_by_hash(name: str) -> None:
     text = "\n".join(instructions(name))
     assert "install --quiet --require-hashes --no-build-isolation" in text

@@ -82,6 +82,15 @@ def test_the_light_core_brings_no_torch() -> None:
     assert not {"torch", "transformers", "gptqmodel", "bitsandbytes"} & set(pins("core.txt"))
 
 
+def test_what_is_upgraded_is_taken_out_of_what_is_kept() -> None:
+    text = (
+        f"{HEADER}a==1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\na-b==2 \\\n    --hash=sha256:cc\n"
+    )
+    without = load_tool("lock").without
+    assert without(text, ["a"]) == f"{HEADER}a-b==2 \\\n    --hash=sha256:cc\n"
+    assert without(text, ()) == text
+
+
 def test_bootstrap_refuses_a_machine_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap = load_tool("bootstrap")
     monkeypatch.setattr(bootstrap.platform, "machine", lambda: "arm64")
