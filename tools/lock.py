@@ -1,6 +1,6 @@
 """Write the lock files in `requirements/` from pyproject.toml (`make lock`).
 
-    python tools/lock.py                   what is locked stays; only what pyproject.toml newly asks for changes
+    python tools/lock.py                   what is locked stays; what pyproject.toml asks for anew is added
     python tools/lock.py --upgrade NAME…   also the newest releases of these, that pyproject.toml allows
     python tools/lock.py --upgrade         the newest releases of everything
 
