@@ -23,12 +23,12 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
-from quantize_lib.methods.settings import MethodName, Settings
+from quantize_lib.methods.settings import Settings
 from quantize_lib.source import read_facts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.pass_store import PassFolder
 
-Cell = tuple[MethodName, int]
+Cell = tuple[str, int]
 REPEATS = 5
 
 

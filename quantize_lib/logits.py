@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-_CHUNK_VALUES = 1 << 21
-"""Logits turned to float32 at once: 8 MiB a buffer, whatever the vocabulary's size."""
+from quantize_lib.sizing import LOGITS_CHUNK_VALUES
 
 
 def token_nll(logits: Tensor, ids: Tensor) -> Tensor:
@@ -80,5 +79,5 @@ def perplexity(nll: Tensor) -> float:
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
-    step = max(1, _CHUNK_VALUES // width)
+    step = max(1, LOGITS_CHUNK_VALUES // width)
     return (slice(start, start + step) for start in range(0, rows, step))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantize_lib.errors import SourceError
-from quantize_lib.methods.settings import MethodName
 
 MAX_SIZE = 1 << 31
 MAX_BLOCKS = 10_000
@@ -31,7 +30,6 @@ class Family:
         key_value_heads, head_dim: what the config class takes where `config.json` says nothing;
             None for "as many as heads" and "hidden / heads".
         conv1d: weights lie as (in, out) on disk.
-        not_for: linear layers of a block that transformers cannot load in a method's format → those methods.
     """
 
     blocks: str
@@ -50,7 +48,6 @@ class Family:
     head_dim: int | None = None
     embedding_key: str = "hidden_size"
     conv1d: bool = False
-    not_for: Mapping[str, tuple[MethodName, ...]] = field(default_factory=dict)
 
 
 _GATED_LAYERS = {
@@ -90,8 +87,6 @@ FAMILIES: Mapping[str, Family] = {
         keys={"hidden": "n_embd", "mlp": "n_inner", "blocks": "n_layer", "heads": "n_head"},
         embedding_key="n_embd",
         conv1d=True,
-        # transformers 5.23 looks for c_proj's weight when it initializes a GPT-2, also a quantized one.
-        not_for={"attn.c_proj": ("gptq", "awq"), "mlp.c_proj": ("gptq", "awq")},
     ),
     "gpt_neox": Family(
         blocks="gpt_neox.layers",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 from fnmatch import fnmatchcase
 
-from quantize_lib.architecture.assignment import assign
+from quantize_lib.architecture.assignment import assign, format_of
+from quantize_lib.architecture.blocks import split
 from quantize_lib.architecture.facts import Architecture
-from quantize_lib.architecture.fitting import FITTING_GROUP_SIZES
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats import Format
+from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods.common import FITTING_GROUP_SIZES, GROUP_SIZE
 
-_PACK_BITS = 32
-_AWQ_PACK = 8
 _HEADS = ("lm_head", "embed_out")
 
 
@@ -21,22 +21,23 @@ def resolve_group_size(facts: Architecture, settings: Settings) -> int:
     """The number that `auto` stands for, or the explicit one after its check; -1 is one group per row.
 
     `auto` is the largest of 128, 64, 32, 16 that divides the input of every layer that is quantized and has
-    no group size of its own from an override. bitsandbytes has no group size: -1.
+    no group size of its own from an override. Where the method has no group size: -1.
 
     Raises:
         UsageError: where a size does not divide a layer's input, naming the layer and the sizes that fit;
             where a pattern matches nothing, nothing is left to quantize, or a layer cannot be packed.
     """
     _check_patterns(facts, settings)
-    layers = assign(facts.layers, settings)
+    layers = assign(facts, settings)
     if not layers:
         raise UsageError(
             "modules_to_not_convert matches every linear layer: nothing is left to quantize",
             hint="Name fewer modules.",
         )
+    chosen = format_of(facts, settings)
     for layer, bits, _ in layers:
-        _check_packing(layer, bits, settings)
-    if settings.method == "bitsandbytes":
+        _check_packing(layer, bits, chosen)
+    if not _has_groups(settings):
         return -1
     for layer, _, size in layers:
         if size not in ("auto", -1) and layer.in_features % int(size):
@@ -66,11 +67,10 @@ def resolved_layers(facts: Architecture, settings: Settings) -> list[tuple[Layer
         UsageError: as `resolve_group_size`.
     """
     resolved = resolve_group_size(facts, settings)
-    if settings.method == "bitsandbytes":
-        return [(layer, bits, resolved) for layer, bits, _ in assign(facts.layers, settings)]
+    if not _has_groups(settings):
+        return [(layer, bits, resolved) for layer, bits, _ in assign(facts, settings)]
     return [
-        (layer, bits, resolved if size == "auto" else size)
-        for layer, bits, size in assign(facts.layers, settings)
+        (layer, bits, resolved if size == "auto" else size) for layer, bits, size in assign(facts, settings)
     ]
 
 
@@ -83,23 +83,17 @@ def _fitting_words(layers: list[LayerInfo]) -> str:
     return f"{', '.join(sizes)} or -1" if sizes else "only -1"
 
 
-def _check_packing(layer: LayerInfo, bits: int, settings: Settings) -> None:
-    """GPTQ packs codes along the input and zero points along the output, AWQ both along the output."""
-    if settings.method == "gptq":
-        for side, size in (("input", layer.in_features), ("output", layer.out_features)):
-            if size * bits % _PACK_BITS:
-                raise _cannot_pack(layer, side, size, f"{bits}-bit codes fill whole 32-bit words only")
-    elif settings.method == "awq" and layer.out_features % _AWQ_PACK:
-        raise _cannot_pack(
-            layer, "output", layer.out_features, f"AWQ packs {_AWQ_PACK} outputs into one word"
+def _has_groups(settings: Settings) -> bool:
+    return GROUP_SIZE in get_method(settings.method).settings
+
+
+def _check_packing(layer: LayerInfo, bits: int, chosen: Format) -> None:
+    misfit = chosen.misfit(layer.in_features, layer.out_features, bits)
+    if misfit is not None:
+        raise UsageError(
+            f"the {misfit.side} of {layer.name} ({misfit.size}) cannot be packed: {misfit.reason}",
+            hint=f"Keep it in full precision with modules_to_not_convert: ['{layer.name}'].",
         )
-
-
-def _cannot_pack(layer: LayerInfo, side: str, size: int, reason: str) -> UsageError:
-    return UsageError(
-        f"the {side} of {layer.name} ({size}) cannot be packed: {reason}",
-        hint=f"Keep it in full precision with modules_to_not_convert: ['{layer.name}'].",
-    )
 
 
 def _check_patterns(facts: Architecture, settings: Settings) -> None:
@@ -130,6 +124,4 @@ def _no_match(key: str, pattern: str, names: list[str]) -> UsageError:
 
 def _tail(name: str) -> str:
     """`self_attn.q_proj` of `model.layers.0.self_attn.q_proj`."""
-    parts = name.split(".")
-    index = next(i for i, part in enumerate(parts) if part.isdecimal())
-    return ".".join(parts[index + 1 :])
+    return split(name)[2]

@@ -52,7 +52,6 @@ def expected_layers(config: Mapping[str, Any]) -> tuple[LayerInfo, ...]:
             name=f"{family.blocks}.{block}.{relative}",
             in_features=size[inputs],
             out_features=size[outputs],
-            not_for=family.not_for.get(relative, ()),
         )
         for block in range(size["blocks"])
         for relative, (inputs, outputs) in family.layers.items()

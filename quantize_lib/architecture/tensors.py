@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quantize_lib.methods.settings import MethodName
-
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
@@ -27,5 +25,3 @@ class LayerInfo:
     """The module's full name, without `.weight`."""
     in_features: int
     out_features: int
-    not_for: tuple[MethodName, ...] = ()
-    """Methods that leave it in full precision, because transformers cannot load it in their format."""

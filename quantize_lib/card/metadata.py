@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.card.state import STATE_KEY
-from quantize_lib.methods.schema_words import is_calibrated
-from quantize_lib.methods.settings import METHOD_SLUG
+from quantize_lib.methods import get_method
 from quantize_lib.names import repository_fault
 from quantize_lib.report.records import CellRecord
 from quantize_lib.source.facts import ModelSource
@@ -32,7 +31,7 @@ def base_model_id(model: ModelSpec) -> str | None:
 def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[str, Any]:
     """The front matter's keys and values: strings, lists of strings and, of our own, one mapping."""
     card = source.card
-    calibration = record.calibration if is_calibrated(record.method) else None
+    calibration = record.calibration if get_method(record.method).calibrated else None
     values: dict[str, Any] = {
         "base_model": base_model_id(model),
         "base_model_relation": "quantized",
@@ -43,7 +42,7 @@ def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[
         "license_link": _text(card.get("license_link")),
         "language": _languages(card.get("language")),
         "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
-        "tags": [METHOD_SLUG[record.method], f"{record.bits}-bit", "quantized", "model-quantizer"],
+        "tags": [get_method(record.method).slug, f"{record.bits}-bit", "quantized", "model-quantizer"],
         STATE_KEY: _state(record),
     }
     return {key: value for key, value in values.items() if value is not None}

@@ -10,7 +10,8 @@ from quantize_lib.card.escape import Safe, code, code_block
 from quantize_lib.card.figures import figures, is_proven
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
-from quantize_lib.methods.schema_words import experimental_bits, is_calibrated
+from quantize_lib.formats import get_format
+from quantize_lib.methods import SETTINGS, get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report.records import CellRecord
 from quantize_lib.source import display
@@ -19,23 +20,6 @@ from quantize_lib.text import markdown
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 _PROMPT = "The capital of France is"
-_METHODS = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes"}
-_SETTINGS = {
-    "method": "method",
-    "bits": "bits",
-    "group_size": "group size",
-    "sym": "symmetric",
-    "desc_act": "descending activation order (desc_act)",
-    "quant_type": "4-bit type",
-    "double_quant": "double quantization",
-    "modules_to_not_convert": "kept in full precision",
-    "overrides": "overrides",
-}
-_METHOD_LIMITS = {
-    "gptq": "GPTQ's layers are loaded through GPTQModel, also by transformers.",
-    "awq": "AWQ's layers are loaded through GPTQModel, also by transformers.",
-    "bitsandbytes": "The layers need the bitsandbytes library wherever they are loaded.",
-}
 
 
 def render_card(record: CellRecord, *, source: ModelSource, cell: Cell, job: Job, command: str) -> str:
@@ -79,13 +63,13 @@ def _values(
     reload = None if measured is None else measured.reload
     proven = measured is not None and is_proven(measured)
     evaluation = measured.evaluation if measured is not None and proven else None
-    calibrated = is_calibrated(record.method)
+    calibrated = get_method(record.method).calibrated
     return {
         "record": record,
         "title": (record.repository or record.id).rpartition("/")[2],
         "base": _base(job),
         "revision": None if record.revision is None else code(record.revision),
-        "method": _METHODS[record.method],
+        "method": get_method(record.method).title,
         "figures": figures(record),
         "evaluation": evaluation,
         "unproven": measured is not None and measured.evaluation is not None and not proven,
@@ -97,7 +81,7 @@ def _values(
         "versions": sorted(record.versions.items()),
         "command": command,
         "notes": record.notes,
-        "limits": _limits(record),
+        "limits": _limits(record, cell),
         "license": _license(data),
         "display": None if record.terms is None else display(record.terms),
         "closed": record.terms is not None and (record.terms.gated is not None or record.terms.private),
@@ -124,8 +108,15 @@ def _settings(record: CellRecord, cell: Cell) -> list[tuple[str, str]]:
         if name == "group_size":
             words = "one group per row" if value == -1 else words
             words += " (chosen automatically)" if cell.settings.group_size == "auto" else ""
-        rows.append((Safe(_SETTINGS[name]) if name in _SETTINGS else name, words))
+        rows.append((_label(name), words))
     return rows
+
+
+def _label(name: str) -> str:
+    """How the card calls a setting; an unknown one, of another version, by its own name."""
+    if name in SETTINGS:
+        return Safe(SETTINGS[name].label)
+    return Safe(name) if name in ("method", "bits", "format") else name
 
 
 def _words(value: object) -> str:
@@ -138,14 +129,14 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _limits(record: CellRecord) -> list[str]:
-    limits: list[str] = [Safe(_METHOD_LIMITS[record.method])]
+def _limits(record: CellRecord, cell: Cell) -> list[str]:
+    limits: list[str] = [Safe(text) for text in get_format(record.format).limits(cell.settings)]
     evaluation = None if record.measurements is None else record.measurements.evaluation
-    if evaluation is not None and record.calibration is not None and is_calibrated(record.method):
+    if evaluation is not None and record.calibration is not None and get_method(record.method).calibrated:
         used, measured = record.calibration, evaluation
         if (used.source, used.revision) == (measured.source, measured.revision):
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
-    if record.bits in experimental_bits(record.method):
+    if record.bits in get_method(record.method).experimental:
         limits.append(f"{record.bits} bits are experimental: not every loader has a kernel for them.")
     if record.measurements is not None and record.measurements.reload is not None:
         limits.append(

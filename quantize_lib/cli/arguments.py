@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quantize_lib import __version__
+from quantize_lib.methods import DEFAULT_METHOD, METHODS
 
 COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "job")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -143,7 +144,7 @@ def _single_model() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="Hub id or model folder (a folder named as a command: ./plan)"
     )
     parser.add_argument(
-        "--method", choices=("gptq", "awq", "bitsandbytes"), default="gptq", help="default: gptq"
+        "--method", choices=tuple(METHODS), default=DEFAULT_METHOD, help=f"default: {DEFAULT_METHOD}"
     )
     parser.add_argument("--bits", type=_positive, default=8, help="default: 8")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="default: {model}-{method}-{bits}bit")

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats.rounded import RoundedLayer
 
 T = TypeVar("T")
 
@@ -96,7 +96,6 @@ class BlockInput:
         params: every other parameter of the block by relative name, float32 (norms, biases aside).
         folds: where scales can be folded; used by methods that scale inputs.
         dtype: the dtype in which unquantized tensors are written to disk.
-        model_type: `config.json`'s model_type; loaders treat some families' blocks in their own way.
     """
 
     index: int
@@ -104,55 +103,24 @@ class BlockInput:
     params: Mapping[str, Tensor]
     folds: tuple[Fold, ...]
     dtype: torch.dtype
-    model_type: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockOutput:
+class RoundedBlock:
     """What a method made of a block.
 
     Attributes:
-        tensors: what replaces the linears' tensors in the checkpoint, by relative name
-            (`self_attn.q_proj.qweight`), biases included, on the CPU.
-        weights: per linear the dequantized weight, float32 (out, in): exactly what the packed tensors mean.
-        params: other parameters that changed or are new, by relative name, already in the dtype of the disk
-            (`input_layernorm.weight`, `self_attn.v_proj.bias`, `mlp.act.scales`).
-        modules: stand-ins for linears whose forward is more than a product with `weights`
+        layers: the rounded linears by relative name, in the model's order.
+        params: other parameters that changed, by relative name, already in the dtype of the disk
+            (`input_layernorm.weight`, `self_attn.v_proj.bias`).
+        modules: stand-ins for linears whose forward is more than a product with the rounded weight
             (LLM.int8 quantizes activations too), used when text is carried through the quantized block.
         errors: per linear the relative output error tr(ΔW·H·ΔWᵀ)/tr(W·H·Wᵀ); empty without statistics.
         notes: things worth a line in log and report (damping that had to grow, dead columns).
     """
 
-    tensors: Mapping[str, Tensor]
-    weights: Mapping[str, Tensor]
+    layers: Mapping[str, RoundedLayer]
     params: Mapping[str, Tensor] = field(default_factory=dict)
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellContext:
-    """What a method must know of the whole model to write `quantization_config`.
-
-    Attributes:
-        settings: as the manifest says.
-        group_size: resolved; -1 for one group per row.
-        model_type: `config.json`'s model_type.
-        blocks: full name of the list of decoder blocks (`model.layers`).
-        quantized: full names of all quantized linear layers.
-        kept: full names of the linear layers in the blocks that stay in full precision.
-        outside: full names of linear layers outside the blocks (`lm_head`), never quantized.
-        dtype: dtype of unquantized tensors on disk.
-        conv1d: whether the quantized layers are Conv1D (GPT-2), which AWQ loaders cannot replace.
-    """
-
-    settings: Settings
-    group_size: int
-    model_type: str
-    blocks: str
-    quantized: tuple[str, ...]
-    kept: tuple[str, ...]
-    outside: tuple[str, ...]
-    dtype: torch.dtype
-    conv1d: bool = False

@@ -16,9 +16,8 @@ from quantize_lib.engine.pass_state import Batches, CarriedText, FoldKey, Hold
 from quantize_lib.engine.precision import calibrating
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
+from quantize_lib.sizing import TOKENS_PER_BATCH
 
-_TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
-"""Tokens that go through a block at once: enough for full speed, little enough for the caches."""
 _PROOF_TOKENS = 128
 """Tokens that folds are proven on: each candidate takes a forward, and a wrong one changes every token."""
 
@@ -63,7 +62,7 @@ class Calibrator:
         self._text: CarriedText | None = None
         self._proof: CarriedText | None = None
         if ids is not None:
-            tokens = _TOKENS_PER_BATCH.get(model.device.type, 2048)
+            tokens = TOKENS_PER_BATCH[model.device.type]
             self._text = CarriedText(ids, max(1, tokens // ids.shape[1]))
             if folding:
                 # The first tokens of the text: none sees a later one, so their hidden states are its own.

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.block import BlockOutput
+from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.folds import weight_view
 from quantize_lib.errors import EngineError
 
 
 @contextmanager
-def as_quantized(block: nn.Module, linears: Mapping[str, nn.Module], output: BlockOutput) -> Iterator[None]:
+def as_quantized(block: nn.Module, linears: Mapping[str, nn.Module], output: RoundedBlock) -> Iterator[None]:
     """Inside this context the block computes what its quantized form computes; afterwards it is as before.
 
     Args:
@@ -31,16 +30,15 @@ def as_quantized(block: nn.Module, linears: Mapping[str, nn.Module], output: Blo
         owner._parameters[name] = nn.Parameter(value.to(old.device, old.dtype), requires_grad=False)
 
     try:
-        for name, weight in output.weights.items():
-            module = linears[name]
+        for name, layer in output.layers.items():
+            module, weight = linears[name], layer.weight
             put(module, "weight", weight if weight_view(module) is module.weight else weight.T.contiguous())
         for name, value in output.params.items():
             path, _, leaf = name.rpartition(".")
             owner = block.get_submodule(path)
             if leaf in owner._parameters:
                 put(owner, leaf, value)
-            elif not bool(torch.all(value == 1)):
-                # Loaders add scales to activation functions; without a place here, they must be ones.
+            else:
                 raise EngineError(f"{name} has no place in the full-precision block")
         for name, stand_in in output.modules.items():
             _set_submodule(block, name, stand_in)

@@ -10,18 +10,21 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, LinearInput
+from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock
 from quantize_lib.engine.calibrator import CalibratedBlock, Calibrator
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import weight_view
-from quantize_lib.engine.methods.base import Method
+from quantize_lib.engine.methods.base import rounder_of
 from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.pack import pack_block
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
+from quantize_lib.formats import Format
+from quantize_lib.formats.rounded import Grid
 from quantize_lib.logits import token_kl, token_nll
-from quantize_lib.methods.settings import Settings
+from quantize_lib.methods import Method, Settings
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
 
@@ -41,14 +44,22 @@ class CellWork:
     """One cell of the pass.
 
     Attributes:
+        method: what it is rounded by.
+        format: how it is stored.
         layers: full name of each linear layer to quantize → (bits, group size).
     """
 
     id: str
     settings: Settings
     method: Method
+    format: Format
     layers: Mapping[str, tuple[int, int]]
     sink: TensorSink
+
+    @property
+    def grid(self) -> Grid:
+        """What the format asks of the codes."""
+        return self.format.grid(self.method, self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +110,15 @@ class SharedPass:
         self._reporter = reporter
         self._store = store
         self._outcomes = {cell.id: CellOutcome() for cell in cells}
-        calibrated = any(cell.method.needs_statistics for cell in cells)
+        self._rounders = {cell.id: rounder_of(cell.method) for cell in cells}
+        calibrated = any(cell.method.calibrated for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
         self._calibrator = Calibrator(
             model,
             calibration if calibrated else None,
             layers={name for cell in cells for name in cell.layers},
-            folding=any(cell.method.uses_folds for cell in cells),
+            folding=any(cell.method.folds for cell in cells),
         )
         self._ahead = ahead and calibrated
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
@@ -222,11 +234,11 @@ class SharedPass:
         """Quantize a block for one cell, write it, and carry the held-out text through it."""
         prefix, outcome = self._model.prefix(block.index), self._outcomes[cell.id]
         output = self._quantize(cell, block)
-        self._write_block(cell, block.index, output)
+        self._write_block(cell, block, output)
         outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
         outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
         if self._evaluation is not None:
-            mine = {name: module for name, module in block.linears.items() if name in output.weights}
+            mine = {name: module for name, module in block.linears.items() if name in output.layers}
             with as_quantized(block.module, mine, output):
                 self._evaluation.advance(block.module, block.index, self._carried[cell.id])
 
@@ -237,7 +249,7 @@ class SharedPass:
         # The host tells it once more as an error, when the job is done.
         self._reporter.info(f"{cell.id} failed, the others go on: {error}")
 
-    def _quantize(self, cell: CellWork, block: CalibratedBlock) -> BlockOutput:
+    def _quantize(self, cell: CellWork, block: CalibratedBlock) -> RoundedBlock:
         prefix = self._model.prefix(block.index)
         inputs: dict[str, LinearInput] = {}
         for name, module in block.linears.items():
@@ -251,7 +263,6 @@ class SharedPass:
                     statistics=block.statistics.get(name),
                     bits=bits,
                     group_size=group_size,
-                    conv1d=not isinstance(module, nn.Linear),
                 )
         params = {
             name: value.float()
@@ -264,28 +275,27 @@ class SharedPass:
             if all(target in inputs for target in fold.targets)
             and (fold.kind != "linear" or fold.source in inputs)
         )
-        return cell.method.quantize(
+        return self._rounders[cell.id].round(
             BlockInput(
                 index=block.index,
-                model_type=str(self._model.config.model_type),
                 linears=inputs,
                 params=params,
                 folds=usable,
                 dtype=self._model.disk_dtype,
             ),
             cell.settings,
+            cell.grid,
         )
 
-    def _write_block(self, cell: CellWork, index: int, output: BlockOutput) -> None:
-        """What the method made, and the block's other tensors as they are on disk."""
-        prefix = self._model.prefix(index)
-        made = {
-            f"{prefix}.{name}": tensor.cpu() for name, tensor in {**output.params, **output.tensors}.items()
-        }
-        replaced = {f"{prefix}.{name}.weight" for name in output.weights} | set(made)
-        untouched = [name for name in self._model.block_tensors(index) if name not in replaced]
-        made.update(self._model.read(untouched))
-        cell.sink.write(made)
+    def _write_block(self, cell: CellWork, block: CalibratedBlock, output: RoundedBlock) -> None:
+        """What the method made, packed by the format, and the block's other tensors as they are on disk."""
+        prefix = self._model.prefix(block.index)
+        packed = pack_block(cell.format, self._model, block.module, output)
+        result = {f"{prefix}.{name}": tensor for name, tensor in packed.items()}
+        replaced = {f"{prefix}.{name}.weight" for name in output.layers} | set(result)
+        untouched = [name for name in self._model.block_tensors(block.index) if name not in replaced]
+        result.update(self._model.read(untouched))
+        cell.sink.write(result)
 
     def _write_outside(self) -> None:
         for name, tensor in self._model.read(self._model.outside_tensors()):

@@ -13,7 +13,6 @@ from typing import Any
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
-from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import finite, read_json, write_json
 from quantize_lib.job.records import Reload
 
@@ -178,7 +177,6 @@ def _run(
         "dtype": "float32" if device == "cpu" else "auto",
         "device": device,
         "trust_remote_code": trust,
-        "kernel": plain_kernel(_quantization(folder), device),
     }
     log = work / f"{folder.name}.log"
     with tempfile.TemporaryDirectory(dir=work) as temporary:

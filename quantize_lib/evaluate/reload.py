@@ -6,14 +6,16 @@ checkpoint itself stands in the result as `error`; everything else that goes wro
 
 from __future__ import annotations
 
+import shutil
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
 from quantize_lib.files import read_json, write_json
+from quantize_lib.formats import format_of_config
+from quantize_lib.formats.loading import LoadRequest, load_with_transformers
 from quantize_lib.process_memory import peak_resident_bytes
 
 if TYPE_CHECKING:
@@ -77,47 +79,17 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
 def _load(spec: Mapping[str, Any]) -> tuple[Any, float]:
     """The model and the seconds that it took, imports aside."""
     quantization = read_json(Path(spec["folder"]) / "config.json").get("quantization_config") or {}
-    # Whether a GPTQ checkpoint mixes bits or group sizes: transformers' loader knows but one of each.
-    if any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {}):
-        return _load_gptqmodel(spec)
-    return _load_transformers(spec, quantization)
-
-
-def _load_transformers(spec: Mapping[str, Any], quantization: Mapping[str, Any]) -> tuple[Any, float]:
-    from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
-
-    asked: dict[str, Any] = {}
-    if spec["kernel"] is not None:
-        # Of this only the kernel is taken; the rest is the checkpoint's.
-        kind: Any = AwqConfig if quantization["quant_method"] == "awq" else GPTQConfig
-        asked["quantization_config"] = kind(bits=quantization["bits"], backend=spec["kernel"])
-    started = time.monotonic()
-    # The pair that output_loading_info gives is not in transformers' annotations.
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        spec["folder"],
+    request = LoadRequest(
+        folder=spec["folder"],
         dtype=spec["dtype"],
-        device_map=spec["device"],
+        device=spec["device"],
         trust_remote_code=spec["trust_remote_code"],
-        local_files_only=True,
-        output_loading_info=True,
-        **asked,
+        has_compiler=bool(shutil.which("gcc") or shutil.which("clang")),
     )
-    model, info = loaded
-    seconds = time.monotonic() - started
-    _check_keys(info)
-    return model, seconds
-
-
-def _load_gptqmodel(spec: Mapping[str, Any]) -> tuple[Any, float]:
-    from gptqmodel import GPTQModel
-
-    asked = {} if spec["kernel"] is None else {"backend": spec["kernel"]}
-    started = time.monotonic()
-    # Its own choice of dtype: not every one of its kernels takes float32.
-    loaded = GPTQModel.load(
-        spec["folder"], device=spec["device"], trust_remote_code=spec["trust_remote_code"], **asked
-    )
-    return loaded.model, time.monotonic() - started
+    chosen = format_of_config(quantization)
+    loaded = load_with_transformers(request) if chosen is None else chosen.load(request, quantization)
+    _check_keys(loaded.info)
+    return loaded.model, loaded.seconds
 
 
 def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> dict[str, Any]:
@@ -158,7 +130,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
     }
 
 
-def _check_keys(info: dict[str, Any]) -> None:
+def _check_keys(info: Mapping[str, Any]) -> None:
     """transformers only warns where tensors are missing and makes up random ones."""
     for key, what in (
         ("missing_keys", "tensors that the model needs are missing from the files"),

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.card import render_card
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
+from quantize_lib.formats import named_format
 from quantize_lib.gate import check_gate, limits
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.records import Reload, TextRecord
-from quantize_lib.plan import effective_settings
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
@@ -76,6 +77,7 @@ class Finisher:
             record,
             status="built",
             path=cell.id,
+            format=said["format"],
             settings={**record.settings, **_resolved(said)},
             calibration=_text(result.get("calibration")) if prepared.calibration else None,
             measurements=_measurements(said, result, prepared),
@@ -154,6 +156,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
         revision=identity.model.revision,
         method=cell.settings.method,
         bits=cell.settings.bits,
+        format=named_format(cell.settings).name,
         settings=effective_settings(cell.settings),
         status="failed",
         repository=cell.repository,

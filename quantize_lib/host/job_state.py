@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib import __version__
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
 from quantize_lib.host.finish import CARD_FILE
@@ -20,7 +21,6 @@ from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.job_file import read_result
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
-from quantize_lib.plan import effective_settings
 from quantize_lib.plan.cells import Cell
 from quantize_lib.report.records import RECORD_FILE
 

@@ -11,7 +11,7 @@ from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts
 from quantize_lib.errors import QuantizerError
-from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import fingerprint, inputs
 from quantize_lib.reporting import Reporter
@@ -133,7 +133,7 @@ class Lookups:
             SourceError, CalibrationError: where its model or its calibration text cannot be looked at.
         """
         model = self.model(job.model)
-        calibrated = is_calibrated(cell.settings.method)
+        calibrated = get_method(cell.settings.method).calibrated
         revisions = {
             "model_revision": model.revision,
             "calibration_revision": self.text_revision(job.calibration) if calibrated else "",
@@ -171,7 +171,7 @@ def in_parallel(work: Callable[[_Item], _T], items: Sequence[_Item]) -> list[_T]
 
 
 def _is_calibrated(job: Job) -> bool:
-    return any(is_calibrated(cell.settings.method) for cell in job.cells)
+    return any(get_method(cell.settings.method).calibrated for cell in job.cells)
 
 
 def _model_key(model: ModelSpec) -> _ModelKey:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import UsageError
 from quantize_lib.host.lookups import Identity, Lookups
-from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.estimate import JobEstimate, estimate_job
 from quantize_lib.source import resolve_group_size
@@ -75,7 +75,7 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         CalibrationError: where the texts cannot be read.
     """
     facts, sizes = look(job, lookups)
-    calibrated = any(is_calibrated(cell.settings.method) for cell in job.cells)
+    calibrated = any(get_method(cell.settings.method).calibrated for cell in job.cells)
     held_out = job.evaluate.perplexity
     return Prepared(
         job=job,

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from quantize_lib.architecture.assignment import left_out
+from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
+from quantize_lib.formats import named_format
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
@@ -25,7 +27,8 @@ from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_result, write_job
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.plan import effective_settings
+from quantize_lib.methods import get_method
+from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.verdict import Verdict
@@ -170,6 +173,7 @@ class _Run:
             revision=None,
             method=cell.settings.method,
             bits=cell.settings.bits,
+            format=named_format(cell.settings).name,
             settings=effective_settings(cell.settings),
             status="failed",
             error=reason,
@@ -187,12 +191,8 @@ class _Run:
         # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
         job_memory(job, prepared.facts).spills(self._options.max_memory)
         for cell in job.cells:
-            size = prepared.group_sizes[cell.id]
-            if cell.settings.method != "bitsandbytes":
-                chosen = "one group per row" if size == -1 else f"group size {size}"
-                auto = " (auto)" if cell.settings.group_size == "auto" else ""
-                self._reporter.info(f"{cell.id}: {chosen}{auto}")
-            for note in left_out(prepared.facts.layers, cell.settings):
+            self._reporter.info(f"{cell.id}: {_chosen(cell, prepared)}")
+            for note in left_out(prepared.facts, cell.settings):
                 self._reporter.warning(f"{cell.id}: {note}")
             for warning in terms_warnings(cell, prepared.facts.terms, self._plan.publish):
                 self._reporter.warning(warning)
@@ -328,3 +328,13 @@ def _job_text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText
         seed=spec.seed,
         allow_short=spec.allow_short,
     )
+
+
+def _chosen(cell: Cell, prepared: Prepared) -> str:
+    """What `auto` became: group size and format."""
+    words = []
+    size = prepared.group_sizes[cell.id]
+    if GROUP_SIZE in get_method(cell.settings.method).settings:
+        auto = " (auto)" if cell.settings.group_size == "auto" else ""
+        words.append(("one group per row" if size == -1 else f"group size {size}") + auto)
+    return ", ".join([*words, f"format {format_of(prepared.facts, cell.settings).name}"])

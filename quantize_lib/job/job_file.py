@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.devices import DeviceName
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError, UsageError
 from quantize_lib.files import read_json, write_json
-from quantize_lib.methods.settings import Override, Settings
+from quantize_lib.job.schema import job_schema
+from quantize_lib.methods import Settings, settings_of
 from quantize_lib.schemas import load_schema
 
 DEFAULT_PROMPT = "The capital of France is"
@@ -66,7 +68,8 @@ class JobFile:
 
 def write_job(path: Path, job: JobFile) -> None:
     """Write the job's JSON."""
-    write_json(path, _plain({"version": 1, **asdict(job)}))
+    cells = [{"id": cell.id, "settings": effective_settings(cell.settings)} for cell in job.cells]
+    write_json(path, _plain({"version": 1, **asdict(job), "cells": cells}))
 
 
 def read_job(path: Path) -> JobFile:
@@ -75,7 +78,7 @@ def read_job(path: Path) -> JobFile:
     Raises:
         UsageError: where the file is missing, not JSON, or not as its schema says.
     """
-    data = _read_checked(path, "job")
+    data = _read_checked(path, "job", job_schema())
     base = path.resolve().parent
     model = data["model"]
     return JobFile(
@@ -98,12 +101,12 @@ def read_result(path: Path) -> dict[str, Any]:
         CheckpointError: where it is missing or not as its schema says.
     """
     try:
-        return _read_checked(path, "result")
+        return _read_checked(path, "result", load_schema("result"))
     except UsageError as error:
         raise CheckpointError(f"the quantizing process left no usable result: {error.message}") from error
 
 
-def _read_checked(path: Path, schema: str) -> dict[str, Any]:
+def _read_checked(path: Path, name: str, schema: dict[str, Any]) -> dict[str, Any]:
     from jsonschema import Draft202012Validator
 
     try:
@@ -114,21 +117,16 @@ def _read_checked(path: Path, schema: str) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-    problems = sorted(Draft202012Validator(load_schema(schema)).iter_errors(data), key=lambda e: e.json_path)
+    problems = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda e: e.json_path)
     if problems:
         lines = [f"{path}: {problem.json_path}: {problem.message}" for problem in problems[:10]]
-        raise UsageError("\n".join(lines), hint=f"The form is in schemas/{schema}.schema.json.")
+        raise UsageError("\n".join(lines), hint=f"The form is in schemas/{name}.schema.json.")
     return cast(dict[str, Any], data)
 
 
 def _settings(data: dict[str, Any]) -> Settings:
-    return Settings(
-        **{
-            **data,
-            "modules_to_not_convert": tuple(data.get("modules_to_not_convert", ())),
-            "overrides": tuple(Override(**override) for override in data.get("overrides", ())),
-        }
-    )
+    values = {key: value for key, value in data.items() if key not in ("method", "bits")}
+    return settings_of(data["method"], data["bits"], values)
 
 
 def _text(data: dict[str, Any] | None, base: Path) -> JobText | None:

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.check import Finding, check
+from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
-from quantize_lib.methods.schema_words import experimental_bits, setting_names, takes
-from quantize_lib.methods.settings import METHOD_SLUG, MethodName, Override, Settings
+from quantize_lib.methods import Settings, get_method
 from quantize_lib.names import (
     absolute,
     local_folder,
@@ -179,7 +179,9 @@ class _Builder:
                 continue
             bits = entry["bits"]
             for width in bits if isinstance(bits, list) else [bits]:
-                settings = _settings(entry, defaults, width)
+                settings = entry_settings(entry, defaults, width)
+                for key, message in settings_faults(entry, settings):
+                    self.report((*path, key), message)
                 cell = self.cell(spec, entry, settings, publish)
                 device = entry.get("device", defaults.get("device", definition("device")["default"]))
                 yield Draft(path=path, model=spec, cell=cell, device=cast(DeviceName, device))
@@ -187,7 +189,7 @@ class _Builder:
     def cell(
         self, spec: ModelSpec, entry: Mapping[str, Any], settings: Settings, publish: PublishSpec
     ) -> Cell:
-        slug, bits = METHOD_SLUG[settings.method], settings.bits
+        slug, bits = get_method(settings.method).slug, settings.bits
         identity = f"{spec.name}-{slug}-{bits}bit"
         if "name" in entry:
             # Appended wherever `bits` is a list, so that a further width renames nothing.
@@ -297,21 +299,6 @@ def _entries(data: Mapping[str, Any], found: Sequence[tuple[int, str]]) -> Itera
         yield {"id": identity, **{key: rule[key] for key in _OF_A_MODEL if key in rule}}
 
 
-def _settings(entry: Mapping[str, Any], defaults: Mapping[str, Any], bits: int) -> Settings:
-    method: MethodName = entry["method"]
-    values: dict[str, Any] = {}
-    for name in setting_names():
-        if name == "device":
-            continue
-        value = definition(name)["default"]
-        # What stands in `defaults` is for those that take it.
-        if takes(name, method, bits):
-            value = entry.get(name, defaults.get(name, value))
-        values[name] = tuple(value) if isinstance(value, list) else value
-    values["overrides"] = tuple(Override(**override) for override in values["overrides"])
-    return Settings(method=method, bits=bits, **values)
-
-
 def _fraction(limit: float | str | None) -> float | None:
     if isinstance(limit, str):
         return float(limit.removesuffix("%")) / 100
@@ -321,7 +308,7 @@ def _fraction(limit: float | str | None) -> float | None:
 def _warnings(drafts: list[Draft]) -> Iterator[str]:
     for draft in drafts:
         settings = draft.cell.settings
-        if settings.bits in experimental_bits(settings.method):
+        if settings.bits in get_method(settings.method).experimental:
             yield (
                 f"{draft.cell.id}: {settings.bits} bits are experimental for {settings.method}: "
                 "few kernels load them, and quality drops."

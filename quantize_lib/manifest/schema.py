@@ -11,9 +11,10 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+from quantize_lib.manifest.schema_entries import complete_entries
 from quantize_lib.schemas import load_schema
 
-COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = ()
+COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (complete_entries,)
 """One function an axis. It writes its entries' parts into the schema, also over those of an older file: keys
 that are there keep their place, and what no entry has any more is taken out."""
 

@@ -16,7 +16,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show_path
-from quantize_lib.methods.settings import GroupSize
+from quantize_lib.methods import DEFAULT_METHOD, GroupSize
 from quantize_lib.names import absolute, local_folder
 from quantize_lib.plan.cells import Plan
 from quantize_lib.targets.publish_spec import PublishSpec
@@ -40,7 +40,7 @@ _OPTIONS = {
 def single_model_plan(
     model: str,
     *,
-    method: str = "gptq",
+    method: str = DEFAULT_METHOD,
     bits: int = 8,
     output_dir: Path | None = None,
     device: DeviceName = "auto",
@@ -53,7 +53,7 @@ def single_model_plan(
 
     Args:
         model: Hub id or local folder; paths are relative to the current folder.
-        method: gptq, awq or bitsandbytes.
+        method: one of `METHODS`.
         bits: as the method allows.
         output_dir: the checkpoint's folder; the cell's id in the current folder where not given.
         device: where to quantize.

@@ -1,19 +1,47 @@
-"""How one cell is quantized."""
+"""Settings: what they are, and what one cell has of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-
-MethodName = Literal["gptq", "awq", "bitsandbytes"]
-
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, TypeVar, cast
 
 GroupSize = int | Literal["auto"]
+AUTO_FORMAT = "auto"
+"""The format that is taken where none is named: see `formats.resolve_format`."""
+
+T = TypeVar("T")
 
 
-METHOD_SLUG: Mapping[MethodName, str] = {"gptq": "gptq", "awq": "awq", "bitsandbytes": "bnb"}
-"""How a method is written in a cell id and in a name template."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting(Generic[T]):
+    """One key of a `quantize` entry that belongs to some methods.
+
+    Attributes:
+        name: the key.
+        default: what is taken where a manifest says nothing.
+        words: the JSON Schema of its value, with `title` and `description`.
+        label: how the card calls it.
+        whose: what it is, in the message for a method that does not take it; None for "it belongs to …".
+        bits: the widths at which it means something; None for all.
+        bits_note: why it means nothing at others.
+        neutral: the value that a fingerprint leaves out, where that is another one than the default: what
+            cells had before there was this setting.
+    """
+
+    name: str
+    default: T
+    words: Mapping[str, Any]
+    label: str
+    whose: str | None = None
+    bits: tuple[int, ...] | None = None
+    bits_note: str | None = None
+    neutral: T | None = None
+
+    @property
+    def left_out(self) -> T:
+        """The value that a fingerprint leaves out."""
+        return self.default if self.neutral is None else self.neutral
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +55,61 @@ class Override:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How one cell is quantized. What does not belong to the method keeps its default."""
+    """How one cell is quantized. What does not belong to the method keeps its default.
 
-    method: MethodName
+    Attributes:
+        format: the name of a format, or `auto`.
+        modules_to_not_convert: glob patterns on full module names; matching linear layers stay in full
+            precision.
+        own: the method's own settings, by name; read them by `settings[SETTING]`.
+    """
+
+    method: str
     bits: int
+    format: str = AUTO_FORMAT
     group_size: GroupSize = "auto"
-    desc_act: bool = False
-    sym: bool = True
     modules_to_not_convert: tuple[str, ...] = ()
-    """Glob patterns on full module names; matching linear layers stay in full precision."""
     overrides: tuple[Override, ...] = ()
-    quant_type: Literal["nf4", "fp4"] = "nf4"
-    double_quant: bool = True
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, setting: Setting[T]) -> T:
+        """The value of a setting; its default where nothing was said."""
+        if setting.name in SHARED:
+            return cast(T, getattr(self, setting.name))
+        return cast(T, self.own.get(setting.name, setting.default))
+
+
+SHARED = ("group_size", "modules_to_not_convert", "overrides")
+"""Settings that more than their method reads: which layers get what."""
+
+
+def settings_of(method: str, bits: int, values: Mapping[str, Any]) -> Settings:
+    """Settings from plain values by name, as a manifest or a job file has them.
+
+    Args:
+        values: of `format` and of settings; lists and mappings where the types have tuples and overrides.
+    """
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    overrides = tuple(
+        item if isinstance(item, Override) else Override(**item) for item in plain.get("overrides", ())
+    )
+    return Settings(
+        method=method,
+        bits=bits,
+        format=plain.get("format", AUTO_FORMAT),
+        group_size=plain.get("group_size", "auto"),
+        modules_to_not_convert=plain.get("modules_to_not_convert", ()),
+        overrides=overrides,
+        own={key: value for key, value in plain.items() if key not in ("format", *SHARED)},
+    )
+
+
+def plain_value(value: Any) -> Any:
+    """A setting's value as JSON has it."""
+    if isinstance(value, Override):
+        return {key: item for key, item in asdict(value).items() if item is not None}
+    if isinstance(value, tuple):
+        return [plain_value(item) for item in value]
+    return value

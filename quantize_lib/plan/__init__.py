@@ -5,11 +5,9 @@ from __future__ import annotations
 from quantize_lib.plan.documents import plan_github, plan_json
 from quantize_lib.plan.fingerprint import fingerprint
 from quantize_lib.plan.jobs import narrow
-from quantize_lib.plan.settings import effective_settings
 from quantize_lib.plan.table import plan_table
 
 __all__ = [
-    "effective_settings",
     "fingerprint",
     "narrow",
     "plan_github",

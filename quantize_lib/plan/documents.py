@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.plan.settings import effective_settings
 from quantize_lib.plan.verdict import Verdict
 
 MATRIX_LIMIT = 256
@@ -126,10 +126,12 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
         estimated = {"checkpoint_bytes": estimate.cells[cell.id]}
         if "group_size" in settings:
             estimated["group_size"] = estimate.group_sizes[cell.id]
+    named = settings.pop("format", None)
     return {
         "id": cell.id,
         "method": settings.pop("method"),
         "bits": settings.pop("bits"),
+        "format": estimate.formats[cell.id] if estimate and cell.id in estimate.formats else named,
         "settings": settings,
         "repository": cell.repository,
         "estimate": estimated,

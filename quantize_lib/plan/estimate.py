@@ -6,24 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
-from quantize_lib.architecture.assignment import assign, on_disk
-from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.architecture.assignment import assign, format_of, on_disk
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.cells import Job
 from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.headers import DTYPE_BITS
+from quantize_lib.source.pickled import is_pickled
 
-_VALUE_BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "C64": 8,
-    "F32": 4, "I32": 4, "U32": 4,
-    "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
-}  # fmt: skip
-_NF4_BLOCK = 64
-_NESTED_BLOCK = 256
-_NF4_TABLE_BYTES = 16 * 4
-_NESTED_TABLE_BYTES = 256 * 4
 _HEADER_BYTES_PER_TENSOR = 120
-_PICKLED = ".bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +32,7 @@ class JobEstimate:
         parameters: values of the base model's tensors, tied ones once.
         cells: bytes of each checkpoint's weights, by cell id.
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
+        formats: name of the format that is taken, by cell id.
     """
 
     job: str
@@ -50,6 +43,7 @@ class JobEstimate:
     parameters: int
     cells: Mapping[str, int]
     group_sizes: Mapping[str, int]
+    formats: Mapping[str, str]
 
 
 def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) -> JobEstimate:
@@ -74,6 +68,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         parameters=sum(prod(info.shape) for info in facts.tensors.values() if _is_parameter(info)),
         cells=cells,
         group_sizes=dict(group_sizes),
+        formats={cell.id: format_of(facts, cell.settings).name for cell in job.cells},
     )
 
 
@@ -89,39 +84,24 @@ def job_memory(job: Job, facts: ModelFacts) -> MemoryNeeds:
 
 def _copy_bytes(facts: ModelFacts) -> int:
     """Pickled weights are read into safetensors first, beside the checkpoints (`run/unpickle.py`)."""
-    pickled = any(info.file.endswith(_PICKLED) for info in facts.tensors.values())
+    pickled = any(is_pickled(info.file) for info in facts.tensors.values())
     return facts.weight_bytes if pickled else 0
 
 
 def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> int:
-    quantized = assign(facts.layers, settings)
+    chosen = format_of(facts, settings)
+    quantized = assign(facts, settings)
     replaced = {on_disk(layer, facts.tensors).name for layer, _, _ in quantized}
     kept = [info for name, info in facts.tensors.items() if name not in replaced and _is_parameter(info)]
     total = sum(_tensor_bytes(info) for info in kept) + len(kept) * _HEADER_BYTES_PER_TENSOR
     for layer, bits, wanted in quantized:
         size = group_size if wanted == "auto" else wanted
         groups = 1 if size == -1 else ceil(layer.in_features / size)
-        total += _layer_bytes(settings, layer, bits, groups)
+        count, tensors = chosen.layer_bytes(
+            layer.in_features, layer.out_features, bits=bits, groups=groups, settings=settings
+        )
+        total += ceil(count) + tensors * _HEADER_BYTES_PER_TENSOR
     return total
-
-
-def _layer_bytes(settings: Settings, layer: LayerInfo, bits: int, groups: int) -> int:
-    values = layer.in_features * layer.out_features
-    tensors = 4
-    match settings.method:
-        case "gptq":
-            zeros_and_scales = groups * layer.out_features * (bits / 8 + 2)
-            size = values * bits / 8 + zeros_and_scales + 4 * layer.in_features
-        case "awq":
-            size = values * bits / 8 + groups * layer.out_features * (bits / 8 + 2)
-        case "bitsandbytes" if bits == 4:
-            blocks = ceil(values / _NF4_BLOCK)
-            nested = blocks + 4 * ceil(blocks / _NESTED_BLOCK) + _NESTED_TABLE_BYTES
-            size = values / 2 + (nested if settings.double_quant else 4 * blocks) + _NF4_TABLE_BYTES
-            tensors = 6
-        case "bitsandbytes":
-            size = values + 4 * layer.out_features
-    return ceil(size) + tensors * _HEADER_BYTES_PER_TENSOR
 
 
 def _is_parameter(info: TensorInfo) -> bool:
@@ -130,4 +110,4 @@ def _is_parameter(info: TensorInfo) -> bool:
 
 
 def _tensor_bytes(info: TensorInfo) -> int:
-    return prod(info.shape) * _VALUE_BYTES.get(info.dtype, 1)
+    return prod(info.shape) * DTYPE_BITS[info.dtype] // 8

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.effective_settings import hashed_settings
 from quantize_lib.files import sha256_json
-from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods import get_method
+from quantize_lib.methods.common import MODULES_TO_NOT_CONVERT
 from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.plan.settings import effective_settings
 
 FORMAT = 1
 """Raised when the same words begin to mean another output."""
@@ -31,7 +32,7 @@ def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revisi
         calibration_revision: 40-hex commit of a Hub data set, `sha256:…` of the content of files and texts.
     """
     model = job.model
-    calibrated = is_calibrated(cell.settings.method)
+    calibrated = get_method(cell.settings.method).calibrated
     return sha256_json(
         {
             "format": FORMAT,
@@ -55,7 +56,7 @@ def inputs(cell: Cell, job: Job, *, model_revision: str, calibration_revision: s
         cell, job, model_revision, calibration_revision: as for `fingerprint`.
     """
     parts = {"base": model_revision, "settings": _short(_settings(cell))}
-    if is_calibrated(cell.settings.method):
+    if get_method(cell.settings.method).calibrated:
         parts["calibration"] = _short(_text(job.calibration, calibration_revision))
     return parts
 
@@ -69,9 +70,11 @@ def known_inputs(value: object) -> dict[str, str]:
 
 
 def _settings(cell: Cell) -> dict[str, Any]:
-    settings = effective_settings(cell.settings)
-    # Which layers stay is a set; which override comes first matters.
-    settings["modules_to_not_convert"] = sorted(set(settings["modules_to_not_convert"]))
+    settings = hashed_settings(cell.settings)
+    kept = MODULES_TO_NOT_CONVERT.name
+    if kept in settings:
+        # Which layers stay is a set; which override comes first matters.
+        settings[kept] = sorted(set(settings[kept]))
     return settings
 
 

@@ -1,48 +1,31 @@
 """How much resident memory a quantizing process needs, from config and headers alone.
 
-The terms are those of the code, read off it and held against measurements (`benchmarks/memory.py`); none of
+The terms are those of the code, read off it and compared with measurements (`benchmarks/memory.py`); none of
 them grows with the number of blocks.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
 from quantize_lib.architecture.assignment import on_disk
+from quantize_lib.architecture.blocks import inputs_by_block
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
-from quantize_lib.methods.schema_words import is_calibrated
-from quantize_lib.methods.settings import Settings
+from quantize_lib.methods import InputShape, Settings, get_method
+from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, TOKENS_PER_BATCH
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.text import format_bytes
 
 LIBRARIES_BYTES = 480_000_000
 """Of torch and transformers once they have worked; measured on a CPU."""
-BITSANDBYTES_BYTES = 60_000_000
-"""What bitsandbytes adds."""
-
-_FLOAT32 = 4
-_TOKENS_PER_BATCH = 2048
-"""As the engine has it on a CPU."""
 _SLACK = 1.1
 """The allocator's part: what it keeps of freed pieces, and what matrix products take for themselves."""
-_AHEAD_BYTES = 2**28
-"""Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
-all cores busy anyway, and two of them at once would need much memory."""
-_CHUNK_BYTES = 8 * 2**20
 _CHUNKS = 6
-"""Buffers of at most `_CHUNK_BYTES` in which logits are compared."""
-_SHARED_INPUTS = {
-    "q_proj": "qkv",
-    "k_proj": "qkv",
-    "v_proj": "qkv",
-    "gate_proj": "gate_up",
-    "up_proj": "gate_up",
-}
+"""Buffers of at most `LOGITS_CHUNK_VALUES` in which logits are compared."""
 
 
 class TextSize(Protocol):
@@ -115,30 +98,26 @@ def memory_needs(
         evaluation: None where nothing is measured.
     """
     width = facts.layers[0].in_features
-    blocks: dict[str, list[LayerInfo]] = defaultdict(list)
-    for layer in facts.layers:
-        blocks[_block(layer.name)].append(layer)
     inside = {on_disk(layer, facts.tensors).name for layer in facts.layers}
     outside = [prod(i.shape) for n, i in facts.tensors.items() if n not in inside and len(i.shape) <= 2]
-    if not any(is_calibrated(cell.method) for cell in cells):
+    if not any(get_method(cell.method).calibrated for cell in cells):
         calibration = None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)
-    hidden = width * _FLOAT32 * (held_out + (0 if calibration is None else _tokens(calibration)))
-    parts = [_inputs(block) for block in blocks.values()]
+    hidden = width * FLOAT32_BYTES * (held_out + (0 if calibration is None else _tokens(calibration)))
+    parts = inputs_by_block(facts.layers)
     working = max(
         # The embedding: what stands outside the blocks, one tensor of it as it is on disk.
-        sum(outside) * _FLOAT32 + 2 * max(outside),
+        sum(outside) * FLOAT32_BYTES + 2 * max(outside),
         max(_block_bytes(groups, cells) for groups in parts),
-        sum(outside) * _FLOAT32 + _logits_bytes(evaluation, int(facts.config["vocab_size"])),
+        sum(outside) * FLOAT32_BYTES + _logits_bytes(evaluation, int(facts.config["vocab_size"])),
     )
     libraries = LIBRARIES_BYTES
-    if any(cell.method == "bitsandbytes" for cell in cells):
-        libraries += BITSANDBYTES_BYTES
+    libraries += sum(method.library_bytes for method in {get_method(cell.method) for cell in cells})
     ahead = 0
     if calibration is not None:
         kept = max(_weights_bytes(groups) + sum(_squares(groups)) for groups in parts)
-        if kept <= _AHEAD_BYTES:
-            ahead = kept + max(map(_batch_bytes, parts)) + width * _FLOAT32 * _tokens(calibration)
+        if kept <= AHEAD_BYTES:
+            ahead = kept + max(map(_batch_bytes, parts)) + width * FLOAT32_BYTES * _tokens(calibration)
     return MemoryNeeds(
         hidden=round(_SLACK * hidden),
         rest=libraries + round(_SLACK * working),
@@ -153,69 +132,57 @@ def _block_bytes(groups: Sequence[Sequence[LayerInfo]], cells: Sequence[Settings
         groups: its layers by distinct input, in order.
     """
     weights = _weights_bytes(groups)
-    calibrated = any(is_calibrated(cell.method) for cell in cells)
+    calibrated = any(get_method(cell.method).calibrated for cell in cells)
     squares = _squares(groups)
     statistics = sum(squares) if calibrated else 0
     batch = _batch_bytes(groups)
     peak = weights + statistics + max(batch, max(squares) if calibrated else 0)
     factors = 0
     for cell in cells:
-        done = 0
-        scaled = weights if cell.method == "awq" else 0
-        kept = 0
+        method = get_method(cell.method)
+        done = kept = 0
+        scaled = method.scaled_bytes(weights)
         for group, square in zip(groups, squares, strict=True):
-            needed = _method_bytes(cell, group, square)
-            kept += square if cell.method == "gptq" else 0
+            shape = _shape(group, square)
+            needed = method.working_bytes(shape)
+            kept += method.kept_bytes(shape)
             now = weights + statistics + max(factors, kept) + scaled + done + needed
             peak = max(peak, now)
-            done += _values(group) * _FLOAT32 + _values(group) * cell.bits // 8
+            done += _values(group) * FLOAT32_BYTES + _values(group) * cell.bits // 8
         factors = max(factors, kept)
         peak = max(peak, weights + statistics + factors + scaled + done + batch)
     return peak
 
 
 def _weights_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
-    return sum(map(_values, groups)) * _FLOAT32
+    return sum(map(_values, groups)) * FLOAT32_BYTES
 
 
 def _squares(groups: Sequence[Sequence[LayerInfo]]) -> list[int]:
     """The bytes of XᵀX of each input."""
-    return [group[0].in_features ** 2 * _FLOAT32 for group in groups]
+    return [group[0].in_features ** 2 * FLOAT32_BYTES for group in groups]
 
 
 def _batch_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
     """The forward: the inputs and outputs of the layers that see one batch of tokens."""
-    return 2 * _TOKENS_PER_BATCH * _FLOAT32 * max(_width(group) for group in groups)
+    return 2 * TOKENS_PER_BATCH["cpu"] * FLOAT32_BYTES * max(_width(group) for group in groups)
 
 
-def _method_bytes(cell: Settings, group: Sequence[LayerInfo], square: int) -> int:
-    """What a method works with while it rounds the layers of one input."""
-    together = _values(group) * _FLOAT32
-    largest = max(layer.in_features * layer.out_features for layer in group) * _FLOAT32
-    if cell.method == "gptq":
-        # While the factor is computed, two matrices (one of them counted with the factors). Then layers of
-        # one input as one matrix, and of its size the result, the error, its product, and codes as bytes.
-        return max(square, round((3.25 + (len(group) > 1)) * together))
-    if cell.method == "awq":
-        return 2 * square + 4 * largest
-    return 3 * largest
+def _shape(group: Sequence[LayerInfo], square: int) -> InputShape:
+    return InputShape(
+        square=square,
+        together=_values(group) * FLOAT32_BYTES,
+        largest=max(layer.in_features * layer.out_features for layer in group) * FLOAT32_BYTES,
+        layers=len(group),
+    )
 
 
 def _logits_bytes(text: TextSize | None, vocabulary: int) -> int:
     if text is None:
         return 0
-    one = text.sequence_length * vocabulary * _FLOAT32
+    one = text.sequence_length * vocabulary * FLOAT32_BYTES
     # The base model's and a cell's, their samples, and chunks of both.
-    return 4 * one + _CHUNKS * min(one, _CHUNK_BYTES)
-
-
-def _inputs(block: Iterable[LayerInfo]) -> list[list[LayerInfo]]:
-    """A block's layers by distinct input."""
-    groups: dict[str, list[LayerInfo]] = defaultdict(list)
-    for layer in block:
-        last = layer.name.rpartition(".")[2]
-        groups[_SHARED_INPUTS.get(last, layer.name)].append(layer)
-    return list(groups.values())
+    return 4 * one + _CHUNKS * min(one, LOGITS_CHUNK_VALUES * FLOAT32_BYTES)
 
 
 def _values(group: Iterable[LayerInfo]) -> int:
@@ -228,10 +195,3 @@ def _width(group: Sequence[LayerInfo]) -> int:
 
 def _tokens(text: TextSize) -> int:
     return text.samples * text.sequence_length
-
-
-def _block(name: str) -> str:
-    """The block that a layer belongs to: `model.layers.3` of `model.layers.3.mlp.up_proj`."""
-    parts = name.split(".")
-    index = next(i for i, part in enumerate(parts) if part.isdecimal())
-    return ".".join(parts[: index + 1])

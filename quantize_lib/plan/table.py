@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from quantize_lib.effective_settings import effective_settings
 from quantize_lib.plan.cells import Cell, Plan
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.plan.settings import effective_settings
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.text import format_bytes
 
@@ -24,19 +24,21 @@ def plan_table(
         estimates: by job id.
         verdicts: by cell id; why each is to be built or not.
     """
-    cells = [("Cell", "Job", "Group size", "Checkpoint", "Repository", *(["Build"] if verdicts else []))]
+    heads = ("Cell", "Job", "Format", "Group size", "Checkpoint", "Repository")
+    cells = [(*heads, "Build") if verdicts else heads]
     jobs = [("Job", "Device", "Cells", "Download", "Disk", "Peak memory")]
     for job in plan.jobs:
         estimate = estimates.get(job.id)
         for cell in job.cells:
             size = format_bytes(estimate.cells[cell.id]) if estimate else _UNKNOWN
-            row = (cell.id, job.id, _group_size(cell, estimate), size, cell.repository)
+            chosen = (_format(cell, estimate), _group_size(cell, estimate))
+            row = (cell.id, job.id, *chosen, size, cell.repository)
             cells.append((*row, _why(verdicts[cell.id])) if verdicts else row)
         needs = [estimate.download_bytes, estimate.disk_bytes, estimate.peak_memory_bytes] if estimate else []
         download, disk, memory = map(format_bytes, needs) if needs else [_UNKNOWN] * 3
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
     target = plan.publish.path.as_posix() if plan.publish.to == "directory" else "the Hugging Face Hub"
-    lines = [*_columns(cells, right=(2, 3)), "", *_columns(jobs, right=(2, 3, 4, 5))]
+    lines = [*_columns(cells, right=(3, 4)), "", *_columns(jobs, right=(2, 3, 4, 5))]
     lines += ["", f"Published to {target}."]
     lines += [f"Warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
@@ -44,6 +46,10 @@ def plan_table(
 
 def _why(verdict: Verdict) -> str:
     return f"{'yes' if verdict.build else 'no'}: {verdict.text}"
+
+
+def _format(cell: Cell, estimate: JobEstimate | None) -> str:
+    return estimate.formats[cell.id] if estimate else cell.settings.format
 
 
 def _group_size(cell: Cell, estimate: JobEstimate | None) -> str:

@@ -18,6 +18,7 @@ from quantize_lib import __version__
 from quantize_lib.errors import UsageError
 from quantize_lib.files import read_json, write_json
 from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.methods import get_method
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets.publish_spec import PublishSpec
@@ -117,6 +118,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "revision": record.revision,
         "method": record.method,
         "bits": record.bits,
+        "format": record.format,
         "status": record.status,
         "error": record.error,
         "path": record.path,
@@ -160,6 +162,8 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         revision=data["revision"],
         method=data["method"],
         bits=data["bits"],
+        # A report of an earlier version has only methods' own formats.
+        format=data.get("format") or get_method(data["method"]).formats[0],
         settings=data["settings"],
         status=data["status"],
         error=data["error"],

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quantize_lib.job.records import Reload, TextRecord
-from quantize_lib.methods.settings import MethodName
 from quantize_lib.source.facts import Terms
 
 RECORD_FILE = "quantization_report.json"
@@ -46,8 +45,10 @@ class CellRecord:
     id: str
     model: str
     revision: str | None
-    method: MethodName
+    method: str
     bits: int
+    format: str
+    """In which it is stored; the method's own, as long as the model is not known."""
     settings: Mapping[str, Any]
     """The settings as resolved: group_size is the number that was used."""
     status: CellStatus

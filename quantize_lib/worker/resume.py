@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
-from quantize_lib.methods.schema_words import is_calibrated
+from quantize_lib.methods import get_method
 from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cell_keys(job: JobFile, result: Mapping[str, Any]) -> dict[str, str]:
             {
                 "settings": asdict(cell.settings),
                 "calibration": _tokens(result, "calibration")
-                if is_calibrated(cell.settings.method)
+                if get_method(cell.settings.method).calibrated
                 else None,
             }
         )

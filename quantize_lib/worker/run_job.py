@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.architecture.assignment import left_out
+from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
 from quantize_lib.files import finite, write_json
+from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.methods.settings import Settings
+from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
+_MOST_PARTS = 6
+"""Tensors of a layer in the most verbose format."""
 
 
 def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
@@ -153,14 +157,15 @@ class _Job:
             job.output,
             key=key,
             keys={cell.id: keys[cell.id] for cell in cells},
-            # The most verbose format, bitsandbytes, writes six tensors for a layer.
-            room={cell_id: len(facts.tensors) + 6 * len(named) for cell_id, named in layers.items()},
+            room={
+                cell_id: len(facts.tensors) + _MOST_PARTS * len(named) for cell_id, named in layers.items()
+            },
             device=device.type,
             reporter=self._reporter,
             spill=room.spill,
         )
         for folder in passes:
-            works = [_work(cell, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
+            works = [_work(cell, facts, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
             outcome = SharedPass(
                 model,
                 works,
@@ -223,37 +228,36 @@ class _Job:
         outcome: PassOutcome,
         entry: dict[str, Any],
     ) -> None:
-        from quantize_lib.architecture.families import get_family
         from quantize_lib.architecture.group_sizes import resolve_group_size
-        from quantize_lib.engine.block import CellContext
         from quantize_lib.logits import perplexity
         from quantize_lib.source import side_files
 
         folder = pass_folder.folder / work.id
         group_size = resolve_group_size(facts, work.settings)
-        context = CellContext(
+        context = CheckpointContext(
+            method=work.method,
             settings=work.settings,
+            grid=work.grid,
             group_size=group_size,
-            model_type=str(facts.config.get("model_type", "")),
             blocks=model.blocks,
-            quantized=tuple(work.layers),
+            quantized=work.layers,
             kept=tuple(layer.name for layer in facts.layers if layer.name not in work.layers),
             outside=model.outside_linears(),
-            dtype=model.disk_dtype,
-            conv1d=get_family(facts.config).conv1d,
+            dtype=str(model.disk_dtype).removeprefix("torch."),
         )
         pass_folder.writers[work.id].finish()
         assemble(
             folder,
             base=self._job.model.path,
             config=facts.config,
-            quantization_config=work.method.quantization_config(context),
+            quantization_config=work.format.quantization_config(context),
             side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
         )
-        entry["group_size"] = group_size if work.settings.method != "bitsandbytes" else None
+        entry["group_size"] = group_size if GROUP_SIZE in work.method.settings else None
+        entry["format"] = work.format.name
         entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
         entry["size_after"] = weight_bytes(folder)
-        entry["notes"] = [*cell.notes, *left_out(facts.layers, work.settings)]
+        entry["notes"] = [*cell.notes, *left_out(facts, work.settings)]
         entry["errors"] = cell.errors
         if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
             entry["perplexity_before"] = finite(perplexity(outcome.base_nll))
@@ -271,14 +275,16 @@ def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]
     return {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
 
 
-def _work(cell: JobCell, layers: Mapping[str, tuple[int, int]], folder: PassFolder) -> CellWork:
-    from quantize_lib.engine.methods.registry import get_method
+def _work(
+    cell: JobCell, facts: ModelFacts, layers: Mapping[str, tuple[int, int]], folder: PassFolder
+) -> CellWork:
     from quantize_lib.engine.shared_pass import CellWork
 
     return CellWork(
         id=cell.id,
         settings=cell.settings,
         method=get_method(cell.settings.method),
+        format=format_of(facts, cell.settings),
         layers=layers,
         sink=folder.writers[cell.id],
     )

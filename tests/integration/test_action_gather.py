@@ -24,6 +24,7 @@ BASE = CellRecord(
     revision=None,
     method="gptq",
     bits=4,
+    format="gptq",
     settings={},
     status="published",
     repository="m",

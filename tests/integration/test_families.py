@@ -32,7 +32,7 @@ from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
-from quantize_lib.methods.settings import GroupSize, MethodName, Settings
+from quantize_lib.methods.settings import GroupSize, Settings
 from quantize_lib.reporting import Progress
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
@@ -167,7 +167,7 @@ def flip_one_code(model: nn.Module, output: BlockOutput, blocks: str) -> None:
         target[0, 0] += half if weight[0, 0] < 0 else -half
 
 
-def load_exact(folder: Path, method: MethodName) -> nn.Module:
+def load_exact(folder: Path, method: str) -> nn.Module:
     """As a user loads it who asks for the kernel that rounds least."""
     if method == "bitsandbytes":
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -187,7 +187,7 @@ def load_exact(folder: Path, method: MethodName) -> nn.Module:
 @pytest.mark.parametrize("model_type", CONFIGS)
 @pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
 def test_four_bits_load_in_transformers_and_compute_what_was_intended(
-    model_type: str, method: MethodName, tmp_path: Path
+    model_type: str, method: str, tmp_path: Path
 ) -> None:
     base = save_family(model_type, tmp_path / "base")
     group_size: GroupSize = "auto" if method == "bitsandbytes" else GROUP_SIZE

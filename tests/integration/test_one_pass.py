@@ -20,12 +20,12 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
-from quantize_lib.methods.settings import MethodName, Settings
+from quantize_lib.methods.settings import Settings
 from quantize_lib.source.facts import ModelFacts
 from tests.integration.test_families import Recording, Silent, model_facts
 from tests.support.families import LAYERS, VOCABULARY, save_family
 
-FIVE: list[tuple[MethodName, int]] = [
+FIVE: list[tuple[str, int]] = [
     ("gptq", 4),
     ("gptq", 8),
     ("awq", 4),
@@ -75,7 +75,7 @@ def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
     return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
 
 
-def works(facts: ModelFacts, cells: list[tuple[MethodName, int]]) -> tuple[list[CellWork], list[Recording]]:
+def works(facts: ModelFacts, cells: list[tuple[str, int]]) -> tuple[list[CellWork], list[Recording]]:
     """The cells' work, with methods that remember what they were given."""
     made: list[CellWork] = []
     methods: list[Recording] = []

@@ -20,7 +20,7 @@ from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.methods.settings import MethodName, Settings
+from quantize_lib.methods.settings import Settings
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
 from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
@@ -28,7 +28,7 @@ from tests.integration.test_families import Silent, model_facts
 from tests.support.families import VOCABULARY, save_family
 from tests.support.resuming import BLOCKS, deepen
 
-CELLS: dict[str, tuple[MethodName, int]] = {
+CELLS: dict[str, tuple[str, int]] = {
     "tiny-gptq-4bit": ("gptq", 4),
     "tiny-awq-4bit": ("awq", 4),
     "tiny-bnb-8bit": ("bitsandbytes", 8),

@@ -28,7 +28,7 @@ from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import read_json, write_json
 from quantize_lib.job.records import Reload
 from quantize_lib.logits import nll_and_kl
-from quantize_lib.methods.settings import MethodName, Override, Settings
+from quantize_lib.methods.settings import Override, Settings
 from tests.integration.test_families import GROUP_SIZE, quantize
 from tests.support.families import VOCABULARY, save_family
 
@@ -182,7 +182,7 @@ def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("method", "overrides"), [("gptq", ()), ("gptq", (EIGHT_BIT_DOWN,)), ("awq", ())])
 def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
-    method: MethodName,
+    method: str,
     overrides: tuple[Override, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq, pack_rows
+from quantize_lib.packing.words import codes_per_period, pack_gptq, pack_rows
 
 
 @st.composite

@@ -10,8 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quantize_lib.formats import formats_for, named_format
 from quantize_lib.manifest import InvalidManifestError, Problem, parse_manifest
 from quantize_lib.manifest.schema import definition
+from quantize_lib.methods import Settings, get_method
 from quantize_lib.plan import plan_github, plan_json
 
 NOWHERE = Path("/nowhere/quantize.yml")
@@ -107,9 +109,13 @@ NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_]{0,12}", fullmatch=True)
 @st.composite
 def entries(draw: st.DrawFn) -> dict[str, Any]:
     method = draw(st.sampled_from(definition("method")["enum"]))
-    widths = definition(f"{method}_bits")["enum"]
+    chosen = draw(st.sampled_from(["auto", *(entry.name for entry in formats_for(get_method(method)))]))
+    stored = named_format(Settings(method=method, bits=4, format=chosen)).bits
+    widths = [width for width in definition(f"{method}_bits")["enum"] if width in stored]
     bits = draw(st.sampled_from(widths) | st.lists(st.sampled_from(widths), min_size=1, unique=True))
     entry = {"method": method, "bits": bits}
+    if chosen != "auto":
+        entry["format"] = chosen
     if method != "bitsandbytes" and draw(st.booleans()):
         entry["group_size"] = draw(st.sampled_from(definition("group_size")["enum"]))
     if draw(st.booleans()):

@@ -45,6 +45,7 @@ RECORD = CellRecord(
     revision="a" * 40,
     method="gptq",
     bits=4,
+    format="gptq",
     settings={"method": "gptq", "bits": 4, "group_size": 64, "desc_act": False, "sym": True},
     status="published",
     path="SmolLM2-135M-Instruct-gptq-4bit",

@@ -1,4 +1,4 @@
-"""Rounding to 4-bit groups with zero points, folding into norms, and packing."""
+"""Rounding group by group, with and without zero points, folding into norms, and packing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import Fold
-from quantize_lib.engine.methods.awq_packing import pack_gemm, unpack_gemm
 from quantize_lib.engine.methods.awq_rounding import (
+    Target,
     group_metric,
     round_layer,
     round_to_nearest,
 )
 from quantize_lib.engine.methods.awq_scales import fold_norm
 from quantize_lib.engine.methods.output_error import row_errors
+from quantize_lib.packing.gemm import pack_gemm, unpack_gemm
+
+
+def _target(group_size: int, *, bits: int = 4, symmetric: bool = False, lowest_zero: int = 0) -> Target:
+    return Target(group_size=group_size, levels=2**bits - 1, symmetric=symmetric, lowest_zero=lowest_zero)
 
 
 def _random(*shape: int) -> Tensor:
@@ -26,28 +31,50 @@ def _hessian(width: int) -> Tensor:
     return x.T @ x / len(x)
 
 
-def test_weights_on_a_grid_come_back_exactly() -> None:
-    codes = torch.randint(0, 16, (8, 64), generator=torch.Generator().manual_seed(0)).float()
-    codes[:, ::16], codes[:, 1::16] = 0, 15
-    weight = (codes - 7) * 0.125
-    rounded = round_layer(weight, _hessian(64), 16)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_weights_on_a_grid_come_back_exactly(bits: int, symmetric: bool) -> None:
+    levels = 2**bits - 1
+    zero = (levels + 1) // 2 - (not symmetric)
+    codes = torch.randint(0, levels + 1, (8, 64), generator=torch.Generator().manual_seed(0)).float()
+    codes[:, ::16], codes[:, 1::16] = 0, levels
+    weight = (codes - zero) * 0.125
+    # Where there are no zero points, the long end of the grid may lie on either side.
+    weight[4:] *= -1 if symmetric else 1
+    rounded = round_layer(weight, _hessian(64), _target(16, bits=bits, symmetric=symmetric))
     assert torch.equal(rounded.weight, weight)
     assert torch.equal(rounded.codes, codes.to(torch.uint8))
+    assert bool((rounded.zeros == zero).all())
     assert rounded.error == 0.0
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("group_size", [16, 64, 256])
-def test_the_search_never_does_worse_than_rounding_to_nearest_on_any_row(group_size: int) -> None:
+def test_the_search_never_does_worse_than_rounding_to_nearest_on_any_row(
+    group_size: int, bits: int, symmetric: bool
+) -> None:
     weight, hessian = _random(32, 256), _hessian(256)
-    searched = row_errors(weight - round_layer(weight, hessian, group_size).weight, hessian)
-    plain = row_errors(weight - round_to_nearest(weight, group_size), hessian)
+    target = _target(group_size, bits=bits, symmetric=symmetric)
+    searched = row_errors(weight - round_layer(weight, hessian, target).weight, hessian)
+    plain = row_errors(weight - round_to_nearest(weight, target), hessian)
     assert bool((searched <= plain).all())
     assert float(searched.sum()) < 0.95 * float(plain.sum())
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_without_zero_points_all_are_in_the_middle_and_the_codes_mean_the_weight(bits: int) -> None:
+    rounded = round_layer(_random(32, 128), _hessian(128), _target(32, bits=bits, symmetric=True))
+    assert bool((rounded.zeros == 2 ** (bits - 1)).all())
+    assert bool((rounded.scales < 0).any())
+    assert bool((rounded.scales > 0).any())
+    steps = rounded.codes.float().view(32, 4, 32) - 2 ** (bits - 1)
+    assert torch.equal((steps * rounded.scales.float()[..., None]).flatten(1), rounded.weight)
+
+
 def test_the_error_is_that_of_the_weight_that_was_returned() -> None:
     weight, hessian = _random(32, 128), _hessian(128)
-    rounded = round_layer(weight, hessian, 32)
+    rounded = round_layer(weight, hessian, _target(32))
     difference = weight - rounded.weight
     assert rounded.error == pytest.approx(float(torch.trace(difference @ hessian @ difference.T)), rel=1e-4)
 
@@ -55,13 +82,15 @@ def test_the_error_is_that_of_the_weight_that_was_returned() -> None:
 def test_groups_of_one_sign_and_of_zeros_are_representable() -> None:
     weight = torch.stack([torch.full((16,), 3.0), torch.full((16,), -3.0), torch.zeros(16)])
     for lowest_zero in (0, 1):
-        rounded = round_layer(weight, torch.eye(16), 16, lowest_zero=lowest_zero)
+        rounded = round_layer(weight, torch.eye(16), _target(16, lowest_zero=lowest_zero))
         assert torch.allclose(rounded.weight, weight, rtol=0.01)
         assert int(rounded.zeros.min()) >= lowest_zero
+    rounded = round_layer(weight, torch.eye(16), _target(16, symmetric=True))
+    assert torch.allclose(rounded.weight, weight, rtol=0.01)
 
 
 def test_scales_are_exact_in_float16_and_bfloat16() -> None:
-    scales = round_layer(_random(32, 128) * 1e-3, _hessian(128), 16).scales
+    scales = round_layer(_random(32, 128) * 1e-3, _hessian(128), _target(16)).scales
     assert scales.dtype == torch.float16
     assert torch.equal(scales.to(torch.bfloat16).float(), scales.float())
 

@@ -15,8 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.checkpoints import fill
 from benchmarks.memory_model import Shape, make_model
 from benchmarks.tables import BEGIN, END, put, render
-from quantize_lib.engine.methods.awq_packing import pack_gemm
-from quantize_lib.engine.methods.packing import pack_gptq
+from quantize_lib.packing.gemm import pack_gemm
+from quantize_lib.packing.words import pack_gptq
 
 ROOT = Path(__file__).resolve().parents[2]
 

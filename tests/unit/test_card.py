@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card import render_card
 from quantize_lib.card.snippets import snippets
-from quantize_lib.methods.settings import Override, Settings
+from quantize_lib.methods.settings import Override, Settings, settings_of
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.report.records import CellRecord
 from quantize_lib.source.facts import ModelFacts, ModelSource, Terms
@@ -216,22 +216,26 @@ def test_no_jinja_and_no_none_is_left_in_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "bits", "settings", "group", "flags"),
+    ("method", "bits", "settings", "group", "flags", "stored"),
     [
-        ("gptq", 4, {}, 64, []),
-        ("gptq", 8, {}, -1, []),
-        ("gptq", 3, {}, 64, ["--dtype", "float16"]),
-        ("gptq", 4, {"sym": False}, 64, ["--dtype", "float16"]),
-        ("gptq", 4, {}, 16, ["--dtype", "float16"]),
-        ("awq", 4, {}, 64, []),
-        ("bitsandbytes", 4, {}, None, ["--quantization", "bitsandbytes"]),
+        ("gptq", 4, {}, 64, [], None),
+        ("gptq", 8, {}, -1, [], None),
+        ("gptq", 3, {}, 64, ["--dtype", "float16"], None),
+        ("gptq", 4, {"sym": False}, 64, ["--dtype", "float16"], None),
+        ("gptq", 4, {}, 16, ["--dtype", "float16"], None),
+        ("awq", 4, {}, 64, [], None),
+        ("bitsandbytes", 4, {}, None, ["--quantization", "bitsandbytes"], None),
+        ("awq", 4, {}, 64, ["--dtype", "float16"], "gptq"),
+        ("gptq", 3, {}, 64, [], "compressed-tensors"),
     ],
 )
 def test_vllm_gets_the_flags_that_the_format_needs(
-    method: Any, bits: int, settings: dict[str, Any], group: int | None, flags: list[str]
+    method: str, bits: int, settings: dict[str, Any], group: int | None, flags: list[str], stored: str | None
 ) -> None:
-    cell = replace(CELL, settings=Settings(method=method, bits=bits, **settings))
-    record = replace(RECORD, method=method, bits=bits, settings={"group_size": group})
+    cell = replace(CELL, settings=settings_of(method, bits, settings))
+    record = replace(
+        RECORD, method=method, bits=bits, format=stored or method, settings={"group_size": group}
+    )
     made = snippets(record, cell, prompt="x")
     assert shlex.split(made.vllm) == ["vllm", "serve", CELL.repository, *flags]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from quantize_lib.environment import clean_environment
-from quantize_lib.evaluate.kernels import plain_kernel
+from quantize_lib.formats.loading import LoadRequest, plain_backend
 
 SECRETS = (
     "HF_TOKEN",
@@ -58,24 +57,13 @@ def test_waiting_threads_sleep_soon_unless_told_otherwise(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("method", "device", "compiler", "kernel"),
-    [
-        ("gptq", "cuda", False, "gptq_torch"),
-        ("awq", "cuda", False, "torch_awq"),
-        ("bitsandbytes", "cuda", False, None),
-        ("gptq", "cuda", True, None),
-        ("gptq", "cpu", False, None),
-    ],
+    ("device", "compiler", "kernel"),
+    [("cuda", False, "a plain one"), ("cuda", True, None), ("cpu", False, None), ("mps", False, None)],
 )
 def test_on_cuda_without_a_compiler_the_kernel_that_needs_none_is_asked_for(
-    method: str,
-    device: str,
-    compiler: bool,
-    kernel: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    device: str, compiler: bool, kernel: str | None
 ) -> None:
-    if compiler:
-        (tmp_path / "gcc").touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert plain_kernel({"quant_method": method}, device) == kernel
+    request = LoadRequest(
+        folder="model", dtype="auto", device=device, trust_remote_code=False, has_compiler=compiler
+    )
+    assert plain_backend(request, "a plain one") == kernel

@@ -47,8 +47,8 @@ def test_it_is_the_same_in_every_release() -> None:
     [
         digest(replace(GPTQ, bits=8)),
         digest(replace(GPTQ, group_size=64)),
-        digest(replace(GPTQ, desc_act=True)),
-        digest(replace(GPTQ, sym=False)),
+        digest(replace(GPTQ, own={"desc_act": True})),
+        digest(replace(GPTQ, own={"sym": False})),
         digest(replace(GPTQ, modules_to_not_convert=("a",))),
         digest(replace(GPTQ, overrides=(Override(modules="a", bits=8),))),
         digest(BNB),
@@ -78,7 +78,7 @@ def test_it_does_not_change_with_anything_else() -> None:
         model=ModelSpec(id="acme/m", name="other", revision="v1"),
         calibration=replace(JOB.calibration, revision="v1", allow_short=True),
     )
-    cell = Cell(id="other", settings=replace(GPTQ, quant_type="fp4"), repository="other/other")
+    cell = Cell(id="other", settings=replace(GPTQ, own={"quant_type": "fp4"}), repository="other/other")
     assert fingerprint(cell, job, model_revision=COMMIT, calibration_revision=COMMIT) == digest()
 
 

@@ -1,4 +1,4 @@
-"""The GPTQ method on one block: accuracy, formats, edge cases, words for the loaders."""
+"""The GPTQ method and its format on one block: accuracy, tensors, edge cases, words for the loaders."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
-from quantize_lib.engine.methods.gptq import Gptq
+from quantize_lib.engine.block import BlockInput, LinearInput, Statistics
 from quantize_lib.engine.methods.hessian import factorize
-from quantize_lib.engine.methods.packing import codes_per_period
 from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.errors import EngineError
-from quantize_lib.methods.settings import Override, Settings
-
-_SETTINGS = Settings(method="gptq", bits=4, group_size=32)
+from quantize_lib.formats import CheckpointContext, get_format
+from quantize_lib.formats.rounded import Grid
+from quantize_lib.methods import Override, Settings, settings_of
+from tests.support.rounding import PackedBlock, checkpoint_context, make_block
 
 
 def _inputs(width: int = 64, tokens: int = 512) -> Tensor:
@@ -62,8 +61,12 @@ def _block(*linears: LinearInput) -> BlockInput:
     )
 
 
-def _quantize(*linears: LinearInput, **changes: Any) -> BlockOutput:
-    return Gptq().quantize(_block(*linears), replace(_SETTINGS, **changes))
+def _settings(bits: int = 4, **values: Any) -> Settings:
+    return settings_of("gptq", bits, {"group_size": 32, **values})
+
+
+def _quantize(*linears: LinearInput, **settings: Any) -> PackedBlock:
+    return make_block(_block(*linears), _settings(**settings))
 
 
 def _output_error(linear: LinearInput, weight: Tensor) -> float:
@@ -126,8 +129,8 @@ def test_groups_are_contiguous_unless_desc_act_asks_for_the_order_of_the_diagona
 def test_output_error_is_far_below_that_of_rounding_to_nearest(bits: int, sym: bool, desc_act: bool) -> None:
     linear = _linear("a", _statistics(_inputs()), bits=bits)
     output = _quantize(linear, bits=bits, sym=sym, desc_act=desc_act)
-    groups = linear.weight.view(32, 2, 32)
-    scales, zeros = search_scales(groups, torch.ones(2, 32), bits=bits, sym=sym)
+    groups, grid = linear.weight.view(32, 2, 32), Grid(symmetric=sym, lowest_zero=1)
+    scales, zeros = search_scales(groups, torch.ones(2, 32), bits=bits, grid=grid)
     codes = (groups / scales[..., None]).round() + zeros[..., None]
     nearest = ((codes.clamp(0, 2**bits - 1) - zeros[..., None]) * scales[..., None]).flatten(1)
     assert _output_error(linear, output.weights["a"]) < 0.5 * _output_error(linear, nearest)
@@ -135,11 +138,11 @@ def test_output_error_is_far_below_that_of_rounding_to_nearest(bits: int, sym: b
 
 def test_more_bits_smaller_groups_and_zero_points_each_lower_the_error() -> None:
     linear = _linear("a", _statistics(_inputs()))
-    errors = [_quantize(replace(linear, bits=bits), bits=bits).errors["a"] for bits in (2, 3, 4, 8)]
+    errors = [_quantize(replace(linear, bits=bits), bits=bits).rounded.errors["a"] for bits in (2, 3, 4, 8)]
     assert errors == sorted(errors, reverse=True)
-    assert _quantize(replace(linear, group_size=16)).errors["a"] < errors[2]
+    assert _quantize(replace(linear, group_size=16)).rounded.errors["a"] < errors[2]
     shifted = replace(linear, weight=linear.weight + 2)
-    assert _quantize(shifted, sym=False).errors["a"] < _quantize(shifted).errors["a"]
+    assert _quantize(shifted, sym=False).rounded.errors["a"] < _quantize(shifted).rounded.errors["a"]
 
 
 @pytest.mark.parametrize("dead", [0, 7])
@@ -148,7 +151,7 @@ def test_reported_error_is_the_output_error(dead: int) -> None:
     x[:, :dead] = 0
     linear = _linear("a", _statistics(x), bits=3)
     output = _quantize(linear, bits=3)
-    assert output.errors["a"] == pytest.approx(_output_error(linear, output.weights["a"]), rel=1e-2)
+    assert output.rounded.errors["a"] == pytest.approx(_output_error(linear, output.weights["a"]), rel=1e-2)
 
 
 def test_layers_that_share_an_input_get_what_each_would_get_alone() -> None:
@@ -167,7 +170,7 @@ def test_layers_of_other_bits_and_group_size_may_share_a_block() -> None:
     assert output.tensors["a.qweight"].shape == (8, 32)
     assert output.tensors["b.qweight"].shape == (16, 32)
     assert output.tensors["b.scales"].shape == (4, 32)
-    assert output.errors["b"] < output.errors["a"] / 50
+    assert output.rounded.errors["b"] < output.rounded.errors["a"] / 50
 
 
 def test_the_number_of_threads_is_as_before() -> None:
@@ -209,14 +212,14 @@ def test_channels_that_calibration_never_reached_are_rounded_to_nearest_and_note
     output = _quantize(linear, bits=8)
     step = output.tensors["a.scales"].float().abs()[0]
     assert bool(((output.weights["a"] - linear.weight)[:, 5].abs() < 0.6 * step).all())
-    assert output.notes == ("block 3, a: calibration never reached 1 inputs",)
+    assert output.rounded.notes == ("block 3, a: calibration never reached 1 inputs",)
 
 
 def test_a_layer_that_calibration_never_reached_is_still_rounded() -> None:
     linear = _linear("a", _statistics(torch.zeros(4, 64)), bits=8)
     output = _quantize(linear, bits=8)
     assert float((output.weights["a"] - linear.weight).abs().max()) < 0.03
-    assert output.errors["a"] == 0
+    assert output.rounded.errors["a"] == 0
 
 
 def test_damping_grows_until_the_factorization_succeeds_and_is_noted() -> None:
@@ -224,7 +227,7 @@ def test_damping_grows_until_the_factorization_succeeds_and_is_noted() -> None:
     # Far from positive semidefinite: more than the first damping can make good.
     statistics.hessian.diagonal().mul_(0.5)
     output = _quantize(_linear("a", statistics))
-    assert output.notes == ("block 3, a: damping had to grow to 1.5",)
+    assert output.rounded.notes == ("block 3, a: damping had to grow to 1.5",)
     assert bool(torch.isfinite(output.weights["a"]).all())
 
 
@@ -275,13 +278,6 @@ def test_a_layer_without_statistics_is_an_error() -> None:
         _quantize(_linear("a", None))
 
 
-@pytest.mark.parametrize(("bits", "outputs"), [(2, 24), (3, 48), (4, 12), (8, 6)])
-def test_a_size_that_does_not_fill_words_is_an_error(bits: int, outputs: int) -> None:
-    period = codes_per_period(bits)
-    with pytest.raises(EngineError, match=f"a .{outputs} × 64. .*{bits} bits need multiples of {period}"):
-        _quantize(_linear("a", _statistics(_inputs()), outputs=outputs, bits=bits), bits=bits)
-
-
 def test_a_group_size_that_does_not_divide_the_inputs_is_an_error() -> None:
     with pytest.raises(EngineError, match="a has 64 inputs, no multiple of 48"):
         _quantize(_linear("a", _statistics(_inputs()), group_size=48))
@@ -295,22 +291,23 @@ def test_zero_weights_stay_zero(sym: bool) -> None:
     assert bool(torch.isfinite(output.tensors["a.scales"]).all())
 
 
-def _context(settings: Settings = _SETTINGS, kept: tuple[str, ...] = ()) -> CellContext:
+def _context(settings: Settings | None = None, kept: tuple[str, ...] = ()) -> CheckpointContext:
     layers = [f"model.layers.{index}.{name}" for index in (0, 1) for name in ("mlp.up_proj", "mlp.down_proj")]
-    return CellContext(
-        settings=settings,
+    return checkpoint_context(
+        settings or _settings(),
+        {name: (4, 32) for name in layers if name not in kept},
         group_size=32,
-        model_type="llama",
-        blocks="model.layers",
-        quantized=tuple(name for name in layers if name not in kept),
         kept=kept,
         outside=("lm_head",),
-        dtype=torch.bfloat16,
     )
 
 
+def _config(context: CheckpointContext) -> dict[str, Any]:
+    return get_format("gptq").quantization_config(context)
+
+
 def test_the_config_says_what_loaders_need_and_no_more() -> None:
-    config = Gptq().quantization_config(_context())
+    config = _config(_context())
     assert config == {
         "quant_method": "gptq",
         "bits": 4,
@@ -329,13 +326,13 @@ def test_the_config_says_what_loaders_need_and_no_more() -> None:
 
 
 def test_the_config_names_the_kernel_where_the_automatic_one_ignores_zero_points() -> None:
-    context = replace(_context(replace(_SETTINGS, sym=False)), group_size=-1)
-    assert Gptq().quantization_config(context)["backend"] == "gptq_torch"
-    assert "backend" not in Gptq().quantization_config(replace(context, group_size=32))
+    context = replace(_context(_settings(sym=False)), group_size=-1)
+    assert _config(context)["backend"] == "gptq_torch"
+    assert "backend" not in _config(replace(context, group_size=32))
 
 
 def test_the_config_lists_what_is_quantized_where_something_is_kept() -> None:
-    config = Gptq().quantization_config(_context(kept=("model.layers.0.mlp.up_proj",)))
+    config = _config(_context(kept=("model.layers.0.mlp.up_proj",)))
     assert config["modules_in_block_to_quantize"] == [
         ["model.layers.0.mlp.down_proj", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.down_proj"]
     ]
@@ -347,7 +344,7 @@ def test_the_first_override_that_matches_stands_in_dynamic() -> None:
         Override(modules="*.1.mlp.down_proj", bits=8),
         Override(modules="*.down_proj", bits=3, group_size=16),
     )
-    config = Gptq().quantization_config(_context(replace(_SETTINGS, overrides=overrides)))
+    config = _config(_context(_settings(overrides=overrides)))
     found = {}
     for name in _context().quantized:
         for pattern, values in config["dynamic"].items():

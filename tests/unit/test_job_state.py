@@ -25,7 +25,7 @@ from quantize_lib.worker.resume import Finished, cell_keys, pass_key
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
 BNB = Cell(id="m-bnb-8bit", settings=Settings(method="bitsandbytes", bits=8), repository="m-bnb-8bit")
-SAID = {"seconds": 1.0, "size_after": 8}
+SAID = {"seconds": 1.0, "size_after": 8, "format": "gptq"}
 
 
 def prepared(*cells: Cell, fingerprint: str = "f") -> Prepared:
@@ -214,7 +214,7 @@ def test_calibration_determines_the_cells_that_use_it() -> None:
     before, after = cell_keys(job(), known()), cell_keys(job(), known(calibration={"tokens_digest": "x"}))
     assert before["b"] == after["b"]
     assert before["g"] != after["g"]
-    changed = replace(GPTQ.settings, sym=False)
+    changed = replace(GPTQ.settings, own={"sym": False})
     assert cell_keys(job(cells=(JobCell(id="g", settings=changed),)), known())["g"] != before["g"]
 
 

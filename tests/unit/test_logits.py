@@ -71,7 +71,7 @@ def test_nan_is_never_hidden(which: str) -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     base, other, ids = _logits(0), _logits(1), _ids()
     whole = token_nll(base, ids), token_kl(base, other)
-    monkeypatch.setattr(logits, "_CHUNK_VALUES", 4 * VOCABULARY)
+    monkeypatch.setattr(logits, "LOGITS_CHUNK_VALUES", 4 * VOCABULARY)
     assert torch.equal(token_nll(base, ids), whole[0])
     assert torch.equal(token_kl(base, other), whole[1])
 

@@ -59,8 +59,8 @@ def test_a_setting_goes_from_entry_to_model_to_defaults(tmp_path: Path) -> None:
     """
     (model,) = parsed(text, tmp_path).jobs
     assert [cell.settings for cell in cells(model)] == [
-        Settings(method="gptq", bits=4, group_size=64, desc_act=False, sym=False),
-        Settings(method="gptq", bits=8, group_size=32, desc_act=False, sym=False),
+        Settings(method="gptq", bits=4, group_size=64, own={"desc_act": False, "sym": False}),
+        Settings(method="gptq", bits=8, group_size=32, own={"desc_act": False, "sym": False}),
     ]
 
 
@@ -70,7 +70,7 @@ def test_defaults_that_a_method_does_not_take_are_passed_over(tmp_path: Path) ->
     model = one("{method: awq, bits: 4}, {method: bitsandbytes, bits: [4, 8]}", tmp_path, rest)
     assert [cell.settings for cell in cells(model)] == [
         Settings(method="awq", bits=4, group_size=32),
-        Settings(method="bitsandbytes", bits=4, quant_type="fp4"),
+        Settings(method="bitsandbytes", bits=4, own={"quant_type": "fp4"}),
         Settings(method="bitsandbytes", bits=8),
     ]
 

@@ -32,7 +32,41 @@ ENTRY = [
     (
         "method: awq, bits: 5",
         "4:36: models[0].quantize[0].bits: 5 is not allowed for awq "
-        "(AWQ's GEMM format has kernels for 4 bits only). Allowed: 4.",
+        "(no loader has other widths). Allowed: 2, 3, 4, 8.",
+    ),
+    (
+        "method: awq, bits: [4, 8]",
+        "4:36: models[0].quantize[0].bits: 8 is not allowed for awq "
+        "(AWQ's GEMM format has kernels for 4 bits only). Allowed: 4. "
+        "Another format may do: `gptq`, `compressed-tensors`.",
+    ),
+    (
+        "method: awq, bits: 4, overrides: [{modules: a, bits: 8}]",
+        "4:50: models[0].quantize[0].overrides: not a setting of the format awq "
+        "(it has one bit width and one group size for all layers). "
+        "Another format may do: `gptq`, `compressed-tensors`.",
+    ),
+    (
+        "method: gptq, bits: 4, format: compressed-tensors, sym: false",
+        "4:73: models[0].quantize[0].sym: not a setting of the format compressed-tensors "
+        "(transformers reads zero points in one of its two ways of loading only; it is always true). "
+        "Another format may do: `gptq`.",
+    ),
+    (
+        "method: gptq, bits: 4, format: compressed-tensors, desc_act: true",
+        "4:78: models[0].quantize[0].desc_act: not a setting of the format compressed-tensors "
+        "(its loaders know groups of neighbouring inputs only; it is always false). "
+        "Another format may do: `gptq`.",
+    ),
+    (
+        "method: gptq, bits: 4, format: awq",
+        "4:48: models[0].quantize[0].format: `awq` is not a format of gptq. "
+        "Allowed: auto, gptq, compressed-tensors.",
+    ),
+    (
+        "method: gptq, bits: 4, format: compressed_tensors",
+        "4:48: models[0].quantize[0].format: `compressed_tensors` is not a format. "
+        "Allowed: auto, gptq, awq, compressed-tensors, bitsandbytes. Perhaps you meant `compressed-tensors`?",
     ),
     (
         "method: gptq, bits: [4, 5]",
@@ -56,9 +90,9 @@ ENTRY = [
     ),
     (
         "method: gptq, bits: 4, groupsize: 64",
-        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, name, "
-        "group_size, desc_act, "
-        "sym, device, modules_to_not_convert, overrides, quant_type, double_quant. "
+        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, "
+        "format, name, device, group_size, desc_act, "
+        "sym, modules_to_not_convert, overrides, quant_type, double_quant. "
         "Perhaps you meant `group_size`?",
     ),
     ("method: gptq", "4:16: models[0].quantize[0]: the key `bits` is missing."),
@@ -160,7 +194,7 @@ REST = [
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (
         "defaults: {name: x}",
-        "5:12: defaults.name: unknown key. Allowed: group_size, desc_act, sym, device, "
+        "5:12: defaults.name: unknown key. Allowed: format, device, group_size, desc_act, sym, "
         "modules_to_not_convert, "
         "overrides, quant_type, double_quant, calibration.",
     ),

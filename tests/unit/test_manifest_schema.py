@@ -12,14 +12,15 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from quantize_lib.architecture.fitting import FITTING_GROUP_SIZES
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
+from quantize_lib.formats import FORMATS, formats_for
 from quantize_lib.manifest import load_manifest, parse_manifest
 from quantize_lib.manifest.check import check
 from quantize_lib.manifest.schema import defaults_of, definition, manifest_schema
-from quantize_lib.methods.schema_words import experimental_bits, is_calibrated, setting_names, takes
-from quantize_lib.methods.settings import METHOD_SLUG, MethodName, Settings
+from quantize_lib.methods import METHODS, SETTINGS, Method, Setting, Settings
+from quantize_lib.methods.common import FITTING_GROUP_SIZES
+from quantize_lib.methods.settings import plain_value
 from quantize_lib.plan.cells import RunnersSpec
 from quantize_lib.schemas import load_schema
 from quantize_lib.source.model_spec import ModelSpec
@@ -63,12 +64,14 @@ def test_the_types_have_the_schemas_defaults(name: str, kind: Any) -> None:
 
 
 def test_settings_have_the_schemas_defaults() -> None:
-    declared = {name: definition(name)["default"] for name in setting_names() if name != "device"}
-    assert field_defaults(Settings) == declared
+    settings = Settings(method="gptq", bits=4)
+    for setting in SETTINGS.values():
+        assert definition(setting.name)["default"] == plain_value(settings[setting])
 
 
 def test_the_types_have_the_schemas_words() -> None:
-    assert definition("method")["enum"] == list(get_args(MethodName)) == list(METHOD_SLUG)
+    assert definition("method")["enum"] == list(METHODS)
+    assert definition("format")["enum"] == ["auto", *FORMATS]
     assert definition("device")["enum"] == list(get_args(DeviceName))
     assert set(FITTING_GROUP_SIZES) < set(definition("group_size")["enum"])
 
@@ -77,27 +80,26 @@ def test_defaults_hold_the_optional_keys_of_an_entry_and_calibration() -> None:
     entry = definition("entry")
     optional = set(entry["properties"]) - set(entry["required"]) - {"name"}
     assert set(definition("defaults")["properties"]) == {*optional, "calibration"}
-    assert set(definition("model_defaults")["properties"]) == optional == set(setting_names())
+    assert set(definition("model_defaults")["properties"]) == optional == {"format", "device", *SETTINGS}
 
 
-@pytest.mark.parametrize("method", get_args(MethodName))
-@pytest.mark.parametrize("setting", setting_names())
-def test_the_conditions_agree_with_what_a_method_takes(method: str, setting: str) -> None:
-    for bits in definition(f"{method}_bits")["enum"]:
-        entry = {"method": method, "bits": bits, setting: definition(setting)["default"]}
-        faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
-        assert (not faults) == takes(setting, method, bits), (bits, faults)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_the_conditions_agree_with_what_a_method_takes(method: Method, setting: Setting[Any]) -> None:
+    for bits in definition(f"{method.name}_bits")["enum"]:
+        entry = {"method": method.name, "bits": bits, setting.name: definition(setting.name)["default"]}
+        for width in (bits, [bits]):
+            entry["bits"] = width
+            faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
+            assert (not faults) == method.takes(setting, bits), (bits, faults)
 
 
-def test_the_engine_calibrates_what_the_schema_says_is_calibrated() -> None:
-    from quantize_lib.engine.methods.registry import get_method
-
-    for method in get_args(MethodName):
-        assert get_method(method).needs_statistics == is_calibrated(method)
-
-
-def test_gptq_has_experimental_bits() -> None:
-    assert [experimental_bits(method) for method in get_args(MethodName)] == [(2, 3), (), ()]
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("name", ["auto", *FORMATS])
+def test_the_conditions_agree_with_what_a_format_stores(method: Method, name: str) -> None:
+    entry = {"method": method.name, "bits": method.bits[-1], "format": name}
+    faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
+    assert (not faults) == (name in ("auto", *(entry.name for entry in formats_for(method))))
 
 
 @pytest.mark.parametrize("name", ["quantize", "plan"])

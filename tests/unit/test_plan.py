@@ -53,6 +53,7 @@ def estimates(plan: Plan) -> dict[str, JobEstimate]:
             activation_bytes=50,
             parameters=134_515_008,
             cells={cell.id: 94_200_000 for cell in job.cells},
+            formats={cell.id: "gptq" for cell in job.cells},
             group_sizes={cell.id: 64 if "gptq" in cell.id else -1 for cell in job.cells},
         )
         for job in plan.jobs
@@ -112,6 +113,7 @@ def test_the_json_tells_everything_of_a_cell(manifest: Plan) -> None:
         "id": "a-gptq-4bit",
         "method": "gptq",
         "bits": 4,
+        "format": "gptq",
         "settings": {
             "group_size": "auto",
             "desc_act": False,
@@ -185,12 +187,12 @@ def test_a_job_for_mps_has_no_runner(manifest: Plan) -> None:
 def test_the_table_shows_cells_jobs_and_estimates(manifest: Plan, tmp_path: Path) -> None:
     plan = manifest
     assert plan_table(plan, estimates(plan)).replace(str(tmp_path), "HERE").splitlines() == [
-        "Cell         Job     Group size  Checkpoint  Repository",
-        "a-gptq-3bit  a-auto          64     94.2 MB  acme/a-gptq-3bit",
-        "a-gptq-4bit  a-auto          64     94.2 MB  acme/a-gptq-4bit",
-        "a-bnb-8bit   a-auto           -     94.2 MB  acme/a-bnb-8bit",
-        "a-awq-4bit   a-cuda         row     94.2 MB  acme/a-awq-4bit",
-        "b-gptq-4bit  b-cuda          64     94.2 MB  acme/b-gptq-4bit",
+        "Cell         Job     Format  Group size  Checkpoint  Repository",
+        "a-gptq-3bit  a-auto  gptq            64     94.2 MB  acme/a-gptq-3bit",
+        "a-gptq-4bit  a-auto  gptq            64     94.2 MB  acme/a-gptq-4bit",
+        "a-bnb-8bit   a-auto  gptq             -     94.2 MB  acme/a-bnb-8bit",
+        "a-awq-4bit   a-cuda  gptq           row     94.2 MB  acme/a-awq-4bit",
+        "b-gptq-4bit  b-cuda  gptq            64     94.2 MB  acme/b-gptq-4bit",
         "",
         "Job     Device  Cells  Download    Disk  Peak memory",
         "a-auto  auto        3  269.1 MB  1.0 GB        950 B",
@@ -204,7 +206,7 @@ def test_the_table_shows_cells_jobs_and_estimates(manifest: Plan, tmp_path: Path
 
 def test_the_table_says_where_nothing_is_known(manifest: Plan) -> None:
     lines = plan_table(manifest, {}).splitlines()
-    assert lines[1] == "a-gptq-3bit  a-auto        auto           ?  acme/a-gptq-3bit"
+    assert lines[1] == "a-gptq-3bit  a-auto  auto          auto           ?  acme/a-gptq-3bit"
     assert lines[8] == "a-auto  auto        3         ?     ?            ?"
 
 

@@ -42,7 +42,9 @@ def test_every_option_has_its_place(here: Path) -> None:
     (job,) = plan.jobs
     (cell,) = job.cells
     assert job.device == "mps"
-    assert cell.settings == Settings(method="gptq", bits=4, group_size=64, desc_act=True, sym=False)
+    assert cell.settings == Settings(
+        method="gptq", bits=4, group_size=64, own={"desc_act": True, "sym": False}
+    )
     assert plan.publish.path / cell.repository == here.parent / "out dir" / "x y"
 
 
@@ -136,6 +138,7 @@ def test_a_missing_folder_is_told(here: Path) -> None:
     with pytest.raises(UsageError) as caught:
         single_model_plan("./none", method="awq", bits=2)
     assert str(caught.value).splitlines() == [
-        "--bits: 2 is not allowed for awq (AWQ's GEMM format has kernels for 4 bits only). Allowed: 4.",
         f"MODEL: no such folder: `{here}/none`.",
+        "--bits: 2 is not allowed for awq (AWQ's GEMM format has kernels for 4 bits only). Allowed: 4. "
+        "Another format may do: `gptq`, `compressed-tensors`.",
     ]

@@ -38,6 +38,7 @@ BARE = CellRecord(
     revision=None,
     method="bitsandbytes",
     bits=4,
+    format="gptq",
     settings={},
     status="failed",
     error="not started",

@@ -1,1 +1,1 @@
-"""Rounding methods, one a file. A new one is a file, a line in `registry` and its words in the schema."""
+"""The rounding of each method; `methods/` says where it is."""

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Fold, LinearInput
 from quantize_lib.engine.folds import source_scale, target_scale
-from quantize_lib.engine.methods.awq_rounding import round_to_nearest
+from quantize_lib.engine.methods.awq_rounding import Target, round_to_nearest
 from quantize_lib.engine.methods.output_error import row_errors
 from quantize_lib.engine.precision import calibrating, factor_dtype
+from quantize_lib.formats.rounded import Grid
 
 _GRID = 10
 """Values of alpha in [0, 1). AutoAWQ's 20 gave no lower perplexity on a 135M model."""
@@ -28,13 +29,16 @@ _RANGE = 2.0**10
 """Largest ratio of a scale to the middle one."""
 
 
-def search_scale(fold: Fold, targets: Sequence[LinearInput], weights: Sequence[Tensor]) -> Tensor | None:
+def search_scale(
+    fold: Fold, targets: Sequence[LinearInput], weights: Sequence[Tensor], grid: Grid
+) -> Tensor | None:
     """The input scale of the least output error.
 
     Args:
         fold: where it is undone; channels that share a source row get one scale.
         targets: the layers that read the input, with statistics.
         weights: their weights as they stand, float32 (out, in).
+        grid: what the format asks of the codes.
 
     Returns:
         float32 (in,), equal over each repetition; None where no scale is better than none.
@@ -52,8 +56,8 @@ def search_scale(fold: Fold, targets: Sequence[LinearInput], weights: Sequence[T
     def error(scale: Tensor) -> float:
         total = 0.0
         for target, sample in zip(targets, samples, strict=True):
-            size = target.group_size if target.group_size > 0 else sample.shape[1]
-            difference = (round_to_nearest(sample * scale, size) / scale - sample).to(hessian.dtype)
+            rounded = round_to_nearest(sample * scale, Target.of(target, grid))
+            difference = (rounded / scale - sample).to(hessian.dtype)
             total += float(row_errors(difference, hessian).sum()) * len(target.weight) / len(sample)
         return total
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext
-from quantize_lib.methods.settings import Settings
+from quantize_lib.engine.block import BlockInput, RoundedBlock
+from quantize_lib.formats.rounded import Grid
+from quantize_lib.methods import Method, Settings
+from quantize_lib.registry import load_class
 
 
-class Method(ABC):
-    """A rounding method: a pure function of one block, and the words for the loaders."""
-
-    needs_statistics: ClassVar[bool]
-    """Whether calibration is run for it at all."""
-    uses_folds: ClassVar[bool] = False
-    """Whether it scales inputs, so that folds have to be found."""
+class Rounder(ABC):
+    """The engine's part of a method: a pure function of one block."""
 
     @abstractmethod
-    def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:
-        """Quantize one block.
+    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        """Round the layers of one block.
+
+        Args:
+            grid: what the format asks of the codes.
 
         Raises:
             EngineError: where a layer cannot be quantized, naming the layer and the reason.
         """
 
-    @abstractmethod
-    def quantization_config(self, context: CellContext) -> dict[str, Any]:
-        """The `quantization_config` of the checkpoint's config.json, as plain transformers loads it."""
+
+def rounder_of(method: Method) -> Rounder:
+    """The engine's part of a method, imported at its first use."""
+    return load_class(method.rounder, Rounder)()  # type: ignore[type-abstract]

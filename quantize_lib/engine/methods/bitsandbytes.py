@@ -6,35 +6,31 @@ Dettmers et al. 2022, LLM.int8() (arXiv 2208.07339), section 3, for 8 bits.
 
 from __future__ import annotations
 
-import json
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
-from quantize_lib.engine.methods.base import Method
+from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock
+from quantize_lib.engine.methods.base import Rounder
 from quantize_lib.errors import EngineError
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats.rounded import Grid, RoundedLayer
+from quantize_lib.methods import Settings
+from quantize_lib.methods.bitsandbytes import DOUBLE_QUANT, OUTLIER_THRESHOLD, QUANT_TYPE
 
-_OUTLIER_THRESHOLD = 6.0
-"""LLM.int8 computes input columns with a value this large in 16 bits (section 3.2 of the paper)."""
 _FLOAT16_MAX = torch.finfo(torch.float16).max
 
 
-class BitsAndBytes(Method):
+class BitsAndBytes(Rounder):
     """The tensors that transformers with bitsandbytes saves for the same model, byte for byte."""
 
-    needs_statistics: ClassVar[bool] = False
-
-    def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:
-        """Quantize one block; see `Method.quantize`.
+    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        """Round one block; see `Rounder.round`. The library has grids of its own.
 
         Raises:
             EngineError: where a layer asks for other bits than the cell, or does not fit into float16.
         """
-        tensors: dict[str, Tensor] = {}
-        weights: dict[str, Tensor] = {}
+        layers: dict[str, RoundedLayer] = {}
         modules: dict[str, nn.Module] = {}
         for name, linear in block.linears.items():
             if linear.bits != settings.bits:
@@ -45,38 +41,12 @@ class BitsAndBytes(Method):
             # transformers quantizes the tensor in the dtype that the model has on disk.
             weight = linear.weight.to(block.dtype).contiguous()
             if settings.bits == 4:
-                packed, weights[name] = _four_bit(weight, settings)
+                parts, meaning = _four_bit(weight, settings)
             else:
-                packed, weights[name] = _eight_bit(name, weight)
-                modules[name] = _int8_linear(linear, packed)
-            tensors.update({f"{name}.{part}": value.cpu() for part, value in packed.items()})
-            if linear.bias is not None:
-                tensors[f"{name}.bias"] = linear.bias.to(block.dtype).cpu()
-        return BlockOutput(tensors=tensors, weights=weights, modules=modules)
-
-    def quantization_config(self, context: CellContext) -> dict[str, Any]:
-        """What transformers writes for the same settings, with the skipped modules by full name."""
-        from transformers import BitsAndBytesConfig
-
-        settings = context.settings
-        four = settings.bits == 4
-        config = cast(Any, BitsAndBytesConfig)(
-            load_in_4bit=four,
-            load_in_8bit=not four,
-            llm_int8_threshold=_OUTLIER_THRESHOLD,
-            # An empty list, not None: None would let transformers choose for itself.
-            llm_int8_skip_modules=[*context.kept, *context.outside],
-            **(
-                {
-                    "bnb_4bit_quant_type": settings.quant_type,
-                    "bnb_4bit_use_double_quant": settings.double_quant,
-                    "bnb_4bit_compute_dtype": context.dtype,
-                }
-                if four
-                else {}
-            ),
-        )
-        return cast(dict[str, Any], json.loads(config.to_json_string(use_diff=False)))
+                parts, meaning = _eight_bit(name, weight)
+                modules[name] = _int8_linear(linear, parts)
+            layers[name] = RoundedLayer(weight=meaning, parts=parts, bias=linear.bias)
+        return RoundedBlock(layers=layers, modules=modules)
 
 
 def _four_bit(weight: Tensor, settings: Settings) -> tuple[dict[str, Tensor], Tensor]:
@@ -84,7 +54,7 @@ def _four_bit(weight: Tensor, settings: Settings) -> tuple[dict[str, Tensor], Te
     from bitsandbytes import functional
 
     packed, state = functional.quantize_4bit(
-        weight, compress_statistics=settings.double_quant, quant_type=settings.quant_type
+        weight, compress_statistics=settings[DOUBLE_QUANT], quant_type=settings[QUANT_TYPE]
     )
     parts = {"weight": packed}
     parts.update({f"weight.{key}": value for key, value in state.as_dict(packed=True).items()})
@@ -116,7 +86,7 @@ def _int8_linear(linear: LinearInput, parts: dict[str, Tensor]) -> nn.Module:
         out_features,
         bias=linear.bias is not None,
         has_fp16_weights=False,
-        threshold=_OUTLIER_THRESHOLD,
+        threshold=OUTLIER_THRESHOLD,
         device="meta",
     )
     module.weight = Int8Params(

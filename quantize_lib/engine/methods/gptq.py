@@ -10,81 +10,70 @@ docs/explanation/accuracy.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput, Statistics
-from quantize_lib.engine.methods.base import Method
-from quantize_lib.engine.methods.gptq_config import gptq_config
+from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock, Statistics
+from quantize_lib.engine.methods.base import Rounder
 from quantize_lib.engine.methods.gptq_rounding import Grouping, Rounded, make_grouping, round_rows
-from quantize_lib.engine.methods.hessian import DAMPING, Factor, factorize
+from quantize_lib.engine.methods.hessian import Factor, factorize
 from quantize_lib.engine.methods.output_error import row_powers
-from quantize_lib.engine.methods.packing import codes_per_period, pack_gptq
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats.rounded import Codes, Grid, RoundedLayer
+from quantize_lib.methods import Settings
+from quantize_lib.methods.gptq import DAMPING
 
 _KEEP = "Keep the layer in full precision (modules_to_not_convert)."
 
 
-class Gptq(Method):
+class Gptq(Rounder):
     """2, 3, 4 or 8 bits, symmetric or with zero points."""
 
-    needs_statistics: ClassVar[bool] = True
-
     @torch.no_grad()
-    def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:
-        """Quantize one block; see `Method.quantize`.
+    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        """Round one block; see `Rounder.round`.
 
         Layers that share statistics, bits and group size are rounded in one go.
 
         Raises:
             EngineError: for weights or statistics that are not finite, weights too large for float16 scales,
-                sizes that do not fill the format's words, a Hessian that cannot be factorized.
+                a Hessian that cannot be factorized.
         """
-        tensors: dict[str, Tensor] = {}
-        weights: dict[str, Tensor] = {}
+        layers: dict[str, RoundedLayer] = {}
         errors: dict[str, float] = {}
         notes: list[str] = []
         for linears in _sharing(block):
             factor = _factor(linears)
             notes += _notes(block.index, linears, factor)
             size = linears[0].group_size if linears[0].group_size > 0 else linears[0].weight.shape[1]
-            grouping = make_grouping(factor, size, desc_act=settings.desc_act)
+            grouping = make_grouping(factor, size, desc_act=grid.reordered)
             with one_thread(elements=_largest(linears)):
-                rounded = _round(linears, factor, grouping, sym=settings.sym)
+                rounded = _round(linears, factor, grouping, grid)
             start = 0
             for linear in linears:
                 stop = start + len(linear.weight)
                 layer = rounded.of(start, stop)
-                weights[linear.name] = layer.weight
                 power = float(row_powers(linear, _statistics(linear)).sum())
                 errors[linear.name] = float(layer.error.sum()) / power if power > 0 else 0.0
-                packed = pack_gptq(
-                    layer.codes, layer.zeros, layer.scales, bits=linear.bits, g_idx=grouping.of
+                layers[linear.name] = RoundedLayer(
+                    weight=layer.weight,
+                    codes=Codes(
+                        bits=linear.bits,
+                        values=layer.codes,
+                        zeros=layer.zeros,
+                        scales=layer.scales,
+                        group_of=grouping.of if grid.reordered else None,
+                    ),
+                    bias=linear.bias,
                 )
-                if linear.bias is not None:
-                    packed["bias"] = linear.bias.to(block.dtype).cpu()
-                tensors.update({f"{linear.name}.{part}": value for part, value in packed.items()})
                 start = stop
         # In the model's order, whatever shares with whom.
-        return BlockOutput(
-            tensors={
-                name: tensors[name]
-                for linear in block.linears
-                for name in tensors
-                if name.rpartition(".")[0] == linear
-            },
-            weights={name: weights[name] for name in block.linears},
+        return RoundedBlock(
+            layers={name: layers[name] for name in block.linears},
             errors={name: errors[name] for name in block.linears},
             notes=tuple(notes),
         )
-
-    def quantization_config(self, context: CellContext) -> dict[str, Any]:
-        """What transformers, GPTQModel and vLLM read; see `gptq_config`."""
-        return gptq_config(context, damping=DAMPING)
 
 
 def _sharing(block: BlockInput) -> list[list[LinearInput]]:
@@ -97,14 +86,7 @@ def _sharing(block: BlockInput) -> list[list[LinearInput]]:
 
 
 def _check(linear: LinearInput) -> None:
-    outputs, inputs = linear.weight.shape
-    period = codes_per_period(linear.bits)
-    if inputs % period or outputs % period:
-        raise EngineError(
-            f"{linear.name} ({outputs} × {inputs}) does not fill 32-bit words: "
-            f"{linear.bits} bits need multiples of {period}",
-            hint=_KEEP,
-        )
+    inputs = linear.weight.shape[1]
     if linear.group_size > 0 and inputs % linear.group_size:
         raise EngineError(f"{linear.name} has {inputs} inputs, no multiple of {linear.group_size}")
     largest = float(linear.weight.abs().max())
@@ -145,7 +127,7 @@ def _notes(index: int, linears: Sequence[LinearInput], factor: Factor) -> list[s
     return notes
 
 
-def _round(linears: Sequence[LinearInput], factor: Factor, grouping: Grouping, *, sym: bool) -> Rounded:
+def _round(linears: Sequence[LinearInput], factor: Factor, grouping: Grouping, grid: Grid) -> Rounded:
     """All outputs of layers that share their inputs, one layer below the other."""
     weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else linears[0].weight
-    return round_rows(weight, factor, grouping, bits=linears[0].bits, sym=sym)
+    return round_rows(weight, factor, grouping, bits=linears[0].bits, grid=grid)

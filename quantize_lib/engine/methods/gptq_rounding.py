@@ -15,6 +15,7 @@ from torch import Tensor
 from quantize_lib.engine.methods.hessian import Factor
 from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.engine.methods.threads import one_thread
+from quantize_lib.formats.rounded import Grid
 
 BLOCK = 128
 """Input channels between two updates of all the rest (GPTQ, section 3.3, step 2)."""
@@ -74,7 +75,7 @@ def make_grouping(factor: Factor, size: int, *, desc_act: bool) -> Grouping:
     return Grouping(order=factor.order, size=size, of=of)
 
 
-def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int, sym: bool) -> Rounded:
+def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int, grid: Grid) -> Rounded:
     """Round some outputs; others with the same inputs do not matter to them.
 
     Args:
@@ -84,16 +85,16 @@ def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int,
     if grouping.order is not None:
         grouped, importance = grouped[:, grouping.order], importance[grouping.order]
     scales, zeros = search_scales(
-        grouped.view(len(weight), -1, grouping.size), importance.view(-1, grouping.size), bits=bits, sym=sym
+        grouped.view(len(weight), -1, grouping.size), importance.view(-1, grouping.size), bits=bits, grid=grid
     )
-    grid = _Grid(
+    meaning = _Meaning(
         scales=scales.T.contiguous(),
         zeros=zeros.T.contiguous(),
         group_of=grouping.of[factor.order].tolist(),
         maxq=2**bits - 1,
     )
     # Transposed first: whole rows are gathered much faster than columns.
-    codes, loss = _round_columns(weight.T.contiguous().index_select(0, factor.order), factor, grid)
+    codes, loss = _round_columns(weight.T.contiguous().index_select(0, factor.order), factor, meaning)
     codes = codes.index_select(0, torch.argsort(factor.order)).T.contiguous()
     dequantized = codes * scales[:, grouping.of]
     # As bytes before the rest: these matrices are the largest of a run.
@@ -110,7 +111,7 @@ def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int,
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Grid:
+class _Meaning:
     """What codes mean.
 
     Attributes:
@@ -126,7 +127,7 @@ class _Grid:
     maxq: int
 
 
-def _round_columns(weight: Tensor, factor: Factor, grid: _Grid) -> tuple[Tensor, Tensor]:
+def _round_columns(weight: Tensor, factor: Factor, meaning: _Meaning) -> tuple[Tensor, Tensor]:
     """Round row by row, each row's error made up for by the rows after it (GPTQ, algorithm 1).
 
     Args:
@@ -138,8 +139,8 @@ def _round_columns(weight: Tensor, factor: Factor, grid: _Grid) -> tuple[Tensor,
     """
     upper = factor.upper
     pivots = upper.diagonal().tolist()
-    inverse = grid.scales.reciprocal()
-    low, high = -grid.zeros, grid.maxq - grid.zeros
+    inverse = meaning.scales.reciprocal()
+    low, high = -meaning.zeros, meaning.maxq - meaning.zeros
     codes = torch.empty_like(weight)
     errors = torch.empty(min(BLOCK, len(weight)), weight.shape[1], dtype=weight.dtype, device=weight.device)
     loss = torch.zeros(weight.shape[1], dtype=weight.dtype, device=weight.device)
@@ -149,13 +150,13 @@ def _round_columns(weight: Tensor, factor: Factor, grid: _Grid) -> tuple[Tensor,
         shares = upper[start:stop, start:stop].T.contiguous()
         with one_thread():
             for row in range(start, stop):
-                done, group = row - start, grid.group_of[row]
+                done, group = row - start, meaning.group_of[row]
                 target = weight[row]
                 if done:
                     target = torch.addmv(target, errors[:done].T, shares[done, :done], alpha=-1)
                 code = torch.mul(target, inverse[group], out=codes[row]).round_()
                 torch.clamp(code, min=low[group], max=high[group], out=code)
-                error = torch.addcmul(target, code, grid.scales[group], value=-1, out=errors[done])
+                error = torch.addcmul(target, code, meaning.scales[group], value=-1, out=errors[done])
                 error.div_(pivots[row])
         done = stop - start
         loss += errors[:done].square().sum(0)

@@ -9,15 +9,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Statistics
 from quantize_lib.errors import EngineError
-
-DAMPING = 0.15
-"""What is added to each entry of the diagonal at first, as a fraction of that entry.
-
-GPTQ (section 3.3, step 3) adds a fraction of the mean to all of them: quiet inputs drown in it, loud ones do
-not feel it. Of each its own lets all correlations between inputs count for less, by one factor: shrinkage
-towards the diagonal, as in Schäfer and Strimmer 2005 (doi 10.2202/1544-6115.1175). What that gains is in
-docs/explanation/accuracy.md.
-"""
+from quantize_lib.methods.gptq import DAMPING
 
 _FLOOR = 0.001
 """What is added besides, as a fraction of the mean: an input that the calibration hardly reached is not to

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.methods.threads import one_thread
+from quantize_lib.formats.rounded import Grid
 
 SHRINK = tuple(0.50 + 0.05 * step for step in range(11))
 """Candidates: the scale that just covers the group's range, times each of these."""
@@ -35,18 +36,18 @@ def storable(scales: Tensor) -> Tensor:
     return torch.copysign(magnitude.to(torch.float32), scales)
 
 
-def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -> tuple[Tensor, Tensor]:
+def search_scales(weight: Tensor, importance: Tensor, *, bits: int, grid: Grid) -> tuple[Tensor, Tensor]:
     """Choose each group's scale and zero point: least squared rounding error, weighted with `importance`.
 
     Args:
         weight: float32 (out, groups, group size).
         importance: float32 (groups, group size), positive.
         bits: 2, 3, 4 or 8.
-        sym: one zero point, 2**(bits - 1), for all; otherwise each group's own.
+        grid: one zero point, 2**(bits - 1), for all where it is symmetric; otherwise each group's own.
 
     Returns:
         scales (out, groups), float16 numbers in float32; zeros (out, groups), whole numbers in
-        1 .. 2**bits - 1.
+        `lowest_zero` .. 2**bits - 1.
     """
     rows, groups, size = weight.shape
     scales = torch.empty(rows, groups, dtype=torch.float32, device=weight.device)
@@ -55,8 +56,10 @@ def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -
     step = max(1, (_CHUNK if weight.device.type == "cpu" else _CHUNK << 7) // (groups * size))
     with one_thread():
         for start in range(0, rows, step):
-            search = _Search(weight[start : start + step], importance, maxq=2**bits - 1)
-            if sym:
+            search = _Search(
+                weight[start : start + step], importance, maxq=2**bits - 1, lowest_zero=grid.lowest_zero
+            )
+            if grid.symmetric:
                 search.symmetric()
             else:
                 search.asymmetric()
@@ -68,10 +71,11 @@ def search_scales(weight: Tensor, importance: Tensor, *, bits: int, sym: bool) -
 class _Search:
     """The best scale and zero point so far of some rows' groups."""
 
-    def __init__(self, weight: Tensor, importance: Tensor, maxq: int) -> None:
+    def __init__(self, weight: Tensor, importance: Tensor, maxq: int, lowest_zero: int) -> None:
         self._weight = weight
         self._importance = importance
         self._maxq = maxq
+        self._lowest_zero = lowest_zero
         self._scratch = torch.empty_like(weight)
         self.error = torch.full(weight.shape[:2], torch.inf, device=weight.device)
         self.scale = torch.ones_like(self.error)
@@ -109,7 +113,7 @@ class _Search:
         self._refine()
 
     def _valid(self, zero: Tensor) -> Tensor:
-        return zero.clamp(1, self._maxq)
+        return zero.clamp(self._lowest_zero, self._maxq)
 
     def _codes(self, scale: Tensor, zero: Tensor) -> Tensor:
         """Codes minus zero point; lives in the scratch buffer.

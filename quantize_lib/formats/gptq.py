@@ -1,0 +1,167 @@
+"""The container of GPTQ checkpoints, as GPTQModel, vLLM and transformers (through GPTQModel) read it.
+
+Codes of 2, 3, 4 or 8 bits fill 32-bit words, zero points are stored minus one. It holds any grid: also AWQ's
+scaled and clipped weights, for models whose layers AWQ loaders cannot replace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib import __version__
+from quantize_lib.formats.entry import CheckpointContext, Format, Misfit, Traits, codes_of
+from quantize_lib.formats.loading import (
+    Loaded,
+    LoadRequest,
+    load_with_gptqmodel,
+    load_with_transformers,
+    plain_backend,
+)
+from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.usage import Usage, gptqmodel_install, gptqmodel_snippet
+from quantize_lib.methods import Settings
+from quantize_lib.methods.gptq import DAMPING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_WORD = 32
+_V1_WITH_ZEROS = "gptqmodel:0.9.0"
+"""From this version on GPTQModel's zero points cannot overflow when one is added, and its loader takes format
+`gptq` with sym=False only from who names it. Ours cannot either: they are at least 1."""
+_UNLOADABLE: Mapping[str, tuple[str, ...]] = {
+    # transformers 5.23 looks for c_proj's weight when it initializes a GPT-2, also a quantized one.
+    "gpt2": ("attn.c_proj", "mlp.c_proj"),
+}
+"""Linear layers, by the last parts of their names, that transformers cannot load in this format."""
+_MARLIN_GROUPS = (-1, 32, 64, 128)
+"""Group sizes of vLLM's fast GPTQ kernel; its fallback computes in float16 only."""
+_MARLIN_BITS = (4, 8)
+
+
+class _Gptq(Format):
+    name = "gptq"
+    order = 1
+    summary = "`gptq` (GPTQModel's)"
+    quant_method = "gptq"
+    bits = (2, 3, 4, 8)
+    bits_note = "its packed format has these widths only"
+    lowest_zero = 1
+    mixed = True
+    limit = "GPTQ's layers are loaded through GPTQModel, also by transformers."
+
+    def leaves(self, traits: Traits, layer: str) -> bool:
+        return any(layer.endswith(f".{ending}") for ending in _UNLOADABLE.get(traits.model_type, ()))
+
+    def refuses(self, traits: Traits) -> str | None:
+        if traits.experts:
+            return "plain transformers would load the experts of a mixture with random weights"
+        return None
+
+    def misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
+        for side, size in (("input", in_features), ("output", out_features)):
+            if size * bits % _WORD:
+                reason = f"{bits}-bit codes fill whole 32-bit words only"
+                return Misfit(side=side, size=size, reason=reason)
+        return None
+
+    def layer_bytes(
+        self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
+    ) -> tuple[float, int]:
+        zeros_and_scales = groups * out_features * (bits / 8 + 2)
+        return in_features * out_features * bits / 8 + zeros_and_scales + 4 * in_features, 4
+
+    def pack(self, layer: RoundedLayer) -> dict[str, Tensor]:
+        from quantize_lib.packing.words import pack_gptq
+
+        codes = codes_of(layer)
+        return pack_gptq(codes.values, codes.zeros, codes.scales, bits=codes.bits, g_idx=codes.group_of)
+
+    def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:
+        """What transformers, optimum, GPTQModel and vLLM read; the last two also `dynamic`.
+
+        optimum knows one bit width and group size: a checkpoint with overrides loads in GPTQModel and vLLM
+        only.
+        """
+        symmetric, bits = context.grid.symmetric, context.settings.bits
+        quantizer = [f"model-quantizer:{__version__}", *([] if symmetric else [_V1_WITH_ZEROS])]
+        config: dict[str, Any] = {
+            "quant_method": self.quant_method,
+            "bits": bits,
+            "group_size": context.group_size,
+            "desc_act": context.grid.reordered,
+            "sym": symmetric,
+            "checkpoint_format": "gptq",
+            "lm_head": False,
+            "damp_percent": DAMPING,
+            "true_sequential": False,
+            "act_group_aware": False,
+            "block_name_to_quantize": context.blocks,
+            "meta": {"quantizer": quantizer},
+        }
+        if bits == 4 and context.group_size == -1 and not symmetric:
+            # GPTQModel 7.6.0 picks TorchFusedLinear for this on a CPU, which ignores the zero points.
+            config["backend"] = "gptq_torch"
+        if context.kept:
+            # Full names: optimum compares by ending, and what one block keeps another may quantize.
+            config["modules_in_block_to_quantize"] = [list(context.quantized)]
+        if dynamic := _dynamic(context):
+            config["dynamic"] = dynamic
+        return config
+
+    def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
+        backend = plain_backend(request, "gptq_torch")
+        # Whether the checkpoint mixes bits or group sizes: transformers' loader knows but one of each.
+        if any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {}):
+            return load_with_gptqmodel(request, backend)
+        if backend is None:
+            return load_with_transformers(request)
+        from transformers import GPTQConfig
+
+        # Of this only the kernel is taken; the rest is the checkpoint's.
+        asked = GPTQConfig(bits=quantization["bits"], backend=backend)
+        return load_with_transformers(request, asked)
+
+    def usage(self, use: Usage) -> dict[str, str]:
+        fast = use.bits in _MARLIN_BITS and use.symmetric and use.group_size in _MARLIN_GROUPS
+        words = {**super().usage(use), "vllm": " ".join(use.vllm(*([] if fast else ["--dtype", "float16"])))}
+        if use.settings.overrides:
+            words |= {"python": gptqmodel_snippet(use.repository, use.prompt), "loader": "GPTQModel"}
+        return words
+
+    def install(self, versions: Mapping[str, str]) -> str:
+        return gptqmodel_install(versions)
+
+
+def _dynamic(context: CheckpointContext) -> dict[str, dict[str, int]]:
+    """Patterns for kept layers (`-:`) and for overridden ones (`+:`), each matching whole names alone."""
+    dynamic: dict[str, dict[str, int]] = {
+        f"-:{pattern}": {} for pattern in _patterns(context.kept, context.blocks)
+    }
+    by_values: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for name in context.quantized:
+        # The first override that matches counts, as when the layers were assigned.
+        override = next((o for o in context.settings.overrides if fnmatchcase(name, o.modules)), None)
+        if override is not None:
+            values = {"bits": override.bits, "group_size": override.group_size}
+            key = tuple((word, value) for word, value in values.items() if value is not None)
+            by_values.setdefault(key, []).append(name)
+    for key, names in by_values.items():
+        dynamic.update({f"+:{pattern}": dict(key) for pattern in _patterns(names, context.blocks)})
+    return dynamic
+
+
+def _patterns(names: Iterable[str], blocks: str) -> list[str]:
+    """One regular expression per layer of a block, over the blocks in which it is named."""
+    indices: dict[str, list[str]] = {}
+    for name in names:
+        index, _, layer = name.removeprefix(f"{blocks}.").partition(".")
+        indices.setdefault(layer, []).append(index)
+    prefix = re.escape(blocks)
+    return [rf"^{prefix}\.(?:{'|'.join(found)})\.{re.escape(layer)}$" for layer, found in indices.items()]
+
+
+FORMAT = _Gptq()

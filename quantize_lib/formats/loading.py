@@ -1,0 +1,88 @@
+"""Loads a checkpoint as a user would, for the check after writing; heavy imports only where they are used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """What is loaded, and how.
+
+    Attributes:
+        dtype: `float32`, or `auto` for the checkpoint's own.
+        device: `cpu`, `cuda` or `mps`.
+        mode: one of the format's ways of loading; "" for its default.
+        has_compiler: whether kernels that compile a piece of C before their first use can be taken.
+    """
+
+    folder: str
+    dtype: str
+    device: str
+    trust_remote_code: bool
+    has_compiler: bool = True
+    mode: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A loaded model.
+
+    Attributes:
+        seconds: that it took, imports aside.
+        info: transformers' loading info; empty where another library loaded it.
+    """
+
+    model: Any
+    seconds: float
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_with_transformers(request: LoadRequest, quantization_config: object | None = None) -> Loaded:
+    """Through `AutoModelForCausalLM`.
+
+    Args:
+        quantization_config: what a user would pass beside the checkpoint's own.
+    """
+    from transformers import AutoModelForCausalLM
+
+    asked: dict[str, Any] = {}
+    if quantization_config is not None:
+        asked["quantization_config"] = quantization_config
+    started = time.monotonic()
+    # The pair that output_loading_info gives is not in transformers' annotations.
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        request.folder,
+        dtype=request.dtype,
+        device_map=request.device,
+        trust_remote_code=request.trust_remote_code,
+        local_files_only=True,
+        output_loading_info=True,
+        **asked,
+    )
+    model, info = loaded
+    return Loaded(model=model, seconds=time.monotonic() - started, info=info)
+
+
+def load_with_gptqmodel(request: LoadRequest, backend: str | None) -> Loaded:
+    """Through GPTQModel, which chooses the dtype: not every one of its kernels takes float32."""
+    from gptqmodel import GPTQModel
+
+    asked = {} if backend is None else {"backend": backend}
+    started = time.monotonic()
+    loaded = GPTQModel.load(
+        request.folder, device=request.device, trust_remote_code=request.trust_remote_code, **asked
+    )
+    return Loaded(model=loaded.model, seconds=time.monotonic() - started)
+
+
+def plain_backend(request: LoadRequest, name: str) -> str | None:
+    """GPTQModel's kernel of that name, where the one that it would choose cannot be compiled.
+
+    On CUDA it takes Triton where its own kernels are not built. Triton compiles a piece of C before its first
+    kernel and fails without gcc or clang (triton/runtime/build.py), which the images do not have.
+    """
+    return name if request.device == "cuda" and not request.has_compiler else None

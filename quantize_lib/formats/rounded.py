@@ -1,0 +1,61 @@
+"""What a method hands to a format: one linear layer, rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What a format asks of the codes, and the cell's settings of the method.
+
+    Attributes:
+        symmetric: whether all zero points are in the middle, 2**(bits - 1).
+        lowest_zero: the smallest zero point that the format can hold.
+        reordered: whether groups follow the order of rounding.
+    """
+
+    symmetric: bool
+    lowest_zero: int = 0
+    reordered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """Whole numbers on a grid: a weight is (code - zero) * scale.
+
+    Attributes:
+        bits: 2, 3, 4 or 8.
+        values: uint8 (out, in), 0 .. 2**bits - 1.
+        zeros: whole numbers (out, groups).
+        scales: float16 numbers (out, groups), each exact in bfloat16 too; of either sign.
+        group_of: int64 (in,), the group of each input; None for groups of consecutive inputs.
+    """
+
+    bits: int
+    values: Tensor
+    zeros: Tensor
+    scales: Tensor
+    group_of: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedLayer:
+    """One linear layer as a method rounded it.
+
+    Attributes:
+        weight: float32 (out, in), exactly what the codes or parts mean.
+        codes: of a method whose result is a grid.
+        parts: tensors by name, of a method whose own library stores them.
+        bias: float32 (out,), or None.
+    """
+
+    weight: Tensor
+    codes: Codes | None = None
+    parts: Mapping[str, Tensor] | None = None
+    bias: Tensor | None = None

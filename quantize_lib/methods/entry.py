@@ -1,0 +1,106 @@
+"""What a method's entry says: everything that is known of it without computing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantize_lib.methods.common import MODULES_TO_NOT_CONVERT
+from quantize_lib.methods.settings import Setting, Settings
+
+GRID = "grid"
+"""The result of a method that gives whole-number codes on a grid of scales and zero points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputShape:
+    """The layers of a block that share one input, as a method's memory is counted.
+
+    Attributes:
+        square: bytes of XᵀX in float32.
+        together: bytes of all their weights in float32.
+        largest: bytes of the largest of them.
+        layers: how many they are.
+    """
+
+    square: int
+    together: int
+    largest: int
+    layers: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """A way of rounding weights. A new one is a file in this folder, and one in the engine.
+
+    Attributes:
+        name: in manifests and job files.
+        slug: in cell ids and repository names.
+        title: for people.
+        order: its place in lists; the first is the command line's default.
+        summary: a few words for the manifest's schema.
+        bits: the widths that it rounds to.
+        bits_note: why there are these, in the message for another width.
+        experimental: those of them that are allowed but experimental.
+        calibrated: whether calibration text has a part in what it makes.
+        folds: whether it scales inputs, so that places to undo that have to be found.
+        settings: what it takes beside `bits` and `format`, in the order in which they are shown.
+        always_hashed: those that were there when cells were first published; they are in every fingerprint.
+        not_taken: why it does not take another method's setting, by name.
+        result: `GRID`, or the name of what its own library stores.
+        formats: formats in the order in which `auto` tries them; the first is its own.
+        symmetric: the setting by which the zero points are in the middle; None for never, unless the format
+            wants it.
+        reordered: the setting by which groups follow the order of rounding; None for never.
+        rounder: "module:Class" of its part in the engine (`engine.methods.base.Rounder`).
+        library_bytes: resident memory of libraries that it alone needs.
+    """
+
+    name: str
+    slug: str
+    title: str
+    order: int
+    summary: str
+    bits: tuple[int, ...]
+    bits_note: str
+    calibrated: bool
+    settings: tuple[Setting[Any], ...]
+    formats: tuple[str, ...]
+    rounder: str
+    experimental: tuple[int, ...] = ()
+    folds: bool = False
+    always_hashed: tuple[str, ...] = (MODULES_TO_NOT_CONVERT.name,)
+    not_taken: Mapping[str, str] = field(default_factory=dict)
+    result: str = GRID
+    symmetric: Setting[bool] | None = None
+    reordered: Setting[bool] | None = None
+    library_bytes: int = 0
+
+    def takes(self, setting: Setting[Any], bits: int) -> bool:
+        """Whether a setting means something to it at a width."""
+        return setting in self.settings and (setting.bits is None or bits in setting.bits)
+
+    def is_symmetric(self, settings: Settings) -> bool:
+        """Whether the settings ask for zero points in the middle."""
+        return self.symmetric is not None and settings[self.symmetric]
+
+    def is_reordered(self, settings: Settings) -> bool:
+        """Whether groups follow the order of rounding."""
+        return self.reordered is not None and settings[self.reordered]
+
+    def working_bytes(self, shape: InputShape) -> int:
+        """Memory that it works with while it rounds the layers of one input, beside their weights."""
+        return 3 * shape.largest
+
+    def kept_bytes(self, shape: InputShape) -> int:
+        """Memory that it keeps of an input for the next cells."""
+        return 0
+
+    def scaled_bytes(self, weights: int) -> int:
+        """Memory of what it makes of a whole block before rounding.
+
+        Args:
+            weights: bytes of the block's weights in float32.
+        """
+        return 0

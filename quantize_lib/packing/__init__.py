@@ -1,0 +1,1 @@
+"""How codes are laid out in tensors; the torch side of formats."""

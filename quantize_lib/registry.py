@@ -1,0 +1,66 @@
+"""Finds the entries of an axis: the modules of a folder that define one."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Protocol, TypeVar
+
+
+class Entry(Protocol):
+    """What every entry says."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def order(self) -> int: ...
+
+
+E = TypeVar("E", bound=Entry)
+T = TypeVar("T")
+
+
+def find_entries(package: str, path: Iterable[str], attribute: str) -> dict[str, object]:
+    """The entries of a folder by name, in the order that they say, then by name.
+
+    Args:
+        package: its full name.
+        path: its `__path__`.
+        attribute: what a module with an entry calls it.
+    """
+    found: list[Entry] = []
+    for module in pkgutil.iter_modules(path):
+        entry = getattr(import_module(f"{package}.{module.name}"), attribute, None)
+        if entry is not None:
+            found.append(entry)
+    found.sort(key=lambda entry: (entry.order, entry.name))
+    return {entry.name: entry for entry in found}
+
+
+def get_entry(entries: Mapping[str, E], name: str, kind: str) -> E:
+    """The entry of that name.
+
+    Raises:
+        KeyError: where there is none, with the names that there are and the nearest.
+    """
+    if name in entries:
+        return entries[name]
+    close = difflib.get_close_matches(name, entries, n=1)
+    meant = f" Perhaps you meant `{close[0]}`?" if close else ""
+    raise KeyError(f"there is no {kind} {name!r}; there are {', '.join(entries)}.{meant}")
+
+
+def load_class(place: str, kind: type[T]) -> type[T]:
+    """The class that a "module:Class" names, imported at its first use.
+
+    Args:
+        kind: what it has to be.
+    """
+    module, _, name = place.partition(":")
+    found = getattr(import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise TypeError(f"{place} is no {kind.__name__}")
+    return found

@@ -1,0 +1,12 @@
+"""The sizes in which the engine works, and by which the plan therefore counts memory."""
+
+from __future__ import annotations
+
+TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
+"""Calibration tokens that go through a block at once: enough for full speed, little enough for the caches."""
+AHEAD_BYTES = 2**28
+"""Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
+all cores busy anyway, and two of them at once would need much memory."""
+LOGITS_CHUNK_VALUES = 1 << 21
+"""Logits turned to float32 at once where they are compared: 8 MiB a buffer, for any vocabulary."""
+FLOAT32_BYTES = 4

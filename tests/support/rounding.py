@@ -1,0 +1,137 @@
+"""Rounds blocks and packs them, as the tensors that a checkpoint would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from quantize_lib.architecture.families import FAMILIES
+from quantize_lib.engine.block import BlockInput, RoundedBlock
+from quantize_lib.engine.methods.base import Rounder, rounder_of
+from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.pack import pack_block
+from quantize_lib.engine.shared_pass import SharedPass
+from quantize_lib.formats import CheckpointContext, Format, Traits, resolve_format
+from quantize_lib.formats.rounded import Grid
+from quantize_lib.methods import Settings, get_method
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBlock:
+    """What a method and a format made of a block.
+
+    Attributes:
+        rounded: by the method.
+        tensors: by relative name, as the format stores them.
+    """
+
+    rounded: RoundedBlock
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The dequantized weights, float32 (out, in)."""
+        return {name: layer.weight for name, layer in self.rounded.layers.items()}
+
+
+def format_for(settings: Settings, model_type: str = "llama") -> Format:
+    """The format of a cell of this family."""
+    return resolve_format(settings, Traits(model_type=model_type, conv1d=FAMILIES[model_type].conv1d))
+
+
+def grid_for(settings: Settings, model_type: str = "llama") -> Grid:
+    """The grid of a cell of this family."""
+    return format_for(settings, model_type).grid(get_method(settings.method), settings)
+
+
+def round_block(block: BlockInput, settings: Settings, *, model_type: str = "llama") -> RoundedBlock:
+    """Round a block as a cell of this family does."""
+    rounder = rounder_of(get_method(settings.method))
+    return rounder.round(block, settings, grid_for(settings, model_type))
+
+
+def make_block(
+    block: BlockInput, settings: Settings, *, model_type: str = "llama", module: nn.Module | None = None
+) -> PackedBlock:
+    """Round a block and pack it as a cell of this family does.
+
+    Args:
+        module: the block in full precision, where a format may want tensors of its own in it.
+    """
+    rounded = round_block(block, settings, model_type=model_type)
+    tensors = pack(
+        format_for(settings, model_type), rounded, block.dtype, model_type=model_type, module=module
+    )
+    return PackedBlock(rounded=rounded, tensors=tensors)
+
+
+def pack(
+    chosen: Format,
+    rounded: RoundedBlock,
+    dtype: torch.dtype,
+    *,
+    model_type: str = "llama",
+    module: nn.Module | None = None,
+) -> dict[str, Tensor]:
+    """A rounded block's tensors; `dtype` is that of unquantized ones on disk."""
+    model = SimpleNamespace(disk_dtype=dtype, config=SimpleNamespace(model_type=model_type))
+    return pack_block(chosen, cast(StreamedModel, model), module or nn.Module(), rounded)
+
+
+def checkpoint_context(
+    settings: Settings,
+    quantized: Mapping[str, tuple[int, int]],
+    *,
+    group_size: int,
+    blocks: str = "model.layers",
+    kept: tuple[str, ...] = (),
+    outside: tuple[str, ...] = (),
+    dtype: torch.dtype = torch.bfloat16,
+    model_type: str = "llama",
+) -> CheckpointContext:
+    """What a format must know of a whole checkpoint; see `CheckpointContext`."""
+    return CheckpointContext(
+        method=get_method(settings.method),
+        settings=settings,
+        grid=grid_for(settings, model_type),
+        group_size=group_size,
+        blocks=blocks,
+        quantized=quantized,
+        kept=kept,
+        outside=outside,
+        dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+class Recording(Rounder):
+    """Passes everything through and keeps what the method made of each block."""
+
+    def __init__(self, rounder: Rounder) -> None:
+        self._rounder = rounder
+        self.blocks: dict[int, RoundedBlock] = {}
+
+    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        self.blocks[block.index] = self._rounder.round(block, settings, grid)
+        return self.blocks[block.index]
+
+
+def record(
+    shared: SharedPass, wrap: Callable[[Rounder], Recording] = Recording, *, cell: str | None = None
+) -> dict[str, Recording]:
+    """Put recordings before the rounders of a pass that has not begun.
+
+    Args:
+        wrap: what to put before a rounder.
+        cell: the id of the only cell that is recorded.
+
+    Returns:
+        By cell id.
+    """
+    made = {name: wrap(rounder) for name, rounder in shared._rounders.items() if cell in (None, name)}
+    shared._rounders.update(made)
+    return made
