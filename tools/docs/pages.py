@@ -1,0 +1,58 @@
+"""Which generated parts there are, and how they are put into the pages.
+
+A page says where a part belongs with two comments, `<!-- generated:NAME -->` and `<!-- /generated -->`; what
+stands between them is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from quantize_lib.manifest.schema import manifest_schema
+from quantize_lib.schemas import load_schema
+from tools.docs import action, command_line, families, key_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_PART = re.compile(r"(<!-- generated:([\w.-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Every document of the repository: those at the top level, and all of `docs`."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def parts() -> dict[str, str]:
+    """Every generated part by name."""
+    return {
+        **key_tables.of_manifest(manifest_schema()),
+        **key_tables.of_output("plan", load_schema("plan")),
+        **key_tables.of_output("report", load_schema("report")),
+        **command_line.tables(),
+        **action.tables(_yaml("action.yml"), _yaml(".github/workflows/quantize.yml")),
+        **families.tables(),
+    }
+
+
+def names(page: str) -> list[str]:
+    """The parts that a page asks for, in its order."""
+    return [found[2] for found in _PART.finditer(page)]
+
+
+def fill(page: str, found: Mapping[str, str]) -> str:
+    """The page with every part as it should be.
+
+    Raises:
+        KeyError: where the page asks for a part that there is not.
+    """
+    return _PART.sub(lambda place: f"{place[1]}{found[place[2]]}{place[3]}", page)
+
+
+def _yaml(name: str) -> dict[Any, Any]:
+    document: dict[Any, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return document
