@@ -10,7 +10,7 @@ VENV := .venv/bin
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: environment demo-data ## Quantize a real 135M model five ways and publish it into a local folder
+demo: environment demo-data ## Quantize a real 135M model six ways and publish it into a local folder
 	$(VENV)/model-quantizer run examples/demo/quantize.yml --output examples/demo/work/output
 	@echo "The repositories are in examples/demo/work/published, the report is examples/demo/work/output/report.json"
 

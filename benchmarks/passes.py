@@ -14,16 +14,15 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.checkpoints import windows
+from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.engine import calibrator, shared_pass, statistics
-from quantize_lib.engine.methods import awq, gptq
-from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
-from quantize_lib.methods.settings import Settings
+from quantize_lib.methods import Settings, get_method
 from quantize_lib.source import read_facts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.pass_store import PassFolder
@@ -88,8 +87,7 @@ def clocked() -> Clock:
     clock.time(statistics._Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, cell, *_: f"rounding {cell.id}")
-    clock.time(gptq, "pack_gptq", "packing")
-    clock.time(awq, "pack_gemm", "packing")
+    clock.time(shared_pass, "pack_block", "packing")
     clock.time(shared_pass.SharedPass, "_write_block", "writing")
     clock.time(shared_pass.SharedPass, "_write_outside", "writing")
     clock.time(PassFolder, "commit", "keeping the state")
@@ -206,6 +204,7 @@ class Bench:
                 id=cell_id,
                 settings=own,
                 method=get_method(own.method),
+                format=format_of(self._facts, own),
                 layers={layer.name: (bits, size) for layer, bits, size in resolved_layers(self._facts, own)},
                 sink=store.writers[cell_id],
             )

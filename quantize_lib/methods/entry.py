@@ -53,7 +53,7 @@ class Method:
         symmetric: the setting by which the zero points are in the middle; None for never, unless the format
             wants it.
         reordered: the setting by which groups follow the order of rounding; None for never.
-        rounder: "module:Class" of its part in the engine (`engine.methods.base.Rounder`).
+        rounder: "module:name" of what makes its part in the engine (`engine.methods.base.Rounder`).
         library_bytes: resident memory of libraries that it alone needs.
     """
 

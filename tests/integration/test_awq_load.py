@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
+from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import find_folds, weight_view
-from quantize_lib.engine.methods.awq import Awq
-from quantize_lib.engine.methods.awq_packing import pack_gemm, unpack_gemm
 from quantize_lib.engine.statistics import StatisticsCollector
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats import get_format
+from quantize_lib.methods import Settings
+from quantize_lib.packing.gemm import pack_gemm, unpack_gemm
 from tests.support.families import save_family
+from tests.support.rounding import PackedBlock, checkpoint_context, make_block
 
 _BLOCKS = {
     "llama": "model.layers",
@@ -77,7 +78,6 @@ def _block_input(model: PreTrainedModel, index: int, ids: Tensor, group_size: in
             statistics=statistics[name],
             bits=4,
             group_size=group_size,
-            conv1d=isinstance(module, Conv1D),
         )
         for name, module in linears.items()
     }
@@ -92,13 +92,12 @@ def _block_input(model: PreTrainedModel, index: int, ids: Tensor, group_size: in
         params=params,
         folds=folds,
         dtype=torch.float32,
-        model_type=config.model_type,
     )
 
 
 def _checkpoint(
     base: Path, folder: Path, group_size: int
-) -> tuple[list[BlockInput], list[BlockOutput], Tensor]:
+) -> tuple[list[BlockInput], list[PackedBlock], Tensor]:
     """Write an AWQ checkpoint of `base`; the inputs, the outputs and the logits that were meant."""
     model = _load(base)
     family = model.config.model_type
@@ -107,30 +106,33 @@ def _checkpoint(
     settings = Settings(method="awq", bits=4, group_size=group_size)
     layers = cast(nn.ModuleList, model.get_submodule(blocks))
     inputs = [_block_input(model, index, ids, group_size) for index in range(len(layers))]
-    outputs = [Awq().quantize(block, settings) for block in inputs]
+    outputs = [
+        make_block(block, settings, model_type=family, module=module)
+        for block, module in zip(inputs, layers, strict=True)
+    ]
     state = load_file(base / "model.safetensors")
     for index, output in enumerate(outputs):
         for name in output.weights:
             del state[f"{blocks}.{index}.{name}.weight"]
-        made = {**output.params, **output.tensors}
-        state.update({f"{blocks}.{index}.{name}": value.clone() for name, value in made.items()})
+        state.update({f"{blocks}.{index}.{name}": value.clone() for name, value in output.tensors.items()})
     folder.mkdir()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    context = CellContext(
-        settings=settings,
+    context = checkpoint_context(
+        settings,
+        dict.fromkeys((f"{blocks}.{name}" for name in _linears(layers)), (4, group_size)),
         group_size=group_size,
-        model_type=family,
         blocks=blocks,
-        quantized=tuple(f"{blocks}.{name}" for name in _linears(layers)),
-        kept=(),
         outside=tuple(name for name in _linears(model) if not name.startswith(blocks + ".")),
         dtype=torch.float32,
+        model_type=family,
     )
     config = json.loads((base / "config.json").read_text())
-    config["quantization_config"] = Awq().quantization_config(context)
+    config["quantization_config"] = get_format("awq").quantization_config(context)
     (folder / "config.json").write_text(json.dumps(config))
     with torch.inference_mode():
-        contexts = [as_quantized(layers[i], _linears(layers[i]), output) for i, output in enumerate(outputs)]
+        contexts = [
+            as_quantized(layers[i], _linears(layers[i]), output.rounded) for i, output in enumerate(outputs)
+        ]
         for entered in contexts:
             entered.__enter__()
         meant = model(ids[:1], use_cache=False).logits
@@ -144,7 +146,7 @@ def test_plain_transformers_loads_every_family_and_says_what_was_meant(family: s
     base = save_family(family, tmp_path / "base")
     inputs, outputs, meant = _checkpoint(base, tmp_path / "awq", 32)
     assert all(block.folds for block in inputs)
-    assert any(output.params for output in outputs)
+    assert any(output.rounded.params for output in outputs)
     _reads_as_meant(tmp_path / "awq", family, outputs, meant, torch.float32)
     for output in outputs:
         for name, weight in output.weights.items():
@@ -165,7 +167,7 @@ def test_every_group_size_loads(group_size: int, dtype: torch.dtype, tmp_path: P
 
 
 def _reads_as_meant(
-    folder: Path, family: str, outputs: list[BlockOutput], meant: Tensor, dtype: torch.dtype
+    folder: Path, family: str, outputs: list[PackedBlock], meant: Tensor, dtype: torch.dtype
 ) -> None:
     """Logits are close, and no code of any loaded layer is another than the method said."""
     model = _load(folder, dtype)

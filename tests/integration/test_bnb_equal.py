@@ -13,15 +13,22 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
-from quantize_lib.engine.methods.bitsandbytes import BitsAndBytes
-from quantize_lib.methods.settings import Settings
+from quantize_lib.engine.block import BlockInput, LinearInput
+from quantize_lib.engine.folds import weight_view
+from quantize_lib.formats import get_format
+from quantize_lib.methods import Settings
+from quantize_lib.methods.bitsandbytes import QUANT_TYPE
 from tests.support.families import save_family
+from tests.support.rounding import PackedBlock, checkpoint_context, make_block
 
 _BLOCKS = {"llama": "model.layers", "gpt2": "transformer.h"}
 _CASES = [
     ("llama", torch.bfloat16, Settings(method="bitsandbytes", bits=4)),
-    ("llama", torch.float16, Settings(method="bitsandbytes", bits=4, quant_type="fp4", double_quant=False)),
+    (
+        "llama",
+        torch.float16,
+        Settings(method="bitsandbytes", bits=4, own={"quant_type": "fp4", "double_quant": False}),
+    ),
     ("llama", torch.bfloat16, Settings(method="bitsandbytes", bits=8)),
     ("gpt2", torch.float32, Settings(method="bitsandbytes", bits=4)),
     ("gpt2", torch.float32, Settings(method="bitsandbytes", bits=8)),
@@ -39,29 +46,27 @@ def _linears(module: nn.Module) -> dict[str, nn.Module]:
 
 def _quantize(
     model: PreTrainedModel, blocks: str, settings: Settings, dtype: torch.dtype
-) -> list[BlockOutput]:
+) -> list[PackedBlock]:
     outputs = []
     for index, block in enumerate(cast(nn.ModuleList, model.get_submodule(blocks))):
         linears = {}
         for name, module in _linears(block).items():
-            conv1d = isinstance(module, Conv1D)
-            weight = cast(Tensor, module.weight).detach().float()
+            weight = weight_view(module).detach().float()
             bias = cast(Tensor | None, module.bias)
             linears[name] = LinearInput(
                 name=name,
-                weight=weight.T if conv1d else weight,
+                weight=weight,
                 bias=None if bias is None else bias.detach().float(),
                 statistics=None,
                 bits=settings.bits,
                 group_size=-1,
-                conv1d=conv1d,
             )
         block_input = BlockInput(index=index, linears=linears, params={}, folds=(), dtype=dtype)
-        outputs.append(BitsAndBytes().quantize(block_input, settings))
+        outputs.append(make_block(block_input, settings, model_type=model.config.model_type))
     return outputs
 
 
-@pytest.fixture(params=_CASES, ids=lambda case: f"{case[0]}-{case[2].bits}-{case[2].quant_type}")
+@pytest.fixture(params=_CASES, ids=lambda case: f"{case[0]}-{case[2].bits}-{case[2][QUANT_TYPE]}")
 def case(request: pytest.FixtureRequest) -> tuple[str, torch.dtype, Settings]:
     return cast(tuple[str, torch.dtype, Settings], request.param)
 
@@ -69,7 +74,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, torch.dtype, Settings]:
 @pytest.fixture
 def ours_and_theirs(
     case: tuple[str, torch.dtype, Settings], tmp_path: Path
-) -> tuple[Path, Path, list[BlockOutput], str]:
+) -> tuple[Path, Path, list[PackedBlock], str]:
     """Two checkpoint folders of one model: this project's tensors, and those that transformers saves."""
     family, dtype, settings = case
     blocks = _BLOCKS[family]
@@ -77,17 +82,16 @@ def ours_and_theirs(
     model = _load(base, dtype=dtype)
     outputs = _quantize(model, blocks, settings, dtype)
     quantized = tuple(f"{blocks}.{name}" for name in _linears(model.get_submodule(blocks)))
-    context = CellContext(
-        settings=settings,
+    context = checkpoint_context(
+        settings,
+        dict.fromkeys(quantized, (settings.bits, -1)),
         group_size=-1,
-        model_type=family,
         blocks=blocks,
-        quantized=quantized,
-        kept=(),
         outside=("lm_head",),
         dtype=dtype,
+        model_type=family,
     )
-    config = BitsAndBytes().quantization_config(context)
+    config = get_format("bitsandbytes").quantization_config(context)
     state = load_file(base / "model.safetensors")
     for name in quantized:
         del state[f"{name}.weight"]
@@ -106,7 +110,7 @@ def ours_and_theirs(
 
 
 def test_every_tensor_and_the_config_equal_what_transformers_saves(
-    ours_and_theirs: tuple[Path, Path, list[BlockOutput], str],
+    ours_and_theirs: tuple[Path, Path, list[PackedBlock], str],
 ) -> None:
     ours, theirs, _, _ = ours_and_theirs
     mine, other = load_file(ours / "model.safetensors"), load_file(theirs / "model.safetensors")
@@ -119,7 +123,7 @@ def test_every_tensor_and_the_config_equal_what_transformers_saves(
 
 
 def test_the_reloaded_layers_mean_what_the_method_said(
-    ours_and_theirs: tuple[Path, Path, list[BlockOutput], str],
+    ours_and_theirs: tuple[Path, Path, list[PackedBlock], str],
 ) -> None:
     from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
@@ -131,11 +135,11 @@ def test_the_reloaded_layers_mean_what_the_method_said(
             module = cast(Any, model.get_submodule(f"{blocks}.{index}.{name}"))
             meant = dequantize_bnb_weight(module.weight, getattr(module, "state", None))
             assert torch.equal(meant.float(), weight)
-            if name in output.modules:
+            if name in output.rounded.modules:
                 x = torch.randn(2, 5, weight.shape[1]) * 3
                 x[0, 0, 0] = 20.0
                 with torch.inference_mode():
-                    assert torch.equal(output.modules[name](x), module(x))
+                    assert torch.equal(output.rounded.modules[name](x), module(x))
             seen += 1
     assert seen == sum(len(output.weights) for output in outputs) > 0
     ids = torch.arange(24).reshape(2, 12)

@@ -20,23 +20,23 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 from transformers.utils.quantization_config import AwqBackend
 
+from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.group_sizes import resolved_layers
+from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.architecture.layers import find_layers
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext
+from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.folds import weight_view
-from quantize_lib.engine.methods.base import Method
-from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
-from quantize_lib.methods.settings import GroupSize, Settings
+from quantize_lib.methods import GroupSize, Settings, get_method
 from quantize_lib.reporting import Progress
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
 from tests.support.families import CONFIGS, VOCABULARY, save_family
+from tests.support.rounding import Recording, checkpoint_context, record
 
 GROUP_SIZE = 64
 DEFAULT_KERNEL = 4e-2
@@ -67,23 +67,6 @@ class Silent:
     def advance(self, amount: int = 1) -> None: ...
 
 
-class Recording(Method):
-    """Passes everything through and keeps what the method made of each block."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
-        self.needs_statistics = method.needs_statistics  # type: ignore[misc]
-        self.uses_folds = method.uses_folds  # type: ignore[misc]
-        self.outputs: dict[int, BlockOutput] = {}
-
-    def quantize(self, block: BlockInput, settings: Settings) -> BlockOutput:
-        self.outputs[block.index] = self._method.quantize(block, settings)
-        return self.outputs[block.index]
-
-    def quantization_config(self, context: CellContext) -> dict[str, Any]:
-        return self._method.quantization_config(context)
-
-
 def model_facts(folder: Path) -> ModelFacts:
     config = read_json(folder / "config.json")
     tensors = read_header(folder / "model.safetensors", file="model.safetensors")
@@ -103,49 +86,53 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
     blocks = get_family(facts.config).blocks
     model = StreamedModel(base, facts, blocks=blocks, device=torch.device("cpu"))
     layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
-    method = Recording(get_method(settings.method))
+    chosen = format_of(facts, settings)
     folder.mkdir()
     ids = torch.randint(3, VOCABULARY, (8, 64), generator=torch.Generator().manual_seed(2))
     with ShardWriter(folder, tensors=200) as writer:
-        work = CellWork(id="cell", settings=settings, method=method, layers=layers, sink=writer)
-        outcome = SharedPass(
-            model, [work], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent()
-        ).run()
+        work = CellWork(
+            id="cell",
+            settings=settings,
+            method=get_method(settings.method),
+            format=chosen,
+            layers=layers,
+            sink=writer,
+        )
+        shared = SharedPass(model, [work], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
+        recording = record(shared)["cell"]
+        outcome = shared.run()
         assert outcome.cells["cell"].error is None
         writer.finish()
-    context = CellContext(
-        settings=settings,
-        group_size=GROUP_SIZE,
-        model_type=str(facts.config["model_type"]),
+    context = checkpoint_context(
+        settings,
+        layers,
+        group_size=resolve_group_size(facts, settings),
         blocks=blocks,
-        quantized=tuple(layers),
         kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
         outside=model.outside_linears(),
         dtype=model.disk_dtype,
-        conv1d=get_family(facts.config).conv1d,
+        model_type=str(facts.config["model_type"]),
     )
     assemble(
         folder,
         base=base,
         config=facts.config,
-        quantization_config=method.quantization_config(context),
+        quantization_config=chosen.quantization_config(context),
         side_files=[],
     )
-    return method, blocks
+    return recording, blocks
 
 
-def intended(base: Path, outputs: Mapping[int, BlockOutput], blocks: str) -> nn.Module:
+def intended(base: Path, made: Mapping[int, RoundedBlock], blocks: str) -> nn.Module:
     """The base model with the dequantized weights and changed norms in their places."""
     model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.no_grad():
-        for index, output in outputs.items():
+        for index, rounded in made.items():
             block = model.get_submodule(f"{blocks}.{index}")
-            for name, weight in output.weights.items():
-                weight_view(block.get_submodule(name)).copy_(weight)
-            for name, value in output.params.items():
-                path, _, leaf = name.rpartition(".")
-                if hasattr(block.get_submodule(path), leaf):
-                    block.get_parameter(name).copy_(value)
+            for name, layer in rounded.layers.items():
+                weight_view(block.get_submodule(name)).copy_(layer.weight)
+            for name, value in rounded.params.items():
+                block.get_parameter(name).copy_(value)
     return model
 
 
@@ -157,9 +144,10 @@ def difference(one: nn.Module, other: nn.Module) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def flip_one_code(model: nn.Module, output: BlockOutput, blocks: str) -> None:
+def flip_one_code(model: nn.Module, rounded: RoundedBlock, blocks: str) -> None:
     """Flip the highest bit of one code of the first block: the value moves by half the range of its group."""
-    name, weight = next(iter(output.weights.items()))
+    name, layer = next(iter(rounded.layers.items()))
+    weight = layer.weight
     values = weight[0, :GROUP_SIZE].unique()
     half = 8 * (values[1:] - values[:-1]).min()
     target = weight_view(model.get_submodule(f"{blocks}.0.{name}"))
@@ -207,10 +195,10 @@ def test_llm_int8_weights_load_in_transformers_as_they_were_intended(model_type:
     base = save_family(model_type, tmp_path / "base")
     recording, blocks = quantize(base, tmp_path / "cell", Settings(method="bitsandbytes", bits=8))
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "cell", dtype=torch.float32)
-    for index, output in recording.outputs.items():
+    for index, rounded in recording.outputs.items():
         block = loaded.get_submodule(f"{blocks}.{index}")
-        for name, weight in output.weights.items():
+        for name, layer in rounded.layers.items():
             module: Any = block.get_submodule(name)
             assert module.weight.dtype == torch.int8
             found = module.weight.data.float() * module.weight.SCB.float()[:, None] / 127
-            assert torch.allclose(found, weight, rtol=0, atol=1e-6)
+            assert torch.allclose(found, layer.weight, rtol=0, atol=1e-6)

@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from quantize_lib.engine.block import BlockInput, BlockOutput, CellContext, LinearInput
+from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import weight_view
-from quantize_lib.engine.methods.gptq import Gptq
-from quantize_lib.engine.methods.packing import pack_gptq
 from quantize_lib.engine.statistics import StatisticsCollector
-from quantize_lib.methods.settings import Override, Settings
+from quantize_lib.formats import get_format
+from quantize_lib.methods import Override, Settings
+from quantize_lib.packing.words import pack_gptq
 from tests.support.families import save_family
+from tests.support.rounding import PackedBlock, checkpoint_context, make_block
 
 # GPTQModel reads it when it is imported, and fails on two cores without it.
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
@@ -46,7 +47,7 @@ _HALF = 6e-3
 class _Made:
     folder: Path
     blocks: str
-    outputs: list[BlockOutput]
+    outputs: list[PackedBlock]
     ids: Tensor
     logits: Tensor
     """Of the base model with the dequantized weights in float32."""
@@ -67,34 +68,36 @@ def _make(tmp_path: Path, family: str, settings: Settings) -> _Made:
     kept = tuple(n for n in names if any(fnmatchcase(n, p) for p in settings.modules_to_not_convert))
     state = load_file(base / "model.safetensors")
     outputs = []
+    quantized: dict[str, tuple[int, int]] = {}
     for index, block in enumerate(layers):
         prefix = f"{blocks}.{index}"
         linears = {n: part for n, part in _linears(block).items() if f"{prefix}.{n}" not in kept}
-        output = Gptq().quantize(_block_input(model, index, prefix, linears, ids, settings), settings)
+        block_input = _block_input(model, index, prefix, linears, ids, settings)
+        output = make_block(block_input, settings, model_type=family)
+        quantized.update({f"{prefix}.{n}": (x.bits, x.group_size) for n, x in block_input.linears.items()})
         for name in output.weights:
             del state[f"{prefix}.{name}.weight"]
         state.update({f"{prefix}.{name}": value for name, value in output.tensors.items()})
         outputs.append(output)
     folder.mkdir()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    context = CellContext(
-        settings=settings,
+    context = checkpoint_context(
+        settings,
+        quantized,
         group_size=cast(int, settings.group_size),
-        model_type=family,
         blocks=blocks,
-        quantized=tuple(name for name in names if name not in kept),
         kept=kept,
         outside=("lm_head",),
         dtype=torch.float32,
-        conv1d=family == "gpt2",
+        model_type=family,
     )
     config = json.loads((base / "config.json").read_text())
-    config["quantization_config"] = Gptq().quantization_config(context)
+    config["quantization_config"] = get_format("gptq").quantization_config(context)
     (folder / "config.json").write_text(json.dumps(config))
     with torch.inference_mode(), ExitStack() as stack:
         for block, output in zip(layers, outputs, strict=True):
-            quantized = {name: part for name, part in _linears(block).items() if name in output.weights}
-            stack.enter_context(as_quantized(block, quantized, output))
+            mine = {name: part for name, part in _linears(block).items() if name in output.weights}
+            stack.enter_context(as_quantized(block, mine, output.rounded))
         logits = model(ids[:1], use_cache=False).logits
     return _Made(folder=folder, blocks=blocks, outputs=outputs, ids=ids[:1], logits=logits)
 
@@ -121,7 +124,6 @@ def _block_input(
             statistics=statistics[name],
             bits=(over and over.bits) or settings.bits,
             group_size=(over and over.group_size) or cast(int, settings.group_size),
-            conv1d=isinstance(module, Conv1D),
         )
     return BlockInput(index=index, linears=inputs, params={}, folds=(), dtype=torch.float32)
 
@@ -164,7 +166,8 @@ def _load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 def test_plain_transformers_says_what_was_meant(
     bits: int, group_size: int, sym: bool, desc_act: bool, kernel: str, tolerance: float, tmp_path: Path
 ) -> None:
-    settings = Settings(method="gptq", bits=bits, group_size=group_size, sym=sym, desc_act=desc_act)
+    own = {"sym": sym, "desc_act": desc_act}
+    settings = Settings(method="gptq", bits=bits, group_size=group_size, own=own)
     made = _make(tmp_path, "llama", settings)
     _reads_as_meant(_load(made.folder), made, kernel, tolerance)
 
@@ -203,7 +206,7 @@ def test_a_layer_kept_in_one_block_alone_stays_as_it_was(tmp_path: Path) -> None
     "settings",
     [
         Settings(method="gptq", bits=3, group_size=32),
-        Settings(method="gptq", bits=3, group_size=32, sym=False, desc_act=True),
+        Settings(method="gptq", bits=3, group_size=32, own={"sym": False, "desc_act": True}),
         Settings(
             method="gptq",
             bits=3,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,16 +13,19 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.methods.registry import get_method
+from quantize_lib.engine.block import BlockInput, RoundedBlock
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
-from quantize_lib.methods.settings import Settings
+from quantize_lib.formats.rounded import Grid
+from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
-from tests.integration.test_families import Recording, Silent, model_facts
+from tests.integration.test_families import Silent, model_facts
 from tests.support.families import LAYERS, VOCABULARY, save_family
+from tests.support.rounding import Recording, record
 
 FIVE: list[tuple[str, int]] = [
     ("gptq", 4),
@@ -75,20 +77,22 @@ def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
     return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
 
 
-def works(facts: ModelFacts, cells: list[tuple[str, int]]) -> tuple[list[CellWork], list[Recording]]:
-    """The cells' work, with methods that remember what they were given."""
+def works(facts: ModelFacts, cells: list[tuple[str, int]]) -> list[CellWork]:
+    """The cells' work."""
     made: list[CellWork] = []
-    methods: list[Recording] = []
     for method, bits in cells:
         settings = Settings(method=method, bits=bits)
-        layers = {layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)}
-        methods.append(Recording(get_method(method)))
         made.append(
             CellWork(
-                id=f"{method}-{bits}", settings=settings, method=methods[-1], layers=layers, sink=Memory()
+                id=f"{method}-{bits}",
+                settings=settings,
+                method=get_method(method),
+                format=format_of(facts, settings),
+                layers={layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)},
+                sink=Memory(),
             )
         )
-    return made, methods
+    return made
 
 
 def text(samples: int = SAMPLES) -> Tensor:
@@ -99,7 +103,7 @@ def test_five_cells_take_one_forward_for_each_block_and_batch(
     base: Path, forwards: list[tuple[int, int]]
 ) -> None:
     model, facts = streamed(base)
-    cells, _ = works(facts, FIVE)
+    cells = works(facts, FIVE)
     outcome = SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
     assert all(cell.error is None for cell in outcome.cells.values())
     once = [size for block, size in forwards if block == 1]
@@ -123,22 +127,21 @@ def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_s
     seen: list[int] = []
 
     class Slow(Recording):
-        def quantize(self, block: Any, settings: Settings) -> Any:
+        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
             deadline = time.monotonic() + 60
             while len(calibrated) < min(block.index + 2, LAYERS):
                 assert time.monotonic() < deadline, "the next block was not begun"
                 time.sleep(0.001)
             seen.append(len(calibrated))
-            return super().quantize(block, settings)
+            return super().round(block, settings, grid)
 
     made: list[tuple[dict[str, Tensor], Tensor | None]] = []
     for ahead in (False, True):
         model, facts = streamed(base)
-        cells, _ = works(facts, FIVE)
+        cells = works(facts, FIVE)
         if ahead:
             calibrated.clear()
-            cells[0] = replace(cells[0], method=Slow(get_method("gptq")))
-        outcome = SharedPass(
+        shared = SharedPass(
             model,
             cells,
             calibration=text(),
@@ -146,7 +149,10 @@ def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_s
             sample=0,
             reporter=Silent(),
             ahead=ahead,
-        ).run()
+        )
+        if ahead:
+            record(shared, Slow, cell="gptq-4")
+        outcome = shared.run()
         assert all(cell.error is None for cell in outcome.cells.values())
         tensors = {
             f"{cell.id}:{name}": tensor
@@ -167,7 +173,7 @@ def test_what_the_calibration_meets_ahead_ends_the_pass_after_the_blocks_before(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, facts = streamed(base)
-    cells, methods = works(facts, [("gptq", 4)])
+    cells = works(facts, [("gptq", 4)])
     original = StreamedModel.load_block
 
     def damaged(self: StreamedModel, index: int) -> nn.Module:
@@ -180,16 +186,17 @@ def test_what_the_calibration_meets_ahead_ends_the_pass_after_the_blocks_before(
     spoilt = SharedPass(
         model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent(), ahead=True
     )
+    recordings = record(spoilt)
     with pytest.raises(EngineError, match=rf"model\.layers\.{LAYERS - 1} gives NaN"):
         spoilt.run()
-    assert list(methods[0].outputs) == list(range(LAYERS - 1))
+    assert list(recordings["gptq-4"].outputs) == list(range(LAYERS - 1))
 
 
 def test_without_folds_to_prove_four_cells_take_blocks_times_batches(
     base: Path, forwards: list[tuple[int, int]]
 ) -> None:
     model, facts = streamed(base)
-    cells, _ = works(facts, [cell for cell in FIVE if cell[0] != "awq"])
+    cells = works(facts, [cell for cell in FIVE if cell[0] != "awq"])
     SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
     assert len(forwards) == LAYERS * BATCHES
     assert sum(size for _, size in forwards) == LAYERS * SAMPLES
@@ -199,7 +206,7 @@ def test_held_out_text_goes_once_through_the_base_and_once_through_each_cell(
     base: Path, forwards: list[tuple[int, int]]
 ) -> None:
     model, facts = streamed(base)
-    cells, _ = works(facts, [("bitsandbytes", 4), ("bitsandbytes", 8)])
+    cells = works(facts, [("bitsandbytes", 4), ("bitsandbytes", 8)])
     SharedPass(model, cells, calibration=None, evaluation=text(3), sample=0, reporter=Silent()).run()
     assert [size for _, size in forwards] == [1] * (3 * LAYERS * (1 + len(cells)))
 
@@ -252,20 +259,16 @@ def test_every_cell_gets_the_same_statistics_objects(base: Path) -> None:
     seen: dict[str, list[int]] = {}
 
     class Looking(Recording):
-        def quantize(self, block: Any, settings: Settings) -> Any:
+        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
             for name, linear in block.linears.items():
                 if linear.statistics is not None:
                     seen.setdefault(f"{block.index}.{name}", []).append(id(linear.statistics))
-            return super().quantize(block, settings)
+            return super().round(block, settings, grid)
 
-    cells, _ = works(facts, [("gptq", 4), ("gptq", 8)])
-    cells = [
-        CellWork(
-            id=c.id, settings=c.settings, method=Looking(get_method("gptq")), layers=c.layers, sink=Memory()
-        )
-        for c in cells
-    ]
-    SharedPass(model, cells, calibration=text(2), evaluation=None, sample=0, reporter=Silent()).run()
+    cells = works(facts, [("gptq", 4), ("gptq", 8)])
+    shared = SharedPass(model, cells, calibration=text(2), evaluation=None, sample=0, reporter=Silent())
+    record(shared, Looking)
+    shared.run()
     assert len(seen) == 7 * LAYERS
     assert all(len(ids) == 2 and len(set(ids)) == 1 for ids in seen.values())
 
@@ -285,20 +288,15 @@ def test_a_block_is_read_when_its_turn_comes_and_no_sooner(
     reads_at: dict[int, set[str]] = {}
 
     class Looking(Recording):
-        def quantize(self, block: Any, settings: Settings) -> Any:
+        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
             reads_at[block.index] = {name.split(".")[2] for name in read if name.startswith("model.layers.")}
-            return super().quantize(block, settings)
+            return super().round(block, settings, grid)
 
     monkeypatch.setattr(StreamedModel, "read", noted)
-    (work,), _ = works(facts, [("bitsandbytes", 8)])
-    cell = CellWork(
-        id=work.id,
-        settings=work.settings,
-        method=Looking(get_method("bitsandbytes")),
-        layers=work.layers,
-        sink=Memory(),
-    )
-    SharedPass(model, [cell], calibration=None, evaluation=None, sample=0, reporter=Silent()).run()
+    cells = works(facts, [("bitsandbytes", 8)])
+    shared = SharedPass(model, cells, calibration=None, evaluation=None, sample=0, reporter=Silent())
+    record(shared, Looking)
+    shared.run()
     assert reads_at == {index: {str(i) for i in range(index + 1)} for index in range(LAYERS)}
     inside = dict(model._model.named_parameters())
     assert all(parameter.is_meta for parameter in inside.values())

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.methods.registry import get_method
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.methods.settings import Settings
+from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
 from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
@@ -144,6 +144,7 @@ def run(
                 id=cell_id,
                 settings=settings,
                 method=get_method(method),
+                format=format_of(facts, settings),
                 layers=layers,
                 sink=folder.writers[cell_id],
             )
@@ -425,6 +426,7 @@ def test_calibration_goes_through_a_block_in_which_nothing_is_quantized(
         id="tiny-gptq-4bit",
         settings=settings,
         method=get_method("gptq"),
+        format=format_of(facts, settings),
         layers=layers,
         sink=folder.writers["tiny-gptq-4bit"],
     )

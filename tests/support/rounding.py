@@ -113,11 +113,11 @@ class Recording(Rounder):
 
     def __init__(self, rounder: Rounder) -> None:
         self._rounder = rounder
-        self.blocks: dict[int, RoundedBlock] = {}
+        self.outputs: dict[int, RoundedBlock] = {}
 
     def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
-        self.blocks[block.index] = self._rounder.round(block, settings, grid)
-        return self.blocks[block.index]
+        self.outputs[block.index] = self._rounder.round(block, settings, grid)
+        return self.outputs[block.index]
 
 
 def record(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from quantize_lib.engine.block import BlockInput, RoundedBlock
 from quantize_lib.formats.rounded import Grid
 from quantize_lib.methods import Method, Settings
-from quantize_lib.registry import load_class
+from quantize_lib.registry import load
 
 
 class Rounder(ABC):
@@ -27,4 +28,5 @@ class Rounder(ABC):
 
 def rounder_of(method: Method) -> Rounder:
     """The engine's part of a method, imported at its first use."""
-    return load_class(method.rounder, Rounder)()  # type: ignore[type-abstract]
+    make: Callable[[], Rounder] = load(method.rounder)
+    return make()
