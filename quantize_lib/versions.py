@@ -6,14 +6,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from quantize_lib import __version__
+from quantize_lib.formats import FORMATS
 
 _LIBRARIES = (
     "torch",
     "transformers",
-    "gptqmodel",
-    "bitsandbytes",
-    "optimum",
-    "accelerate",
     "safetensors",
     "tokenizers",
     "huggingface_hub",
@@ -25,7 +22,8 @@ _LIBRARIES = (
 def versions() -> dict[str, str]:
     """The versions of everything that has a part in the result."""
     found = {"model-quantizer": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
+    loaders = (name for entry in FORMATS.values() for name in entry.requirements)
+    for name in dict.fromkeys((*_LIBRARIES, *loaders)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

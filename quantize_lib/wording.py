@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHOWN = 60
 """Characters of a value that a message shows."""
 SHOWN_PATH = 4096
 _LISTED = 24
-_MEANT = {
-    "bnb": "bitsandbytes",
-    "int8": "bitsandbytes",
+_SWITCHES = {
     "yes": "true",
     "on": "true",
     "no": "false",
@@ -43,12 +41,16 @@ def allowed(values: Iterable[Any]) -> str:
     return f"Allowed: {', '.join(words[:_LISTED])}{more}."
 
 
-def meant(word: Any, known: Iterable[Any]) -> str:
-    """` Perhaps you meant `…`?`, or nothing where no known word is near."""
+def meant(word: Any, known: Iterable[Any], also: Mapping[str, str] = _SWITCHES) -> str:
+    """` Perhaps you meant `…`?`, or nothing where no known word is near.
+
+    Args:
+        also: words that people try, each with the known word that it stands for.
+    """
     if not isinstance(word, str):
         return ""
     names = {_plain(name).lower(): _plain(name) for name in known}
-    near = _MEANT.get(word.lower(), "")
+    near = also.get(word.lower(), "")
     if near not in names:
         near = next(iter(difflib.get_close_matches(word.lower()[:200], names, n=1)), "")
     return f" Perhaps you meant `{names[near]}`?" if near else ""

@@ -31,6 +31,7 @@ class _Awq(Format):
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {
         "overrides": ((), "it has one bit width and one group size for all layers")
     }
+    requirements = ("transformers", "accelerate", "optimum", "gptqmodel")
     limit = "AWQ's layers are loaded through GPTQModel, also by transformers."
 
     def refuses(self, traits: Traits) -> str | None:

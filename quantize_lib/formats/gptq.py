@@ -51,6 +51,7 @@ class _Gptq(Format):
     bits_note = "its packed format has these widths only"
     lowest_zero = 1
     mixed = True
+    requirements = ("transformers", "accelerate", "optimum", "gptqmodel")
     limit = "GPTQ's layers are loaded through GPTQModel, also by transformers."
 
     def leaves(self, traits: Traits, layer: str) -> bool:

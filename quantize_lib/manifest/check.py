@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.manifest.problems import Path
 from quantize_lib.manifest.schema import manifest_schema
+from quantize_lib.methods import METHODS
 from quantize_lib.wording import allowed, meant, show
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _TYPES = {
     "array": "a list",
     "object": "a mapping",
 }
+_OTHER_NAMES = {word: method.name for method in METHODS.values() for word in method.also_called}
 # Of several errors at one place the first of these is told; the others follow from it.
 _ORDER = ("type", "not", "enum", "pattern")
 
@@ -98,7 +100,8 @@ def _sentence(keyword: str, value: Any, words: Any, reason: str | None) -> str:
         case "type":
             return _type(value, words)
         case "enum":
-            return f"{show(value)} is {reason or 'not allowed here'}. {allowed(words)}{meant(value, words)}"
+            near = meant(value, words, _OTHER_NAMES)
+            return f"{show(value)} is {reason or 'not allowed here'}. {allowed(words)}{near}"
         case "anyOf" | "minProperties":
             return f"{reason}."
         case "minLength":

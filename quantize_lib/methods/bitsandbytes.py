@@ -35,6 +35,7 @@ DOUBLE_QUANT = Setting(
 METHOD = Method(
     name="bitsandbytes",
     slug="bnb",
+    also_called=("bnb", "int8"),
     title="bitsandbytes",
     order=3,
     summary="`bitsandbytes`",

@@ -47,6 +47,7 @@ class Method:
         folds: whether it scales inputs, so that places to undo that have to be found.
         settings: what it takes beside `bits` and `format`, in the order in which they are shown.
         always_hashed: those that were there when cells were first published; they are in every fingerprint.
+        also_called: words that people try for it.
         not_taken: why it does not take another method's setting, by name.
         result: `GRID`, or the name of what its own library stores.
         formats: formats in the order in which `auto` tries them; the first is its own.
@@ -71,6 +72,7 @@ class Method:
     experimental: tuple[int, ...] = ()
     folds: bool = False
     always_hashed: tuple[str, ...] = (MODULES_TO_NOT_CONVERT.name,)
+    also_called: tuple[str, ...] = ()
     not_taken: Mapping[str, str] = field(default_factory=dict)
     result: str = GRID
     symmetric: Setting[bool] | None = None

@@ -7,15 +7,22 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 from quantize_lib.errors import SourceError
+from quantize_lib.formats import FORMATS
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.hub.reading_errors import hub_errors
 from quantize_lib.hub.retry import READING, limit_waits
+from quantize_lib.methods import METHODS
 from quantize_lib.names import repository_fault, safe_name_fault
 from quantize_lib.source.watch_rule import WatchRule
 
 MAX_LISTED = 10_000
 """Models of an organization that are looked through, the newest first."""
-_QUANTIZED = ("gptq", "awq", "bitsandbytes", "gguf", "mlx", "model-quantizer")
+_QUANTIZED = {
+    *FORMATS,
+    *METHODS,
+    *(method.slug for method in METHODS.values()),
+    *("gguf", "mlx", "model-quantizer"),
+}
 """Tags of models that are quantized already, this tool's own among them."""
 
 

@@ -63,9 +63,7 @@ def _make(folder: Path, settings: Settings, family: str = "llama") -> tuple[Reco
 def _load(folder: Path, mode: str = "", dtype: str = "float32") -> nn.Module:
     """As a user loads it; every tensor is there and has its place."""
     quantization = read_json(folder / "config.json")["quantization_config"]
-    request = LoadRequest(
-        folder=str(folder), dtype=dtype, device="cpu", trust_remote_code=False, mode=mode
-    )
+    request = LoadRequest(folder=str(folder), dtype=dtype, device="cpu", trust_remote_code=False, mode=mode)
     loaded = FORMAT.load(request, quantization)
     for keys in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         assert not loaded.info[keys], keys
@@ -125,9 +123,7 @@ def test_a_layer_kept_in_one_block_alone_stays_as_it_was_in_both_ways_of_loading
     for mode in _modes(tmp_path / "cell"):
         loaded = _load(tmp_path / "cell", mode)
         assert difference(loaded, expected) < EXACT, mode
-        assert torch.equal(
-            loaded.get_parameter(f"{kept}.weight"), expected.get_parameter(f"{kept}.weight")
-        )
+        assert torch.equal(loaded.get_parameter(f"{kept}.weight"), expected.get_parameter(f"{kept}.weight"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

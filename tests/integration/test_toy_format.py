@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from quantize_lib.files import read_json
 from tests.support.small_runs import manifest, save_tiny_model
 from tests.support.toy_package import ToyPackage
@@ -45,7 +43,8 @@ def test_a_toy_format_goes_through_the_whole_command(
 def test_a_toy_format_is_refused_where_it_does_not_fit(tmp_path: Path) -> None:
     package = ToyPackage(tmp_path / "copy", format="formats/toy.py")
     (tmp_path / "quantize.yml").write_text(
-        "version: 1\nmodels:\n  - id: acme/m\n    quantize: [{method: bitsandbytes, bits: 4, format: bytes}]\n"
+        "version: 1\nmodels:\n  - id: acme/m\n"
+        "    quantize: [{method: bitsandbytes, bits: 4, format: bytes}]\n"
     )
     done = package.run("validate", "quantize.yml", cwd=tmp_path)
     assert done.returncode == 2

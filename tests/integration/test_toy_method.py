@@ -72,7 +72,8 @@ def test_a_toy_methods_card_says_what_it_is(run: Path) -> None:
 
 def test_a_toy_methods_mistakes_are_told(package: ToyPackage, run: Path) -> None:
     (run / "wrong.yml").write_text(
-        "version: 1\nmodels:\n  - id: ./tiny\n    quantize: [{method: nearest, bits: 3, stretch: 0, sym: true}]\n"
+        "version: 1\nmodels:\n  - id: ./tiny\n"
+        "    quantize: [{method: nearest, bits: 3, stretch: 0, sym: true}]\n"
     )
     done = package.run("validate", "wrong.yml", cwd=run)
     assert done.returncode == 2

@@ -24,7 +24,7 @@ EDGES: dict[str, set[str]] = {
     "schemas": set(),
     "sizing": set(),
     "text": set(),
-    "versions": set(),
+    "versions": {"formats"},
     "wording": set(),
     "names": {"schemas", "wording"},
     "hub": {"errors"},
@@ -36,7 +36,7 @@ EDGES: dict[str, set[str]] = {
     "targets": set(),
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods"},
-    "source": {"architecture", "errors", "files", "hub", "names", "reporting", "text"},
+    "source": {"architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"},
     "calibration": {"errors", "hub"},
     "plan": {
         *("architecture", "calibration", "devices", "effective_settings", "errors", "files", "methods"),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.executors.docker.daemon import container_memory
+from quantize_lib.methods import get_method
 
 RATE = 3.3e10
 """Parameters × tokens a second, on two CPU cores."""
@@ -66,7 +67,7 @@ def job_seconds(job: Mapping[str, Any]) -> float:
     if job["estimate"] is None:
         return 0.0
     cells = len(job["cells"])
-    calibrated = any(cell["method"] != "bitsandbytes" for cell in job["cells"])
+    calibrated = any(get_method(cell["method"]).calibrated for cell in job["cells"])
     tokens = _tokens(job["calibration"]) if calibrated else 0
     if (held_out := job["evaluate"]["perplexity"]) is not None:
         tokens += _tokens(held_out) * (cells + 1)
