@@ -109,11 +109,11 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    """Perplexity of base and checkpoints, and KL divergence, on every held-out text."""
+    """Every metric of base and checkpoints, on every held-out text."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from quantize_lib.logits import perplexity, token_kl, token_nll
+    from quantize_lib.metrics import METRICS
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
@@ -124,23 +124,24 @@ def _measure(arguments: argparse.Namespace) -> int:
     found: dict[str, Any] = {"base": {}, "quantized": [{} for _ in quantized]}
     for path in arguments.held_out:
         ids = _tokens(arguments, path, arguments.evaluate_samples).ids
-        base_losses: list[Any] = []
-        losses: list[list[Any]] = [[] for _ in quantized]
-        divergences: list[list[Any]] = [[] for _ in quantized]
+        # Of the base model, then of each checkpoint.
+        values: list[dict[str, list[Any]]] = [{} for _ in (base, *quantized)]
         with torch.inference_mode():
             for row in ids.split(1):
                 before = base(row, use_cache=False).logits
-                base_losses.append(token_nll(before, row))
-                for index, model in enumerate(quantized):
-                    after = model(row, use_cache=False).logits
-                    losses[index].append(token_nll(after, row))
-                    divergences[index].append(token_kl(before, after))
-        found["base"][path.name] = {"perplexity": perplexity(torch.cat(base_losses)), "tokens": ids.numel()}
-        for index, figures in enumerate(found["quantized"]):
-            figures[path.name] = {
-                "perplexity": perplexity(torch.cat(losses[index])),
-                "kl_divergence": float(torch.cat(divergences[index]).mean()),
-            }
+                for index, model in enumerate((base, *quantized)):
+                    after = before if model is base else model(row, use_cache=False).logits
+                    for metric in METRICS.values():
+                        if model is not base or not metric.compares:
+                            one = metric.per_token(after, before, row)
+                            values[index].setdefault(metric.name, []).append(one)
+        measured = [
+            {name: METRICS[name].measured(torch.cat(parts)).after for name, parts in gathered.items()}
+            for gathered in values
+        ]
+        found["base"][path.name] = {**measured[0], "tokens": ids.numel()}
+        for figures, own in zip(found["quantized"], measured[1:], strict=True):
+            figures[path.name] = own
     (arguments.work / "measured.json").write_text(json.dumps(found), encoding="utf-8")
     return 0
 

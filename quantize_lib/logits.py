@@ -1,4 +1,4 @@
-"""What a language model's logits say of a text, for the pass and the reload alike.
+"""What a language model's logits say of a text: the arithmetic of metrics.
 
 The last position of a sequence predicts nothing that the text holds, so every figure stands over the first
 `length - 1` positions: token t + 1 is predicted at position t.
@@ -56,26 +56,6 @@ def token_kl(base_logits: Tensor, logits: Tensor) -> Tensor:
         result[part] = terms.masked_fill_(base == -math.inf, 0.0).sum(1)
     # Rounding can leave -1e-8 for equal distributions.
     return result.clamp_(min=0.0).view(logits.shape[0], -1)
-
-
-def nll_and_kl(logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Mean negative log-likelihood and mean KL divergence of each sequence.
-
-    Returns:
-        float64 (batch,) each, nats per predicted token; the second is None without `base_logits`.
-    """
-    nll = token_nll(logits, ids).double().mean(1)
-    kl = None if base_logits is None else token_kl(base_logits, logits).double().mean(1)
-    return nll, kl
-
-
-def perplexity(nll: Tensor) -> float:
-    """exp of the mean negative log-likelihood over all predicted tokens; inf where that overflows."""
-    mean = float(nll.double().mean())
-    try:
-        return math.exp(mean)
-    except OverflowError:
-        return math.inf
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import figures, is_proven
+from quantize_lib.card.figures import all_words, figures, is_proven, measured_words
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
 from quantize_lib.formats import get_format
@@ -72,6 +72,8 @@ def _values(
         "method": get_method(record.method).title,
         "figures": figures(record),
         "evaluation": evaluation,
+        "measured": "" if measured is None else measured_words(measured),
+        "metrics": all_words(),
         "unproven": measured is not None and measured.evaluation is not None and not proven,
         "reload": reload,
         "snippets": snippets(record, cell, prompt=_PROMPT if reload is None else reload.prompt),

@@ -37,15 +37,14 @@ class CellOutcome:
     Attributes:
         error: why the cell failed; everything else is then incomplete.
         seconds: the cell's own work: rounding, writing, carrying held-out text.
-        nll: negative log-likelihood per held-out token, nats, float32 (sequences, length - 1).
-        kl: KL(base ‖ quantized) of the next-token distributions, nats, float32 (sequences, length - 1).
+        tokens: what each metric accumulates per held-out token, by its name, float32 (sequences,
+            length - 1).
         errors: relative output error per linear layer, by full name.
     """
 
     error: QuantizerError | None = None
     seconds: float = 0.0
-    nll: Tensor | None = None
-    kl: Tensor | None = None
+    tokens: dict[str, Tensor] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -57,7 +56,7 @@ class PassState:
     Attributes:
         blocks: how many are finished.
         seconds: wall time so far, of every process that worked on it.
-        cells: by cell id; `nll` and `kl` come after the last block and are no part of it.
+        cells: by cell id; `tokens` come after the last block and are no part of it.
         folds: by structure. They are proven on the first block of each: another block's proof might differ.
         hidden: the texts' hidden states after the finished blocks, by batch, each (sequences, length,
             hidden) in the compute dtype: `calibration`, `evaluation` and `cell/ID` for each cell.

@@ -16,6 +16,7 @@ from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock
 from quantize_lib.engine.calibrator import CalibratedBlock, Calibrator
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.folds import weight_view
+from quantize_lib.engine.measure import Measured, measure
 from quantize_lib.engine.methods.base import rounder_of
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pack import pack_block
@@ -23,7 +24,6 @@ from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, Pa
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.formats import Format
 from quantize_lib.formats.rounded import Grid
-from quantize_lib.logits import token_kl, token_nll
 from quantize_lib.methods import Method, Settings
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
@@ -68,13 +68,14 @@ class PassOutcome:
 
     Attributes:
         cells: by cell id.
-        base_nll: of the full-precision model, float32 (sequences, length - 1); None without held-out text.
+        base_tokens: as a cell's `tokens`, of the full-precision model; without the metrics that compare with
+            it.
         base_logits: float32 (sample, length, vocabulary) of the first held-out sequences.
         shared_seconds: wall time that no single cell caused.
     """
 
     cells: Mapping[str, CellOutcome]
-    base_nll: Tensor | None
+    base_tokens: Mapping[str, Tensor]
     base_logits: Tensor | None
     shared_seconds: float
 
@@ -155,12 +156,12 @@ class SharedPass:
                     # Before the next one is read.
                     del block
             self._write_outside()
-            base_nll, base_logits = self._measure() if self._alive() else (None, None)
+            measured = self._measure()
         own = sum(outcome.seconds for outcome in self._outcomes.values())
         return PassOutcome(
             cells=self._outcomes,
-            base_nll=base_nll,
-            base_logits=base_logits,
+            base_tokens=measured.base,
+            base_logits=measured.base_logits,
             shared_seconds=time.monotonic() - started - own,
         )
 
@@ -305,38 +306,19 @@ class SharedPass:
                 except QuantizerError as error:
                     self._fail(cell, error)
 
-    def _measure(self) -> tuple[Tensor | None, Tensor | None]:
-        """Perplexity's ingredients and KL divergence of every cell from the carried hidden states."""
-        text = self._evaluation
-        if text is None:
-            return None, None
-        base_nll: list[Tensor] = []
-        kept: Tensor | None = None
+    def _measure(self) -> Measured:
+        """Every metric's values of the base model and of every cell that came through."""
+        if self._evaluation is None or not self._alive():
+            return Measured()
         # The largest tensors of all come now; nothing is calibrated any more.
         self._calibrator.forget()
-        nll: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
-        kl: dict[str, list[Tensor]] = {cell.id: [] for cell in self._alive()}
-        with (
-            self._model.outer(),
-            self._reporter.progress("Measuring", len(text.batches), "sequence") as progress,
-        ):
-            for number, batch in enumerate(text.batches):
-                ids = batch.to(self._model.device)
-                base = self._model.head(ids, text.hidden[number])
-                base_nll.append(token_nll(base, ids).cpu())
-                if number < self._sample:
-                    if kept is None:
-                        kept = torch.empty(min(self._sample, len(text.batches)), *base.shape[1:])
-                    kept[number] = base[0]
-                for cell_id in nll:
-                    logits = self._model.head(ids, self._carried[cell_id][number])
-                    nll[cell_id].append(token_nll(logits, ids).cpu())
-                    kl[cell_id].append(token_kl(base, logits).cpu())
-                    # Before the next ones are made.
-                    del logits
-                del base
-                progress.advance()
-        for cell_id in nll:
-            self._outcomes[cell_id].nll = torch.cat(nll[cell_id])
-            self._outcomes[cell_id].kl = torch.cat(kl[cell_id])
-        return torch.cat(base_nll), kept
+        measured = measure(
+            self._model,
+            self._evaluation,
+            {cell.id: self._carried[cell.id] for cell in self._alive()},
+            sample=self._sample,
+            reporter=self._reporter,
+        )
+        for cell_id, tokens in measured.cells.items():
+            self._outcomes[cell_id].tokens = tokens
+        return measured

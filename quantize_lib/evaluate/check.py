@@ -1,4 +1,4 @@
-"""Reloads a checkpoint in a fresh process and judges whether the files say what the pass said."""
+"""Reloads a checkpoint in a fresh process and judges whether its figures are those of the pass."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import finite, read_json, write_json
-from quantize_lib.job.records import Reload
+from quantize_lib.job.records import Reload, SampleFigure
+from quantize_lib.metrics import METRICS, Metric
+from quantize_lib.precision import Precision
 
 NEW_TOKENS = 20
 """Length of the greedy continuation."""
@@ -22,58 +23,31 @@ _TAIL_LINES = 8
 _TAIL_CHARACTERS = 4000
 
 
-@dataclass(frozen=True, kw_only=True)
-class PassFigures:
-    """What the pass said of the sample: means per predicted token, in nats."""
-
-    nll: float
-    kl: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """How far the reload may be from the pass.
-
-    Attributes:
-        nll: absolute difference of the mean negative log-likelihoods, in nats: the relative difference of
-            the perplexities.
-        kl_absolute, kl_relative: a difference of the mean KL divergences up to the sum of
-            `kl_absolute` and `kl_relative` times the pass's figure.
-    """
-
-    nll: float
-    kl_absolute: float
-    kl_relative: float
-
-
-FLOAT32 = Tolerance(nll=2e-3, kl_absolute=1e-3, kl_relative=0.02)
-"""float32 throughout, where only the order of sums differs. Measured on a 135M model: 1e-4 nats."""
-HALF = Tolerance(nll=1e-2, kl_absolute=5e-3, kl_relative=0.05)
-"""Rounding to 16 bits on the way: of every activation where a checkpoint is loaded in float16 or bfloat16, of
-group scales and zeros (to bfloat16) in the 4-bit kernels that GPTQModel takes on a CPU in float32 too.
-Measured: 4e-5 (GPTQ), 2e-3 (GPTQ with zero points), 9e-4 (AWQ), 7e-4 nats (NF4)."""
-INT8_ACTIVATIONS = Tolerance(nll=2e-2, kl_absolute=1e-2, kl_relative=0.2)
-"""LLM.int8 rounds activations to 8 bits too: an input's last bit can move a code by a whole step.
-Measured: 8e-3 nats."""
-
-
-def tolerance(dtype: str, quantization: Mapping[str, Any]) -> Tolerance:
-    """The tolerance for a checkpoint that was loaded in `dtype`, by its `quantization_config`."""
+def precision_of(dtype: str, quantization: Mapping[str, Any]) -> Precision:
+    """How finely a checkpoint computes that was loaded in `dtype`, by its `quantization_config`."""
     if quantization.get("load_in_8bit"):
-        return INT8_ACTIVATIONS
+        return Precision.INT8_ACTIVATIONS
+    # Of group scales and zeros, the 4-bit kernels that GPTQModel takes on a CPU keep bfloat16 in float32 too.
     rounds_scales = quantization.get("quant_method") in ("gptq", "awq") and quantization.get("bits") == 4
-    return FLOAT32 if dtype == "float32" and not rounds_scales else HALF
+    return Precision.FLOAT32 if dtype == "float32" and not rounds_scales else Precision.HALF
 
 
-def is_reproduced(nll: float, kl: float | None, expected: PassFigures, allowed: Tolerance) -> bool:
-    """Whether the reload's figures are the pass's; never where one is not finite."""
-    if not all(map(math.isfinite, (nll, expected.nll, expected.kl))):
-        return False
-    if abs(nll - expected.nll) > allowed.nll:
-        return False
-    if kl is None:
-        return True
-    return abs(kl - expected.kl) <= allowed.kl_absolute + allowed.kl_relative * abs(expected.kl)
+def is_reproduced(means: Mapping[str, float], expected: Mapping[str, float], precision: Precision) -> bool:
+    """Whether the reload's means are the pass's; never where one is not finite.
+
+    Args:
+        means: by the metric's name; without those that compare where there is nothing to compare with.
+        expected: the pass's, of every metric.
+    """
+    for metric in METRICS.values():
+        if not math.isfinite(expected.get(metric.name, math.nan)):
+            return False
+        if metric.compares and metric.name not in means:
+            continue
+        mean = means.get(metric.name, math.nan)
+        if not metric.tolerances[precision].allows(mean, expected[metric.name]):
+            return False
+    return True
 
 
 def check_reload(
@@ -83,7 +57,7 @@ def check_reload(
     base_generated: str,
     sample: Path | None,
     base_logits: Path | None,
-    expected: PassFigures | None,
+    expected: Mapping[str, float] | None,
     work: Path,
     device: str = "cpu",
     trust_remote_code: bool = False,
@@ -97,7 +71,8 @@ def check_reload(
         base_generated: the base model's continuation (`generate_base`).
         sample: safetensors file with `ids`, int64 (sequences, length); None where nothing is evaluated.
         base_logits: safetensors file with the base model's `logits`, (sequences, length, vocabulary).
-        expected: the pass's figures on the sample; without them nothing can be contradicted.
+        expected: the pass's means on the sample, of every metric by its name; without them nothing can be
+            contradicted.
         work: an existing folder for temporary files and the log.
         device: where the checkpoint is loaded: `cpu`, `cuda` or `mps`.
         timeout: in seconds.
@@ -106,7 +81,7 @@ def check_reload(
         EvaluationError: where the checkpoint does not load, does not generate, lacks tensors or gives logits
             that are not finite.
     """
-    said = _run(
+    result = _run(
         folder,
         prompt,
         sample,
@@ -116,23 +91,20 @@ def check_reload(
         trust=trust_remote_code,
         timeout=timeout,
     )
-    nll, kl = said["nll"], said["kl"]
+    means: Mapping[str, float] = result["means"]
     reproduced = True
-    if expected is not None and nll is not None:
-        reproduced = is_reproduced(nll, kl, expected, tolerance(said["dtype"], _quantization(folder)))
+    if expected is not None and means:
+        reproduced = is_reproduced(means, expected, precision_of(result["dtype"], _quantization(folder)))
     return Reload(
-        load_seconds=said["load_seconds"],
-        peak_memory_bytes=said["peak_memory_bytes"],
+        load_seconds=result["load_seconds"],
+        peak_memory_bytes=result["peak_memory_bytes"],
         prompt=prompt,
-        generated=said["generated"],
+        generated=result["generated"],
         base_generated=base_generated,
-        sample_tokens=said["sample_tokens"],
-        sample_perplexity=_perplexity(nll),
-        sample_perplexity_pass=None if expected is None else _perplexity(expected.nll),
-        sample_kl_divergence=kl,
-        sample_kl_divergence_pass=None if expected is None else finite(expected.kl),
+        sample_tokens=result["sample_tokens"],
+        sample=_sample_figures(means, {} if expected is None else expected),
         reproduced=reproduced,
-        dtype=said["dtype"],
+        dtype=result["dtype"],
     )
 
 
@@ -151,8 +123,8 @@ def generate_base(
         EvaluationError: where the base model does not load or generate.
     """
     trust = trust_remote_code
-    said = _run(folder, prompt, None, None, work=work, device=device, trust=trust, timeout=timeout)
-    return str(said["generated"])
+    result = _run(folder, prompt, None, None, work=work, device=device, trust=trust, timeout=timeout)
+    return str(result["generated"])
 
 
 def _run(
@@ -206,10 +178,10 @@ def _run(
                 f"{folder.name} cannot be reloaded by transformers ({_ending(code)}):\n{_tail(log)}",
                 hint=f"Everything it printed is in {log}.",
             )
-        said: dict[str, Any] = read_json(result_file)
-    if "error" in said:
-        raise EvaluationError(f"{folder.name}: {said['error']}", hint=f"What was printed is in {log}.")
-    return said
+        result: dict[str, Any] = read_json(result_file)
+    if "error" in result:
+        raise EvaluationError(f"{folder.name}: {result['error']}", hint=f"What was printed is in {log}.")
+    return result
 
 
 def _quantization(folder: Path) -> Mapping[str, Any]:
@@ -228,6 +200,16 @@ def _tail(log: Path) -> str:
     return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])[-_TAIL_CHARACTERS:]
 
 
-def _perplexity(nll: float | None) -> float | None:
-    # exp(700) is the last power of e that a float holds with certainty.
-    return None if nll is None or not nll < 700 else math.exp(nll)
+def _sample_figures(means: Mapping[str, float], expected: Mapping[str, float]) -> dict[str, SampleFigure]:
+    return {
+        metric.name: SampleFigure(
+            reloaded=_figure(metric, means.get(metric.name)),
+            of_pass=_figure(metric, expected.get(metric.name)),
+        )
+        for metric in METRICS.values()
+        if metric.name in means or metric.name in expected
+    }
+
+
+def _figure(metric: Metric, mean: float | None) -> float | None:
+    return None if mean is None else finite(metric.figure(mean))

@@ -68,8 +68,7 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
             "peak_memory_bytes": _peak_memory(device),
             "dtype": str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
             "sample_tokens": 0,
-            "nll": None,
-            "kl": None,
+            "means": {},
         }
         if spec["sample"] is not None:
             result.update(_measure(model, Path(spec["sample"]), spec["base_logits"], device))
@@ -93,21 +92,21 @@ def _load(spec: Mapping[str, Any]) -> tuple[Any, float]:
 
 
 def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> dict[str, Any]:
-    """Means over the sample, one sequence at a time: logits are the largest tensors of all.
+    """Every metric's mean over the sample, one sequence at a time: logits are the largest tensors of all.
 
     Args:
         sample: a safetensors file with `ids`, int64 (sequences, length).
-        base_logits: a safetensors file with `logits`, (sequences, length, vocabulary), or None.
+        base_logits: a safetensors file with `logits`, (sequences, length, vocabulary); without it there is
+            nothing of the metrics that compare.
     """
     import torch
     from safetensors import safe_open
     from safetensors.torch import load_file
 
-    from quantize_lib.logits import nll_and_kl
+    from quantize_lib.metrics import METRICS
 
     ids: Tensor = load_file(sample)["ids"].to(device)
-    nll: list[Tensor] = []
-    kl: list[Tensor] = []
+    means: dict[str, list[Tensor]] = {}
     for row in range(ids.shape[0]):
         one = ids[row : row + 1]
         logits = model(input_ids=one, use_cache=False).logits
@@ -119,14 +118,13 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
         if base_logits is not None:
             with safe_open(base_logits, framework="pt", device=device) as file:
                 base = file.get_slice("logits")[row : row + 1]
-        one_nll, one_kl = nll_and_kl(logits, base, one)
-        nll.append(one_nll)
-        if one_kl is not None:
-            kl.append(one_kl)
+        for metric in METRICS.values():
+            if base is not None or not metric.compares:
+                values = metric.per_token(logits, base, one)
+                means.setdefault(metric.name, []).append(metric.sequence_means(values))
     return {
         "sample_tokens": ids.numel(),
-        "nll": float(torch.cat(nll).mean()),
-        "kl": float(torch.cat(kl).mean()) if kl else None,
+        "means": {name: float(torch.cat(values).mean()) for name, values in means.items()},
     }
 
 

@@ -12,13 +12,14 @@ from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.formats import named_format
-from quantize_lib.gate import check_gate, limits
+from quantize_lib.gate import check_gate
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.terms_notice import add_notice
-from quantize_lib.job.records import Reload, TextRecord
-from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
+from quantize_lib.job.records import Reload, SampleFigure, TextRecord
+from quantize_lib.metrics import METRICS, Figure
+from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
@@ -93,13 +94,13 @@ class Finisher:
         # The record cannot hold its own hash; the run's report does.
         record = replace(record, files={**record.files, RECORD_FILE: sha256_file(made / RECORD_FILE)})
         replace_folder(made, self.output / cell.id, self.state)
-        held = self.hold(record, prepared.job.evaluate)
+        held = self.hold(record, prepared.job.evaluate.limits)
         return self.publish(held) if held.status == "built" else held
 
-    def hold(self, record: CellRecord, gate: EvaluateSpec) -> CellRecord:
-        """Hold a checkpoint against its gate: `built` where it meets it, else `gated`."""
-        record = replace(record, limits=limits(gate))
-        missed = () if record.measurements is None else check_gate(record.measurements, gate)
+    def hold(self, record: CellRecord, limits: Mapping[str, float]) -> CellRecord:
+        """Compare a checkpoint with its gate: `built` where it meets it, else `gated`."""
+        record = replace(record, limits=limits)
+        missed = () if record.measurements is None else check_gate(record.measurements, limits)
         if missed:
             self.reporter.warning(f"{record.id} is not published: " + "; ".join(missed))
             return replace(record, status="gated", error="; ".join(missed))
@@ -163,7 +164,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
         fingerprint=identity.fingerprint,
         inputs=identity.inputs,
         terms=identity.model.terms,
-        limits=limits(job.evaluate),
+        limits=job.evaluate.limits,
     )
 
 
@@ -199,12 +200,17 @@ def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: 
         size_after=said["size_after"],
         seconds=said["seconds"],
         peak_memory_bytes=result["peak_memory_bytes"],
-        perplexity_before=said.get("perplexity_before"),
-        perplexity_after=said.get("perplexity_after"),
-        kl_divergence=said.get("kl_divergence"),
+        figures={
+            name: Figure(**said["figures"][name]) for name in METRICS if name in said.get("figures", {})
+        },
         evaluation=_text(result.get("evaluation")),
-        reload=None if reload is None else Reload(**reload),
+        reload=None if reload is None else _reload(reload),
     )
+
+
+def _reload(said: Mapping[str, Any]) -> Reload:
+    sample = {name: SampleFigure(**said["sample"][name]) for name in METRICS if name in said["sample"]}
+    return Reload(**{**said, "sample": sample})
 
 
 def _text(said: Mapping[str, Any] | None) -> TextRecord | None:

@@ -116,7 +116,7 @@ def sweep(state: Path, jobs: Collection[str]) -> None:
 def _key(cell: Cell, prepared: Prepared) -> str:
     """Digest of everything that this cell's part of the result depends on."""
     job = prepared.job
-    spec, texts = job.evaluate.perplexity, prepared.evaluation
+    spec, texts = job.evaluate.held_out, prepared.evaluation
     return sha256_json(
         {
             "version": __version__,

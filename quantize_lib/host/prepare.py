@@ -76,7 +76,7 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
     """
     facts, sizes = look(job, lookups)
     calibrated = any(get_method(cell.settings.method).calibrated for cell in job.cells)
-    held_out = job.evaluate.perplexity
+    held_out = job.evaluate.held_out
     return Prepared(
         job=job,
         facts=replace(facts, revision=lookups.model(job.model).revision),

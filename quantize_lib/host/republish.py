@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
-from quantize_lib.gate import check_gate, spec_of
+from quantize_lib.gate import check_gate
 from quantize_lib.host.finish import publish_checkpoint
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.publish.base import Publisher
@@ -57,7 +57,7 @@ def _published(
     if record.path is None or record.status not in ("built", "published", "skipped"):
         reporter.info(f"{record.id} is {record.status}: not published")
         return record
-    missed = check_gate(record.measurements, spec_of(record.limits)) if record.measurements else ()
+    missed = check_gate(record.measurements, record.limits) if record.measurements else ()
     if missed:
         reporter.warning(f"{record.id} is not published: {'; '.join(missed)}")
         return replace(record, status="gated", error="; ".join(missed))

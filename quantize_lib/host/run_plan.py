@@ -227,7 +227,7 @@ class _Run:
 
     def _settle(self, built: CellRecord, job: Job, verdict: Verdict) -> CellRecord:
         """Gate, publish or skip a checkpoint that an earlier run built."""
-        held = self._finisher.hold(built, job.evaluate)
+        held = self._finisher.hold(built, job.evaluate.limits)
         if held.status == "gated":
             return held
         if self._options.publisher is not None and verdict.build:
@@ -298,9 +298,7 @@ class _Run:
                 ),
                 device=job.device,
                 calibration=_job_text(job.calibration, prepared.calibration, folder / "calibration.json"),
-                evaluation=_job_text(
-                    job.evaluate.perplexity, prepared.evaluation, folder / "evaluation.json"
-                ),
+                evaluation=_job_text(job.evaluate.held_out, prepared.evaluation, folder / "evaluation.json"),
                 cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
                 output=folder,
                 max_memory=self._options.max_memory,

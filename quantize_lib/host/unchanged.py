@@ -45,7 +45,7 @@ def built_before(
         return None
     if same_version and earlier.versions.get("model-quantizer") != __version__:
         return None
-    held_out = job.evaluate.perplexity
+    held_out = job.evaluate.held_out
     try:
         identity = lookups.identity(cell, job)
         if earlier.fingerprint != identity.fingerprint:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,16 @@ class TextRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampleFigure:
+    """A metric's figure on the sample; None where it is not finite, or there was nothing to compare with."""
+
+    reloaded: float | None
+    """Of the reloaded checkpoint."""
+    of_pass: float | None
+    """Of the pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reload:
     """What a fresh process saw that loaded the checkpoint the way a user would."""
 
@@ -36,12 +47,8 @@ class Reload:
     base_generated: str
     """The same of the base model."""
     sample_tokens: int
-    sample_perplexity: float | None
-    """Of the reloaded checkpoint on the sample; None where no evaluation was asked for."""
-    sample_perplexity_pass: float | None
-    """Of the pass on the same sample."""
-    sample_kl_divergence: float | None
-    sample_kl_divergence_pass: float | None
+    sample: Mapping[str, SampleFigure] = field(default_factory=dict)
+    """By the metric's name; empty where no evaluation was asked for."""
     reproduced: bool
     """Whether the files say the same as the pass did."""
     dtype: str

@@ -15,6 +15,7 @@ from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
 from quantize_lib.methods import Settings, get_method
+from quantize_lib.metrics import LIMITS
 from quantize_lib.names import (
     absolute,
     local_folder,
@@ -23,7 +24,7 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.plan.cells import HELD_OUT, Cell, EvaluateSpec, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
@@ -32,7 +33,6 @@ from quantize_lib.wording import show
 
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""
-_LIMITS = ("max_perplexity_increase", "max_kl_divergence")
 _ON_THE_HUB = ("tag", "collection", "pull_request")
 """Keys of `publish` that mean nothing for a folder."""
 
@@ -227,24 +227,24 @@ class _Builder:
 
     def check_texts(self) -> None:
         """Check texts where they are written: a fault of `defaults` is told once, not once a model."""
-        places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", "perplexity")]
+        places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", HELD_OUT)]
         rules = self.data.get("watch")
         owners: list[KeyPath] = [("models", index) for index in range(self.written)]
         owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
         for number, owner in enumerate(owners):
-            places += [(*owner, "calibration"), (*owner, "evaluate", "perplexity")]
+            places += [(*owner, "calibration"), (*owner, "evaluate", HELD_OUT)]
             self.check_limits(owner, first=number == 0)
         for place in places:
             check_text(self.at(*place), place, self.base, self.report)
 
     def check_limits(self, owner: KeyPath, *, first: bool) -> None:
         top, own = self.at("evaluate"), self.at(*owner, "evaluate")
-        if "perplexity" in top or "perplexity" in own:
+        if HELD_OUT in top or HELD_OUT in own:
             return
-        for limit in _LIMITS:
+        for limit in LIMITS:
             if limit in own or (limit in top and first):
                 path: KeyPath = (*owner, "evaluate", limit) if limit in own else ("evaluate", limit)
-                self.report(path, "nothing to measure it on; give `perplexity`, the held-out text, too.")
+                self.report(path, f"nothing to measure it on; give `{HELD_OUT}`, the held-out text, too.")
 
     def rules(self) -> Iterator[WatchRule]:
         for index, _ in enumerate(self.data.get("watch", ()) if self.clean("watch") else ()):
@@ -277,16 +277,17 @@ class _Builder:
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
         text = merge_text(text, self.at("models", index, "calibration"))
         evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
-        held_out = evaluate.get("perplexity")
+        held_out = evaluate.get(HELD_OUT)
         return Job(
             id=spec.name,
             model=spec,
             device="auto",
             calibration=text_spec(text, self.base),
             evaluate=EvaluateSpec(
-                perplexity=text_spec(held_out, self.base) if held_out else None,
-                max_perplexity_increase=_fraction(evaluate.get("max_perplexity_increase")),
-                max_kl_divergence=_fraction(evaluate.get("max_kl_divergence")),
+                held_out=text_spec(held_out, self.base) if held_out else None,
+                limits={
+                    key: limit.parse(evaluate[key]) for key, (_, limit) in LIMITS.items() if key in evaluate
+                },
             ),
             cells=(),
         )
@@ -297,12 +298,6 @@ def _entries(data: Mapping[str, Any], found: Sequence[tuple[int, str]]) -> Itera
     for index, identity in found:
         rule = data["watch"][index]
         yield {"id": identity, **{key: rule[key] for key in _OF_A_MODEL if key in rule}}
-
-
-def _fraction(limit: float | str | None) -> float | None:
-    if isinstance(limit, str):
-        return float(limit.removesuffix("%")) / 100
-    return None if limit is None else float(limit)
 
 
 def _warnings(drafts: list[Draft]) -> Iterator[str]:

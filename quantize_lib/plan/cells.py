@@ -14,16 +14,21 @@ from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.targets.publish_spec import PublishSpec
 
+HELD_OUT = "perplexity"
+"""The manifest's and the plan's key for the held-out text: what was measured on it first gave it its name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSpec:
-    """What is measured, and the gate."""
+    """What is measured, and the gate.
 
-    perplexity: TextSpec | None = None
-    max_perplexity_increase: float | None = None
-    """A fraction: 0.15 for 15%."""
-    max_kl_divergence: float | None = None
-    """In nats per token."""
+    Attributes:
+        held_out: the text for every metric; None where nothing is measured.
+        limits: by their keys in the manifest (`metrics.LIMITS`); empty for no gate.
+    """
+
+    held_out: TextSpec | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

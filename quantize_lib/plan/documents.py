@@ -11,7 +11,8 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
-from quantize_lib.plan.cells import Cell, Job, Plan
+from quantize_lib.metrics import LIMITS
+from quantize_lib.plan.cells import HELD_OUT, Cell, Job, Plan
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
 
@@ -89,7 +90,7 @@ def _entry(plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
 
 def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     model = job.model
-    held_out = job.evaluate.perplexity
+    held_out = job.evaluate.held_out
     return {
         "id": job.id,
         "model": {
@@ -103,9 +104,8 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
         "device": job.device,
         "calibration": _text(job.calibration),
         "evaluate": {
-            "perplexity": _text(held_out) if held_out else None,
-            "max_perplexity_increase": job.evaluate.max_perplexity_increase,
-            "max_kl_divergence": job.evaluate.max_kl_divergence,
+            HELD_OUT: _text(held_out) if held_out else None,
+            **{key: job.evaluate.limits.get(key) for key in LIMITS},
         },
         "estimate": estimate
         and {

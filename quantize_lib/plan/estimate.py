@@ -78,7 +78,7 @@ def job_memory(job: Job, facts: ModelFacts) -> MemoryNeeds:
         facts,
         [cell.settings for cell in job.cells],
         calibration=job.calibration,
-        evaluation=job.evaluate.perplexity,
+        evaluation=job.evaluate.held_out,
     )
 
 

@@ -1,12 +1,12 @@
 """`report.json`: records as JSON and back.
 
 A cell's figures that others script against stand flat in its object; what belongs together beyond that is
-nested. JSON has neither NaN nor infinity, so a figure that is not finite is written as null.
+nested. JSON has neither NaN nor infinity, so a figure that is not finite is written as null. What a later
+version added is passed over, and what an earlier one did not have is empty.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -17,22 +17,23 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError
 from quantize_lib.files import read_json, write_json
-from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.job.records import TextRecord
 from quantize_lib.methods import get_method
+from quantize_lib.report.figures import (
+    figures_from,
+    figures_json,
+    flat_figures,
+    known,
+    plain_json,
+    reload_from,
+    reload_json,
+)
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets.publish_spec import PublishSpec
 
 REPORT_FILE = "report.json"
-_FIGURES = (
-    "size_before",
-    "size_after",
-    "seconds",
-    "peak_memory_bytes",
-    "perplexity_before",
-    "perplexity_after",
-    "kl_divergence",
-)
+_COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
 _HUB_OPTIONS = ("terms_allow_public", "tag", "collection", "pull_request")
 _OF_THE_RUN = ("status", "error", "path", "commit", "url")
 """What a checkpoint cannot know of itself."""
@@ -125,15 +126,17 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "repository": record.repository,
         "commit": record.commit,
         "url": record.url,
-        **{name: None if measured is None else _plain(getattr(measured, name)) for name in _FIGURES},
+        **{name: None if measured is None else plain_json(getattr(measured, name)) for name in _COST},
+        **flat_figures({} if measured is None else measured.figures),
+        "figures": {} if measured is None else figures_json(measured.figures),
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
-        "settings": _plain(record.settings),
+        "settings": plain_json(record.settings),
         "calibration": None if record.calibration is None else asdict(record.calibration),
         "evaluation": None
         if measured is None or measured.evaluation is None
         else asdict(measured.evaluation),
-        "reload": None if measured is None or measured.reload is None else _plain(asdict(measured.reload)),
+        "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
         "notes": list(record.notes),
@@ -152,9 +155,10 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
     measurements = None
     if data["size_before"] is not None:
         measurements = Measurements(
-            **{name: data[name] for name in _FIGURES},
-            evaluation=None if data["evaluation"] is None else TextRecord(**data["evaluation"]),
-            reload=None if data["reload"] is None else Reload(**data["reload"]),
+            **{name: data[name] for name in _COST},
+            figures=figures_from(data),
+            evaluation=None if data["evaluation"] is None else known(TextRecord, data["evaluation"]),
+            reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(
         id=data["id"],
@@ -170,16 +174,16 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         path=data["path"],
         repository=data["repository"],
         commit=data["commit"],
-        # A report of an earlier version has neither this nor the inputs.
+        # A report of an earlier version may lack what is asked for with `get`.
         url=data.get("url"),
         fingerprint=data["fingerprint"],
         inputs=data.get("inputs", {}),
-        calibration=None if data["calibration"] is None else TextRecord(**data["calibration"]),
+        calibration=None if data["calibration"] is None else known(TextRecord, data["calibration"]),
         measurements=measurements,
         versions=data["versions"],
         files=data["files"],
         notes=tuple(data["notes"]),
-        terms=None if data.get("terms") is None else Terms(**data["terms"]),
+        terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
     )
 
@@ -207,14 +211,3 @@ def _document(folder: Path) -> dict[str, Any]:
         )
     result: dict[str, Any] = document
     return result
-
-
-def _plain(value: Any) -> Any:
-    """The value as strict JSON can hold it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.metrics import Figure, Metric
 from quantize_lib.source.facts import Terms
 
 RECORD_FILE = "quantization_report.json"
@@ -30,12 +31,14 @@ class Measurements:
     """Wall time of the cell's own work plus its share of the pass."""
     peak_memory_bytes: int
     """Peak resident memory of the process that quantized the job (on CUDA: of the device)."""
-    perplexity_before: float | None = None
-    perplexity_after: float | None = None
-    kl_divergence: float | None = None
-    """Mean KL(base ‖ quantized) of the next-token distributions, nats per token."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """By the metric's name; empty where no evaluation was asked for."""
     evaluation: TextRecord | None = None
     reload: Reload | None = None
+
+    def figure(self, metric: Metric) -> Figure:
+        """What was measured with a metric; an empty figure where nothing was."""
+        return self.figures.get(metric.name, Figure())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +74,4 @@ class CellRecord:
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """The gate it has to meet (`gate.limits`); `publish DIR` holds it against these again."""
+    """The gate it has to meet; `publish DIR` compares it with these again."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from quantize_lib.metrics import METRICS
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import format_bytes, format_duration, markdown, plain
 
-_HEADS = ("cell", "status", "size", "perplexity", "KL", "time", "peak memory")
+_COLUMNS = tuple(metric.column for metric in METRICS.values())
+_HEADS = ("cell", "status", "size", *_COLUMNS, "time", "peak memory")
 _MAX_SUMMARY_BYTES = 2**20
 """What GitHub takes of a step summary; it drops a larger one whole."""
 _MAX_ERROR = 2000
@@ -48,26 +50,15 @@ def _linked(record: CellRecord) -> list[str]:
 def _row(record: CellRecord) -> tuple[str, ...]:
     measured = record.measurements
     if measured is None:
-        return (plain(record.id), record.status, "", "", "", "", "")
+        return (plain(record.id), record.status, *[""] * (len(_HEADS) - 2))
     return (
         plain(record.id),
         record.status,
         f"{format_bytes(measured.size_before)} → {format_bytes(measured.size_after)}",
-        _pair(measured.perplexity_before, measured.perplexity_after),
-        "" if measured.kl_divergence is None else f"{measured.kl_divergence:.4f}",
+        *(metric.cell(measured.figure(metric)) for metric in METRICS.values()),
         format_duration(measured.seconds),
         format_bytes(measured.peak_memory_bytes),
     )
-
-
-def _pair(before: float | None, after: float | None) -> str:
-    if before is None and after is None:
-        return ""
-    return f"{_number(before)} → {_number(after)}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}" if value < 1e5 else f"{value:.2e}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
+from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
 
 
@@ -25,7 +26,7 @@ def evaluate_folder(
 
     Returns:
         load_seconds, peak_memory_bytes (of the loading process), size (bytes of the weights), prompt,
-        generated, dtype, and perplexity with tokens where there is text.
+        generated, dtype, tokens, and the figure of every metric that needs no base model, null without text.
 
     Raises:
         UsageError: where there is no such folder or file.
@@ -62,7 +63,11 @@ def evaluate_folder(
         "prompt": reload.prompt,
         "generated": reload.generated,
         "tokens": reload.sample_tokens,
-        "perplexity": reload.sample_perplexity,
+        **{
+            metric.name: reload.sample[metric.name].reloaded if metric.name in reload.sample else None
+            for metric in METRICS.values()
+            if not metric.compares
+        },
     }
 
 

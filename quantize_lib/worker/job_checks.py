@@ -49,7 +49,7 @@ def check_cells(
         CheckpointError: where the disk is full.
     """
     from quantize_lib.checkpoint.shards import write_tensors
-    from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base
+    from quantize_lib.evaluate.check import check_reload, generate_base
 
     cells = [cell for cell in job.cells if not {"error", "reload"} & finished.entries[cell.id].keys()]
     if not cells:
@@ -95,9 +95,7 @@ def check_cells(
                     base_generated=base_generated,
                     sample=sample_file,
                     base_logits=logits_file,
-                    expected=PassFigures(**finished.figures[cell.id])
-                    if cell.id in finished.figures
-                    else None,
+                    expected=finished.means.get(cell.id),
                     work=work,
                     device=result["device"],
                     trust_remote_code=job.model.trust_remote_code,

@@ -14,12 +14,13 @@ from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
 from quantize_lib.methods import get_method
+from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.worker.pass_store import PassFolder
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files' form changes, or the same settings begin to mean another output."""
 _FINISHED_FILE = "finished.json"
 
@@ -34,7 +35,7 @@ def alone_in(output: Path) -> Iterator[None]:
 
 
 def pass_key(job: JobFile, result: Mapping[str, Any]) -> str:
-    """Digest of what determines every cell of a job: base model, held-out text, device, versions, prompt.
+    """Digest of what determines every cell of a job, from the base model to the metrics.
 
     Args:
         result: what is known so far: `device`, `versions` and the texts' records.
@@ -48,6 +49,7 @@ def pass_key(job: JobFile, result: Mapping[str, Any]) -> str:
             "versions": result["versions"],
             "evaluation": _tokens(result, "evaluation"),
             "prompt": job.prompt,
+            "metrics": list(METRICS),
         }
     )
 
@@ -76,7 +78,7 @@ class Finished:
 
     Attributes:
         entries: what the result says of each, by id; changes are written with `save`.
-        figures: the pass's means on the sample (`nll`, `kl`, nats) by id.
+        means: the pass's on the sample, by the cell's id and the metric's name.
         sample: how many held-out sequences the sample has.
         shared_seconds: wall time of their passes that no single cell caused.
         peak_memory_bytes: the most that a process took for them.
@@ -85,7 +87,7 @@ class Finished:
     def __init__(self, root: Path, key: str) -> None:
         self.logits_file = root / "base-logits.safetensors"
         self.entries: dict[str, dict[str, Any]] = {}
-        self.figures: dict[str, dict[str, float]] = {}
+        self.means: dict[str, dict[str, float]] = {}
         self.sample = 0
         self.shared_seconds = 0.0
         self.peak_memory_bytes = 0
@@ -111,7 +113,7 @@ class Finished:
                 raise ValueError(f"{cell_id} is no cell's id")
             folder = output / cell_id
             if fits and kept["key"] == keys.get(cell_id) and ("error" in kept["entry"] or folder.is_dir()):
-                self.add(cell_id, kept["key"], kept["entry"], kept["figures"])
+                self.add(cell_id, kept["key"], kept["entry"], kept["means"])
             elif folder.is_dir():
                 shutil.rmtree(folder)
         if fits:
@@ -119,12 +121,12 @@ class Finished:
             self.shared_seconds = float(data["shared_seconds"])
             self.peak_memory_bytes = int(data["peak_memory_bytes"])
 
-    def add(self, cell_id: str, key: str, entry: dict[str, Any], figures: dict[str, float] | None) -> None:
+    def add(self, cell_id: str, key: str, entry: dict[str, Any], means: dict[str, float] | None) -> None:
         """Note a cell; `save` makes it last."""
         self.entries[cell_id] = entry
         self._keys[cell_id] = key
-        if figures is not None:
-            self.figures[cell_id] = figures
+        if means is not None:
+            self.means[cell_id] = means
 
     def save(self) -> None:
         """Write it down. On a full disk an OSError."""
@@ -139,7 +141,7 @@ class Finished:
                     cell_id: {
                         "key": self._keys[cell_id],
                         "entry": entry,
-                        "figures": self.figures.get(cell_id),
+                        "means": self.means.get(cell_id),
                     }
                     for cell_id, entry in self.entries.items()
                 },

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
-from quantize_lib.files import finite, write_json
+from quantize_lib.files import write_json
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE
+from quantize_lib.metrics import METRICS
 from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -197,7 +198,7 @@ class _Job:
         for work in works:
             cell = outcome.cells[work.id]
             entry: dict[str, Any] = {}
-            figures: dict[str, float] | None = None
+            means: dict[str, float] | None = None
             error = cell.error
             if error is None:
                 try:
@@ -205,11 +206,11 @@ class _Job:
                 except CheckpointError as failure:
                     error = failure
                 else:
-                    figures = _figures(cell, finished.sample)
+                    means = _sample_means(cell, finished.sample)
             if error is not None:
                 entry = {"error": str(error)}
                 shutil.rmtree(folder.folder / work.id, ignore_errors=True)
-            finished.add(work.id, folder.keys[work.id], entry, figures)
+            finished.add(work.id, folder.keys[work.id], entry, means)
         finished.shared_seconds += outcome.shared_seconds
         finished.peak_memory_bytes = max(
             finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._result["device"])
@@ -229,7 +230,6 @@ class _Job:
         entry: dict[str, Any],
     ) -> None:
         from quantize_lib.architecture.group_sizes import resolve_group_size
-        from quantize_lib.logits import perplexity
         from quantize_lib.source import side_files
 
         folder = pass_folder.folder / work.id
@@ -259,10 +259,10 @@ class _Job:
         entry["size_after"] = weight_bytes(folder)
         entry["notes"] = [*cell.notes, *left_out(facts, work.settings)]
         entry["errors"] = cell.errors
-        if outcome.base_nll is not None and cell.nll is not None and cell.kl is not None:
-            entry["perplexity_before"] = finite(perplexity(outcome.base_nll))
-            entry["perplexity_after"] = finite(perplexity(cell.nll))
-            entry["kl_divergence"] = finite(float(cell.kl.double().mean()))
+        entry["figures"] = {
+            name: asdict(METRICS[name].measured(values, outcome.base_tokens.get(name)))
+            for name, values in cell.tokens.items()
+        }
         target = self._job.output / work.id
         if target.exists():
             shutil.rmtree(target)
@@ -290,11 +290,7 @@ def _work(
     )
 
 
-def _figures(cell: CellOutcome, sample: int) -> dict[str, float] | None:
-    """Means on the sample, which the reload has to reproduce."""
-    if cell.nll is None or cell.kl is None:
-        return None
-    return {
-        "nll": float(cell.nll[:sample].double().mean()),
-        "kl": float(cell.kl[:sample].double().mean()),
-    }
+def _sample_means(cell: CellOutcome, sample: int) -> dict[str, float] | None:
+    """Every metric's mean on the sample, which the reload has to reproduce; None without held-out text."""
+    means = {name: METRICS[name].mean(values[:sample]) for name, values in cell.tokens.items()}
+    return means or None

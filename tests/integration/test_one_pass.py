@@ -135,7 +135,7 @@ def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_s
             seen.append(len(calibrated))
             return super().round(block, settings, grid)
 
-    made: list[tuple[dict[str, Tensor], Tensor | None]] = []
+    made: list[tuple[dict[str, Tensor], Mapping[str, Tensor]]] = []
     for ahead in (False, True):
         model, facts = streamed(base)
         cells = works(facts, FIVE)
@@ -159,14 +159,13 @@ def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_s
             for cell in cells
             for name, tensor in cast(Memory, cell.sink).tensors.items()
         }
-        made.append((tensors, outcome.cells["gptq-4"].kl))
+        made.append((tensors, outcome.cells["gptq-4"].tokens))
     assert seen == [*range(2, LAYERS + 1), LAYERS]
-    (alone, kl), (beside, kl_beside) = made
+    (alone, tokens), (beside, tokens_beside) = made
     assert alone.keys() == beside.keys()
     assert all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
-    assert kl is not None
-    assert kl_beside is not None
-    assert torch.equal(kl, kl_beside)
+    assert tokens
+    assert all(torch.equal(values, tokens_beside[name]) for name, values in tokens.items())
 
 
 def test_what_the_calibration_meets_ahead_ends_the_pass_after_the_blocks_before(

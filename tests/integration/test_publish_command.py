@@ -20,7 +20,7 @@ from quantize_lib.targets.publish_spec import PublishSpec
 from quantize_lib.text import format_bytes
 from tests.support.hub import Hub, serve
 from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint
-from tests.support.records import MEASURED, RECORD
+from tests.support.records import MEASURED, RECORD, with_figure
 from tests.support.small_runs import ROOT, command, environment, report
 
 CELL = "tiny-gptq-4bit"
@@ -59,7 +59,7 @@ def output(
         fingerprint=fingerprint,
         files=files,
         terms=terms,
-        measurements=replace(MEASURED, kl_divergence=kl),
+        measurements=with_figure(MEASURED, "kl_divergence", after=kl),
     )
     write_report(folder, [record], started=NOW, finished=NOW, command="x", publish=spec)
     return folder

@@ -23,12 +23,12 @@ from transformers import (
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
-from quantize_lib.evaluate.check import PassFigures, check_reload, generate_base, tolerance
+from quantize_lib.evaluate.check import check_reload, generate_base, precision_of
 from quantize_lib.evaluate.kernels import plain_kernel
 from quantize_lib.files import read_json, write_json
 from quantize_lib.job.records import Reload
-from quantize_lib.logits import nll_and_kl
 from quantize_lib.methods.settings import Override, Settings
+from quantize_lib.metrics import METRICS, get_metric
 from tests.integration.test_families import GROUP_SIZE, quantize
 from tests.support.families import VOCABULARY, save_family
 
@@ -93,16 +93,19 @@ def sample(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return folder / "ids.safetensors", folder / "logits.safetensors"
 
 
-def _expected(folder: Path, sample: Sample) -> PassFigures:
+def _means(logits: torch.Tensor, base_logits: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
+    """Every metric's mean, as the pass gives them."""
+    return {name: metric.mean(metric.per_token(logits, base_logits, ids)) for name, metric in METRICS.items()}
+
+
+def _expected(folder: Path, sample: Sample) -> dict[str, float]:
     ids, base_logits = load_file(sample[0])["ids"], load_file(sample[1])["logits"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, device_map="cpu")
     with torch.inference_mode():
-        nll, kl = nll_and_kl(model(ids).logits, base_logits, ids)
-    assert kl is not None
-    return PassFigures(nll=float(nll.mean()), kl=float(kl.mean()))
+        return _means(model(ids).logits, base_logits, ids)
 
 
-def _check(folder: Path, sample: Sample | None, expected: PassFigures | None, work: Path) -> Reload:
+def _check(folder: Path, sample: Sample | None, expected: dict[str, float] | None, work: Path) -> Reload:
     return check_reload(
         folder,
         prompt=PROMPT,
@@ -133,8 +136,10 @@ def test_a_true_checkpoint_is_reproduced_tightly(base: Path, sample: Sample, tmp
     assert reload.reproduced
     assert reload.dtype == "float32"
     assert reload.sample_tokens == 48
-    assert reload.sample_perplexity == pytest.approx(math.exp(expected.nll), rel=1e-4)
-    assert reload.sample_kl_divergence == pytest.approx(0.0, abs=1e-5)
+    perplexity, divergence = reload.sample["perplexity"], reload.sample["kl_divergence"]
+    assert perplexity.of_pass == math.exp(expected["perplexity"])
+    assert perplexity.reloaded == pytest.approx(perplexity.of_pass, rel=1e-4)
+    assert divergence.reloaded == pytest.approx(0.0, abs=1e-5)
     assert reload.load_seconds > 0
     assert 100e6 < reload.peak_memory_bytes < 4e9
     assert reload.generated == generate_base(base, prompt=PROMPT, work=tmp_path)
@@ -154,8 +159,8 @@ def test_a_bitsandbytes_checkpoint_is_reproduced(
         shutil.copy(base / name, folder)
     reload = _check(folder, sample, _expected(folder, sample), tmp_path)
     assert reload.reproduced
-    assert reload.sample_kl_divergence is not None
-    assert reload.sample_kl_divergence > 0
+    assert reload.sample["kl_divergence"].reloaded is not None
+    assert reload.sample["kl_divergence"].reloaded > 0
 
 
 def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> None:
@@ -171,12 +176,10 @@ def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> Non
         for index, output in made.outputs.items():
             for name, weight in output.weights.items():
                 intended.get_submodule(f"model.layers.{index}.{name}").weight.copy_(weight)
-        nll, kl = nll_and_kl(intended(ids).logits, base_logits, ids)
-    assert kl is not None
+        expected = _means(intended(ids).logits, base_logits, ids)
     save_file({"ids": ids}, tmp_path / "ids.safetensors")
     save_file({"logits": base_logits.contiguous()}, tmp_path / "logits.safetensors")
     sample = tmp_path / "ids.safetensors", tmp_path / "logits.safetensors"
-    expected = PassFigures(nll=float(nll.mean()), kl=float(kl.mean()))
     assert _check(tmp_path / "mixed", sample, expected, tmp_path).reproduced
 
 
@@ -212,10 +215,13 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
             text=True,
             check=True,
         )
-        said[name] = read_json(tmp_path / "result.json")["nll"]
+        said[name] = read_json(tmp_path / "result.json")["means"]
+        assert said[name].keys() == {"perplexity"}
         # GPTQModel's own choice on a CPU.
         assert ("TorchAten" in done.stdout) == (name is None)
-    assert said[plain] == pytest.approx(said[None], abs=tolerance("float32", config).nll)
+    metric = get_metric("perplexity")
+    tolerance = metric.tolerances[precision_of("float32", config)]
+    assert tolerance.allows(said[plain][metric.name], said[None][metric.name])
 
 
 def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(
@@ -226,7 +232,8 @@ def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(
     broken = _changed(base, tmp_path / "broken", {name: rolled})
     reload = _check(broken, sample, _expected(base, sample), tmp_path)
     assert not reload.reproduced
-    assert reload.sample_perplexity != pytest.approx(reload.sample_perplexity_pass, rel=0.01)
+    perplexity = reload.sample["perplexity"]
+    assert perplexity.reloaded != pytest.approx(perplexity.of_pass, rel=0.01)
 
 
 def test_a_missing_tensor_is_named_although_transformers_only_warns(base: Path, tmp_path: Path) -> None:
@@ -242,7 +249,7 @@ def test_logits_that_are_not_finite_are_an_error(base: Path, sample: Sample, tmp
     name = "model.norm.weight"
     broken = _changed(base, tmp_path / "broken", {name: torch.full((64,), math.nan, dtype=torch.bfloat16)})
     with pytest.raises(EvaluationError, match="NaN or Inf logits for sample sequence 0"):
-        _check(broken, sample, PassFigures(nll=1.0, kl=0.0), tmp_path)
+        _check(broken, sample, {"perplexity": 1.0, "kl_divergence": 0.0}, tmp_path)
 
 
 def test_a_checkpoint_that_does_not_load_is_an_error_that_quotes_why(base: Path, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from jsonschema import Draft202012Validator
 from quantize_lib.card.escape import code_block
 from quantize_lib.errors import PublishError
 from quantize_lib.gate import check_gate
-from quantize_lib.plan.cells import EvaluateSpec
 from quantize_lib.publish.base import check_repository
 from quantize_lib.report import record_from_json, record_to_json, summary_markdown, summary_table
+from quantize_lib.report.records import Measurements
 from quantize_lib.schemas import load_schema
 from quantize_lib.text import markdown
-from tests.support.records import MEASURED, RECORD, RELOAD
+from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 
 TEXT = st.text(max_size=60)
 NASTY = st.text(alphabet="`|<>[]{}%#*_-\\\n\r\t\x1b\u2028&;:'\"ab .", max_size=60)
@@ -54,17 +54,17 @@ def test_a_table_has_as_many_lines_and_columns_as_it_should(text: str) -> None:
     assert {line.count("|") for line in lines[:4]} == {8}
 
 
+def _measured(before: float | None, after: float | None, kl: float | None) -> Measurements:
+    measured = with_figure(MEASURED, "perplexity", before=before, after=after)
+    measured = with_figure(measured, "kl_divergence", after=kl)
+    return replace(measured, reload=with_sample(RELOAD, "perplexity", reloaded=after))
+
+
 @given(before=OPTIONAL, after=OPTIONAL, kl=OPTIONAL, error=st.none() | TEXT, notes=st.lists(TEXT, max_size=3))
 def test_a_record_is_valid_strict_json_and_comes_back(
     before: float | None, after: float | None, kl: float | None, error: str | None, notes: list[str]
 ) -> None:
-    measured = replace(
-        MEASURED,
-        perplexity_before=before,
-        perplexity_after=after,
-        kl_divergence=kl,
-        reload=replace(RELOAD, sample_perplexity=after),
-    )
+    measured = _measured(before, after, kl)
     record = replace(RECORD, error=error, notes=tuple(notes), measurements=measured)
     data: dict[str, Any] = json.loads(json.dumps(record_to_json(record), allow_nan=False))
     CELL.validate(data)
@@ -75,13 +75,7 @@ def test_a_record_is_valid_strict_json_and_comes_back(
 
     assert back == replace(
         record,
-        measurements=replace(
-            measured,
-            perplexity_before=finite(before),
-            perplexity_after=finite(after),
-            kl_divergence=finite(kl),
-            reload=replace(RELOAD, sample_perplexity=finite(after)),
-        ),
+        measurements=_measured(finite(before), finite(after), finite(kl)),
     )
 
 
@@ -89,9 +83,8 @@ def test_a_record_is_valid_strict_json_and_comes_back(
 def test_the_gate_is_met_only_by_finite_figures_within_the_limits(
     before: float | None, after: float | None, kl: float | None, limit: float, kl_limit: float
 ) -> None:
-    measured = replace(MEASURED, perplexity_before=before, perplexity_after=after, kl_divergence=kl)
-    spec = EvaluateSpec(max_perplexity_increase=limit, max_kl_divergence=kl_limit)
-    if check_gate(measured, spec) == ():
+    limits = {"max_perplexity_increase": limit, "max_kl_divergence": kl_limit}
+    if check_gate(_measured(before, after, kl), limits) == ():
         assert before is not None
         assert after is not None
         assert kl is not None

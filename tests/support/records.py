@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from quantize_lib.job.records import Reload, TextRecord
+from dataclasses import replace
+from typing import Any
+
+from quantize_lib.job.records import Reload, SampleFigure, TextRecord
+from quantize_lib.metrics import Figure
 from quantize_lib.report.records import CellRecord, Measurements
 
 TEXT = TextRecord(
@@ -21,10 +25,10 @@ RELOAD = Reload(
     generated=" Paris.",
     base_generated=" Paris. It is",
     sample_tokens=1024,
-    sample_perplexity=36.01,
-    sample_perplexity_pass=36.0,
-    sample_kl_divergence=0.11,
-    sample_kl_divergence_pass=0.11,
+    sample={
+        "perplexity": SampleFigure(reloaded=36.01, of_pass=36.0),
+        "kl_divergence": SampleFigure(reloaded=0.11, of_pass=0.11),
+    },
     reproduced=True,
     dtype="float32",
 )
@@ -33,9 +37,10 @@ MEASURED = Measurements(
     size_after=118_000_000,
     seconds=75.2,
     peak_memory_bytes=1_234_567_890,
-    perplexity_before=32.37,
-    perplexity_after=36.05,
-    kl_divergence=0.1123,
+    figures={
+        "perplexity": Figure(before=32.37, after=36.05, standard_error=1.75),
+        "kl_divergence": Figure(after=0.1123, standard_error=0.004),
+    },
     evaluation=TEXT,
     reload=RELOAD,
 )
@@ -59,3 +64,14 @@ RECORD = CellRecord(
     notes=("model.layers.3: damping grew to 0.02",),
     limits={"max_kl_divergence": 0.2},
 )
+
+
+def with_figure(measured: Measurements, name: str, **changes: Any) -> Measurements:
+    """The measurements with a figure changed (`before`, `after`, `standard_error`)."""
+    figure = replace(measured.figures.get(name, Figure()), **changes)
+    return replace(measured, figures={**measured.figures, name: figure})
+
+
+def with_sample(reload: Reload, name: str, **changes: Any) -> Reload:
+    """The reload with a figure on the sample changed (`reloaded`, `of_pass`)."""
+    return replace(reload, sample={**reload.sample, name: replace(reload.sample[name], **changes)})

@@ -21,7 +21,7 @@ from quantize_lib.report.records import CellRecord
 from quantize_lib.source.facts import ModelFacts, ModelSource, Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.text import format_bytes, format_duration
-from tests.support.records import MEASURED, RECORD, RELOAD, TEXT
+from tests.support.records import MEASURED, RECORD, RELOAD, TEXT, with_figure
 
 HOSTILE = (
     "x|y\n---\nlicense: mit\n# <script>alert(1)</script> `a` [b](javascript:c) {{ 7*7 }} {% raw %} \x1b[31m"
@@ -173,9 +173,7 @@ def test_figures_that_the_reload_did_not_reproduce_are_left_out(reload: Any) -> 
 
 
 def test_what_was_not_measured_is_said_and_has_no_row() -> None:
-    measured = replace(
-        MEASURED, perplexity_before=None, perplexity_after=None, kl_divergence=None, evaluation=None
-    )
+    measured = replace(MEASURED, figures={}, evaluation=None)
     text = render(replace(RECORD, measurements=measured)).text
     assert "Perplexity and KL divergence were not measured." in text
     assert "| Perplexity" not in text
@@ -324,7 +322,7 @@ def test_nothing_foreign_becomes_markup_metadata_or_template() -> None:
 
 
 def test_a_base_perplexity_of_nothing_does_not_break_the_card() -> None:
-    measured = replace(MEASURED, perplexity_before=math.inf, perplexity_after=math.nan)
+    measured = with_figure(MEASURED, "perplexity", before=math.inf, after=math.nan)
     assert "| Perplexity |" not in render(replace(RECORD, measurements=measured)).text
 
 

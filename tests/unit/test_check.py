@@ -6,51 +6,55 @@ import math
 
 import pytest
 
-from quantize_lib.evaluate.check import (
-    FLOAT32,
-    HALF,
-    INT8_ACTIVATIONS,
-    PassFigures,
-    Tolerance,
-    is_reproduced,
-    tolerance,
-)
+from quantize_lib.evaluate.check import is_reproduced, precision_of
+from quantize_lib.metrics import METRICS
+from quantize_lib.precision import Precision
 
-EXPECTED = PassFigures(nll=3.5, kl=0.1)
+EXPECTED = dict.fromkeys(METRICS, 0.1)
 
 
-def test_the_tolerance_follows_what_was_loaded() -> None:
-    assert tolerance("float32", {}) is FLOAT32
-    assert tolerance("float32", {"quant_method": "gptq", "bits": 8}) is FLOAT32
-    assert tolerance("float32", {"quant_method": "gptq", "bits": 4}) is HALF
-    assert tolerance("float32", {"quant_method": "awq", "bits": 4}) is HALF
-    assert tolerance("float16", {"quant_method": "gptq", "bits": 8}) is HALF
-    assert tolerance("bfloat16", {"quant_method": "bitsandbytes", "load_in_4bit": True}) is HALF
-    assert tolerance("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": True}) is INT8_ACTIVATIONS
+def test_the_precision_follows_what_was_loaded() -> None:
+    assert precision_of("float32", {}) is Precision.FLOAT32
+    assert precision_of("float32", {"quant_method": "gptq", "bits": 8}) is Precision.FLOAT32
+    assert precision_of("float32", {"quant_method": "gptq", "bits": 4}) is Precision.HALF
+    assert precision_of("float32", {"quant_method": "awq", "bits": 4}) is Precision.HALF
+    assert precision_of("float16", {"quant_method": "gptq", "bits": 8}) is Precision.HALF
+    assert precision_of("bfloat16", {"quant_method": "bitsandbytes", "load_in_4bit": True}) is Precision.HALF
+    int8 = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    assert precision_of("bfloat16", int8) is Precision.INT8_ACTIVATIONS
 
 
-@pytest.mark.parametrize("allowed", [FLOAT32, HALF, INT8_ACTIVATIONS])
-def test_a_difference_within_the_tolerance_is_rounding_and_one_beyond_is_not(allowed: Tolerance) -> None:
-    kl_slack = allowed.kl_absolute + allowed.kl_relative * EXPECTED.kl
-    nll_slack = allowed.nll
-
-    def judged(nll: float, kl: float) -> bool:
-        return is_reproduced(nll, kl, EXPECTED, allowed)
-
-    assert judged(3.5 + 0.9 * nll_slack, 0.1 - 0.9 * kl_slack)
-    assert not judged(3.5 + 1.1 * nll_slack, 0.1)
-    assert not judged(3.5 - 1.1 * nll_slack, 0.1)
-    assert not judged(3.5, 0.1 + 1.1 * kl_slack)
-    assert not judged(3.5, 0.1 - 1.1 * kl_slack)
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("name", METRICS)
+def test_a_difference_within_the_tolerance_is_rounding_and_one_beyond_is_not(
+    name: str, precision: Precision
+) -> None:
+    tolerance = METRICS[name].tolerances[precision]
+    slack = tolerance.absolute + tolerance.relative * EXPECTED[name]
+    for sign in (-1, 1):
+        near, far = (EXPECTED[name] + sign * factor * slack for factor in (0.9, 1.1))
+        assert is_reproduced({**EXPECTED, name: near}, EXPECTED, precision)
+        assert not is_reproduced({**EXPECTED, name: far}, EXPECTED, precision)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_finite_is_never_reproduced(value: float) -> None:
-    assert not is_reproduced(value, 0.1, EXPECTED, HALF)
-    assert not is_reproduced(3.5, value, EXPECTED, HALF)
-    assert not is_reproduced(value, 0.1, PassFigures(nll=value, kl=0.1), HALF)
+@pytest.mark.parametrize("name", METRICS)
+def test_what_is_not_finite_is_never_reproduced(name: str, value: float) -> None:
+    bad = {**EXPECTED, name: value}
+    assert not is_reproduced(bad, EXPECTED, Precision.HALF)
+    assert not is_reproduced(EXPECTED, bad, Precision.HALF)
+    assert not is_reproduced(bad, bad, Precision.HALF)
 
 
-def test_without_base_logits_the_likelihood_alone_decides() -> None:
-    assert is_reproduced(3.5, None, EXPECTED, FLOAT32)
-    assert not is_reproduced(3.6, None, EXPECTED, FLOAT32)
+def test_without_base_logits_the_metrics_that_need_none_decide() -> None:
+    alone = {name: 0.1 for name, metric in METRICS.items() if not metric.compares}
+    assert is_reproduced(alone, EXPECTED, Precision.FLOAT32)
+    for name in alone:
+        assert not is_reproduced({**alone, name: 0.2}, EXPECTED, Precision.FLOAT32)
+        assert not is_reproduced(
+            {key: alone[key] for key in alone if key != name}, EXPECTED, Precision.FLOAT32
+        )
+
+
+def test_a_pass_that_did_not_measure_everything_is_not_reproduced() -> None:
+    assert not is_reproduced(EXPECTED, {}, Precision.HALF)

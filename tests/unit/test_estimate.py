@@ -49,7 +49,7 @@ def job(*settings: Settings, samples: int = 1, evaluate: bool = False) -> Job:
         model=ModelSpec(id="mine", name="mine"),
         device="cpu",
         calibration=TextSpec(texts=("a",), samples=samples, sequence_length=512),
-        evaluate=EvaluateSpec(perplexity=TextSpec(texts=("b",), samples=10) if evaluate else None),
+        evaluate=EvaluateSpec(held_out=TextSpec(texts=("b",), samples=10) if evaluate else None),
         cells=tuple(
             Cell(id=f"cell-{index}", settings=one, repository="r") for index, one in enumerate(settings)
         ),

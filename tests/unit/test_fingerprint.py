@@ -74,7 +74,7 @@ def test_it_does_not_change_with_anything_else() -> None:
         JOB,
         id="other",
         device="cuda",
-        evaluate=EvaluateSpec(perplexity=TextSpec(texts=("t",)), max_kl_divergence=0.1),
+        evaluate=EvaluateSpec(held_out=TextSpec(texts=("t",)), limits={"max_kl_divergence": 0.1}),
         model=ModelSpec(id="acme/m", name="other", revision="v1"),
         calibration=replace(JOB.calibration, revision="v1", allow_short=True),
     )

@@ -223,7 +223,7 @@ def test_finished_cells_are_found_as_they_were_and_changed_ones_go(tmp_path: Pat
     made = Finished(tmp_path / PASSES, "key")
     for cell_id in ("a", "b", "c"):
         (tmp_path / cell_id).mkdir()
-        made.add(cell_id, f"key of {cell_id}", dict(SAID), {"nll": 1.5, "kl": 0.25})
+        made.add(cell_id, f"key of {cell_id}", dict(SAID), {"perplexity": 1.5, "kl_divergence": 0.25})
     made.add("d", "key of d", {"error": "no"}, None)
     made.sample, made.shared_seconds, made.peak_memory_bytes = 2, 3.5, 7
     made.save()
@@ -231,7 +231,7 @@ def test_finished_cells_are_found_as_they_were_and_changed_ones_go(tmp_path: Pat
     keys = {"a": "key of a", "b": "another", "c": "key of c", "d": "key of d"}
     found = Finished.find(tmp_path, "key", keys)
     assert found.entries == {"a": SAID, "d": {"error": "no"}}
-    assert found.figures == {"a": {"nll": 1.5, "kl": 0.25}}
+    assert found.means == {"a": {"perplexity": 1.5, "kl_divergence": 0.25}}
     assert (found.sample, found.shared_seconds, found.peak_memory_bytes) == (2, 3.5, 7)
     assert (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()

@@ -1,4 +1,4 @@
-"""Perplexity's and KL divergence's ingredients."""
+"""The arithmetic that metrics are made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from quantize_lib import logits
-from quantize_lib.logits import nll_and_kl, perplexity, token_kl, token_nll
+from quantize_lib.logits import token_kl, token_nll
 
 BATCH, LENGTH, VOCABULARY = 3, 7, 50
 
@@ -74,16 +74,3 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logits, "LOGITS_CHUNK_VALUES", 4 * VOCABULARY)
     assert torch.equal(token_nll(base, ids), whole[0])
     assert torch.equal(token_kl(base, other), whole[1])
-
-
-def test_sequences_are_averaged_and_perplexity_is_the_exponential_of_all_tokens() -> None:
-    base, other, ids = _logits(0), _logits(1), _ids()
-    nll, kl = nll_and_kl(other, base, ids)
-    assert kl is not None
-    assert nll.shape == kl.shape == (BATCH,)
-    assert perplexity(token_nll(other, ids)) == pytest.approx(math.exp(nll.mean().item()), rel=1e-6)
-    assert nll_and_kl(other, None, ids)[1] is None
-
-
-def test_perplexity_of_a_hopeless_model_is_infinite_rather_than_an_error() -> None:
-    assert perplexity(torch.tensor([1e4])) == math.inf

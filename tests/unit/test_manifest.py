@@ -187,9 +187,9 @@ def test_evaluation_is_merged_key_by_key(tmp_path: Path) -> None:
     """
     a, b = (model.evaluate for model in parsed(text, tmp_path).jobs)
     assert a == EvaluateSpec(
-        perplexity=TextSpec(texts=("t",)), max_perplexity_increase=0.5, max_kl_divergence=1.0
+        held_out=TextSpec(texts=("t",)), limits={"max_perplexity_increase": 0.5, "max_kl_divergence": 1.0}
     )
-    assert b.max_perplexity_increase == 0.125
+    assert b.limits["max_perplexity_increase"] == 0.125
 
 
 def test_files_are_found_beside_the_manifest(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from quantize_lib.report import (
 from quantize_lib.report.records import CellRecord, CellStatus
 from quantize_lib.schemas import load_schema
 from quantize_lib.targets.publish_spec import PublishSpec
-from tests.support.records import MEASURED, RECORD, RELOAD
+from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 
 TIMES: dict[str, Any] = {
     "started": datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC),
@@ -101,11 +101,22 @@ def test_figures_that_others_script_against_stand_flat(tmp_path: Path) -> None:
     )
 
 
+def test_the_same_figures_stand_by_name_with_unit_and_uncertainty(tmp_path: Path) -> None:
+    cell, bare = _write(tmp_path, RECORD, BARE)["cells"]
+    assert cell["figures"] == {
+        "perplexity": {"before": 32.37, "after": 36.05, "unit": "per token", "standard_error": 1.75},
+        "kl_divergence": {"before": None, "after": 0.1123, "unit": "nats per token", "standard_error": 0.004},
+    }
+    assert bare["figures"] == {}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_is_not_finite_is_null(value: float, tmp_path: Path) -> None:
-    measured = replace(MEASURED, perplexity_after=value, reload=replace(RELOAD, sample_perplexity=value))
+    measured = with_figure(MEASURED, "perplexity", after=value, standard_error=value)
+    measured = replace(measured, reload=with_sample(RELOAD, "perplexity", reloaded=value))
     (cell,) = _write(tmp_path, replace(RECORD, measurements=measured, settings={"damp": [value]}))["cells"]
     assert cell["perplexity_after"] is cell["reload"]["sample_perplexity"] is None
+    assert cell["figures"]["perplexity"]["after"] is cell["figures"]["perplexity"]["standard_error"] is None
     assert cell["settings"] == {"damp": [None]}
 
 

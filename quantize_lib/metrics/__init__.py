@@ -1,0 +1,38 @@
+"""The axis of metrics: what is measured on held-out text. One entry a file; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.registry import find_entries, get_entry
+
+__all__ = [
+    "LIMITS",
+    "METRICS",
+    "NONE",
+    "Figure",
+    "Limit",
+    "Metric",
+    "Row",
+    "Tolerance",
+    "get_metric",
+    "number",
+]
+
+METRICS = cast(Mapping[str, Metric], find_entries(__name__, __path__, "METRIC"))
+"""By name, in the order in which they are listed."""
+LIMITS: Mapping[str, tuple[Metric, Limit]] = {
+    metric.limit.key: (metric, metric.limit) for metric in METRICS.values() if metric.limit is not None
+}
+"""What a manifest can set a limit on, by the limit's key."""
+
+
+def get_metric(name: str) -> Metric:
+    """The entry of that name.
+
+    Raises:
+        KeyError: where there is none, with the names that there are and the nearest.
+    """
+    return get_entry(METRICS, name, "metric")

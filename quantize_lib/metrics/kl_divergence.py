@@ -1,0 +1,70 @@
+"""KL divergence of the next-token distributions from the base model's (Kullback and Leibler, 1951)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.precision import Precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class _Largest(Limit):
+    key = "max_kl_divergence"
+    number = "Nats per token."
+    words: ClassVar[Mapping[str, Any]] = {
+        "title": "Limit on KL divergence",
+        "description": "Largest mean KL divergence of the next-token distributions from the base model's, "
+        "in nats per token.",
+        "type": "number",
+        "minimum": 0,
+        "examples": [0.2],
+    }
+
+    def judge(self, figure: Figure, limit: float) -> str | None:
+        value = figure.after
+        if value is None:
+            return f"the KL divergence was not measured, and {self.key} is set"
+        if not math.isfinite(value):
+            return f"the KL divergence is not finite ({value})"
+        if value <= limit:
+            return None
+        return f"KL divergence is {number(value)} nats per token, more than the allowed {limit:g}"
+
+
+class _KlDivergence(Metric):
+    name = "kl_divergence"
+    order = 2
+    title = "KL divergence"
+    column = "KL"
+    unit = "nats per token"
+    description = "mean KL(base ‖ quantized) of the next-token distributions"
+    detail = "(base ‖ quantized, of the next-token distributions)"
+    compares = True
+    tolerances: ClassVar[Mapping[Precision, Tolerance]] = {
+        Precision.FLOAT32: Tolerance(absolute=1e-3, relative=0.02),
+        Precision.HALF: Tolerance(absolute=5e-3, relative=0.05),
+        Precision.INT8_ACTIVATIONS: Tolerance(absolute=1e-2, relative=0.2),
+    }
+    limit = _Largest()
+
+    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
+        from quantize_lib.logits import token_kl
+
+        assert base_logits is not None, "it compares"
+        return token_kl(base_logits, logits)
+
+    def row(self, figure: Figure) -> Row | None:
+        if figure.after is None or not math.isfinite(figure.after):
+            return None
+        return Row(f"{self.heading}, {self.unit}", NONE, self.cell(figure))
+
+    def cell(self, figure: Figure) -> str:
+        return "" if figure.after is None else f"{figure.after:.4f}"
+
+
+METRIC = _KlDivergence()
