@@ -6,7 +6,8 @@ Everything else that escapes is a bug of ours (exit code 1). A message says what
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
@@ -21,6 +22,35 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+class ErrorCode(StrEnum):
+    """Why a cell is not what was asked for, for programs, beside the text. Codes are only ever added."""
+
+    USAGE = "usage"
+    """The command line, or what it asks of this machine, is wrong."""
+    MANIFEST = "manifest"
+    """The manifest is wrong."""
+    SOURCE = "source"
+    """The base model cannot be used."""
+    CALIBRATION = "calibration"
+    """The calibration or held-out text cannot be used."""
+    ENGINE = "engine"
+    """Quantizing could not go on, or the process that does it ended."""
+    CHECKPOINT = "checkpoint"
+    """The checkpoint could not be written, or is not what may be published."""
+    EVALUATION = "evaluation"
+    """The checkpoint could not be loaded again."""
+    GATE = "gate"
+    """A limit of the manifest was missed."""
+    PUBLISH = "publish"
+    """It could not be published."""
+    INTERRUPTED = "interrupted"
+    """A signal ended the run."""
+    NOT_STARTED = "not_started"
+    """The run ended before the cell's turn."""
+    OTHER = "other"
+    """Anything else."""
+
+
 class QuantizerError(Exception):
     """An error that the user can act on.
 
@@ -30,6 +60,7 @@ class QuantizerError(Exception):
     """
 
     exit_code: ExitCode = ExitCode.CELL_FAILED
+    code: ErrorCode = ErrorCode.OTHER
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -44,33 +75,67 @@ class UsageError(QuantizerError):
     """The command line is wrong, or asks for what this machine cannot do."""
 
     exit_code = ExitCode.USAGE
+    code = ErrorCode.USAGE
 
 
 class ManifestError(UsageError):
     """The manifest is wrong; carries every problem found, each with its place."""
 
+    code = ErrorCode.MANIFEST
+
 
 class SourceError(QuantizerError):
     """The base model or its files cannot be used: missing, damaged or unsupported."""
+
+    code = ErrorCode.SOURCE
 
 
 class CalibrationError(QuantizerError):
     """The calibration or evaluation text cannot be used."""
 
+    code = ErrorCode.CALIBRATION
+
 
 class EngineError(QuantizerError):
     """Quantizing a cell cannot go on: non-finite weights, a factorization that never succeeds."""
+
+    code = ErrorCode.ENGINE
 
 
 class CheckpointError(QuantizerError):
     """A checkpoint cannot be written, or is not what was written."""
 
+    code = ErrorCode.CHECKPOINT
+
 
 class EvaluationError(QuantizerError):
-    """A checkpoint cannot be reloaded, or says something else than the pass did."""
+    """A checkpoint cannot be reloaded, or its figures are not those of the pass."""
+
+    code = ErrorCode.EVALUATION
 
 
 class PublishError(QuantizerError):
     """A checkpoint cannot be published."""
 
     exit_code = ExitCode.PUBLISH_FAILED
+    code = ErrorCode.PUBLISH
+
+
+_KINDS: Mapping[str, type[QuantizerError]] = {
+    kind.code: kind
+    for kind in (
+        UsageError,
+        ManifestError,
+        SourceError,
+        CalibrationError,
+        EngineError,
+        CheckpointError,
+        EvaluationError,
+        PublishError,
+    )
+}
+
+
+def error_of(code: str, message: str, *, hint: str | None = None) -> QuantizerError:
+    """An error as it was in another process, by its code; an unknown one is the family's own."""
+    return _KINDS.get(code, QuantizerError)(message, hint=hint)
