@@ -29,13 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK if end.code is None else ExitCode(int(end.code))
 
     from quantize_lib.cli import commands
+    from quantize_lib.cli.console import make_reporter
 
+    # What programs read (plan --format json) goes to standard output alone; people's lines go beside it.
+    reporter = make_reporter(sys.stderr, os.environ)
     # SIGTERM is how runners and `docker stop` end a process: it is to leave a report, as Ctrl-C does.
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return commands.dispatch(options)
+        return commands.dispatch(options, reporter)
     except QuantizerError as error:
-        commands.show_error(error)
+        reporter.error(str(error))
         return error.exit_code
     except (Interrupted, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

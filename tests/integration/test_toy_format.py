@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.files import read_json
 from tests.support.small_runs import manifest, save_tiny_model
 from tests.support.toy_package import ToyPackage
 
-CELLS = [
+CELLS: list[dict[str, Any]] = [
     {"method": "gptq", "bits": 4, "format": "bytes", "sym": False, "name": "gptq-bytes"},
     {"method": "awq", "bits": 3, "format": "bytes", "name": "awq-bytes"},
 ]

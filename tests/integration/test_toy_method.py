@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from quantize_lib.files import read_json
 from tests.support.small_runs import manifest, save_tiny_model
 from tests.support.toy_package import ToyPackage
 
-CELLS = [
+CELLS: list[dict[str, Any]] = [
     {"method": "nearest", "bits": [4, 8]},
     {"method": "nearest", "bits": 4, "format": "gptq", "stretch": 2, "name": "stretched"},
 ]

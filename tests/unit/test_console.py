@@ -187,11 +187,14 @@ def test_the_eleventh_annotation_of_a_kind_is_a_line() -> None:
     assert lines[10:] == ["warning: w10", "warning: w11", "::error title=Model Quantizer::e"]
 
 
+SILENT = PlainReporter(io.StringIO())
+
+
 def test_the_summary_is_appended(tmp_path: Path) -> None:
     file = tmp_path / "summary.md"
     environ = {"GITHUB_STEP_SUMMARY": str(file)}
-    append_summary("# One", environ)
-    append_summary("# Zwei ü\n\n", environ)
+    append_summary("# One", environ, SILENT)
+    append_summary("# Zwei ü\n\n", environ, SILENT)
     assert file.read_text(encoding="utf-8") == "# One\n# Zwei ü\n"
 
 
@@ -199,7 +202,7 @@ def test_the_summary_is_cut_at_a_line_before_github_would_drop_it(tmp_path: Path
     file = tmp_path / "summary.md"
     file.write_text("x" * 1000, encoding="utf-8")
     row = "| ü | 1 |\n"
-    append_summary(row * 200_000, {"GITHUB_STEP_SUMMARY": str(file)})
+    append_summary(row * 200_000, {"GITHUB_STEP_SUMMARY": str(file)}, SILENT)
     content = file.read_bytes()
     assert MAX_BYTES - 20 < len(content) <= MAX_BYTES
     rows, _, note = content.decode()[1000:].partition("\n\n")
@@ -209,15 +212,16 @@ def test_the_summary_is_cut_at_a_line_before_github_would_drop_it(tmp_path: Path
 
 def test_outside_a_workflow_there_is_no_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    append_summary("# One", {})
+    append_summary("# One", {}, SILENT)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_summary_that_cannot_be_written_is_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    append_summary("# One", {"GITHUB_STEP_SUMMARY": str(tmp_path)})
-    assert capsys.readouterr().err.startswith(
+    stream = io.StringIO()
+    append_summary("# One", {"GITHUB_STEP_SUMMARY": str(tmp_path)}, GithubReporter(stream))
+    assert stream.getvalue().startswith(
         "::warning title=Model Quantizer::the step summary cannot be written: "
     )
 

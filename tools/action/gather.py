@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from quantize_lib.cli.console import append_summary
-from quantize_lib.cli.console.github import neutralise
+from quantize_lib.cli.console.github import GithubReporter, neutralise
 from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.report import (
     exit_code,
@@ -63,7 +63,7 @@ def gather(folder: Path, output: Path, matrix: Mapping[str, Any]) -> int:
     now = datetime.now(UTC)
     report = write_report(output, records, started=now, finished=now, command="quantize.yml")
     print(neutralise(summary_table(records)))
-    append_summary(summary_markdown(records) + _missing(missing), os.environ)
+    append_summary(summary_markdown(records) + _missing(missing), os.environ, GithubReporter(sys.stdout))
     for cell in missing:
         annotate("error", f"{cell}: its job left no report")
     results = result_outputs([record_to_json(record) for record in records])

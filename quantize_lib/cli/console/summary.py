@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from quantize_lib.cli.console.github import GithubReporter
+from quantize_lib.reporting import Reporter
 
 MAX_BYTES = 1024 * 1024
 """GitHub drops the whole summary of a step that is larger."""
 _CUT = "\n\n*The rest is left out: a step summary holds at most 1 MiB. report.json has everything.*\n"
 
 
-def append_summary(markdown: str, environ: Mapping[str, str]) -> None:
+def append_summary(markdown: str, environ: Mapping[str, str], reporter: Reporter) -> None:
     """Append Markdown to the step's summary; outside a workflow nothing happens.
 
     Call it for a failed run, too. Foreign words in `markdown` must be escaped already. A file that cannot be
@@ -22,6 +21,7 @@ def append_summary(markdown: str, environ: Mapping[str, str]) -> None:
     Args:
         markdown: a whole block.
         environ: GITHUB_STEP_SUMMARY names the file.
+        reporter: gets the warning.
     """
     if not (name := environ.get("GITHUB_STEP_SUMMARY")):
         return
@@ -31,7 +31,7 @@ def append_summary(markdown: str, environ: Mapping[str, str]) -> None:
         with path.open("ab") as file:
             file.write(_fit(markdown.rstrip("\n") + "\n", room))
     except OSError as error:
-        GithubReporter(sys.stderr).warning(f"the step summary cannot be written: {error}")
+        reporter.warning(f"the step summary cannot be written: {error}")
 
 
 def _fit(markdown: str, room: int) -> bytes:

@@ -1,0 +1,112 @@
+"""`validate` and `plan`: what a manifest asks for, and what that would cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from quantize_lib.errors import ExitCode, PublishError, QuantizerError
+from quantize_lib.plan.cells import Plan
+from quantize_lib.reporting import Reporter
+
+if TYPE_CHECKING:
+    from quantize_lib.host.lookups import Lookups
+    from quantize_lib.plan.estimate import JobEstimate
+    from quantize_lib.plan.verdict import Verdict
+    from quantize_lib.publish.base import Publisher
+
+
+def validate(options: argparse.Namespace, reporter: Reporter) -> int:
+    """Check a manifest; no network is used."""
+    from quantize_lib.manifest import load_manifest
+
+    plan = load_manifest(options.manifest)
+    for warning in plan.warnings:
+        reporter.warning(warning)
+    cells = sum(1 for _ in plan.cells())
+    jobs = len(plan.jobs)
+    result = f"{options.manifest} is valid: {cells} {_plural(cells, 'cell')} in {jobs} {_plural(jobs, 'job')}"
+    if rules := len(plan.watch):
+        result += f"; what {rules} {_plural(rules, 'rule')} of `watch` would add was not looked up"
+    print(result)
+    return ExitCode.OK
+
+
+def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
+    """Show cells and jobs with estimates."""
+    from quantize_lib.host.changes import changed_only
+    from quantize_lib.host.lookups import Lookups
+    from quantize_lib.host.watch_plan import plan_with_found
+    from quantize_lib.manifest import load_manifest
+    from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
+
+    lookups = Lookups(reporter)
+    manifest = load_manifest(options.manifest)
+    verdicts: Mapping[str, Verdict] = {}
+    if options.changed_only or options.format != "github" or manifest.watch:
+        plan, verdicts = plan_with_found(
+            manifest,
+            _reader(manifest, reporter),
+            lookups,
+            reporter,
+            only=options.only,
+            device=options.device,
+            force=options.force,
+        )
+    else:
+        plan = narrow(manifest, only=options.only, device=options.device)
+    for warning in plan.warnings:
+        reporter.warning(warning)
+    if options.changed_only:
+        plan = changed_only(plan, verdicts, lookups, reporter)
+    if options.format == "github":
+        print(json.dumps(plan_github(plan), ensure_ascii=False))
+        return ExitCode.OK
+    estimates = _estimates(plan, lookups, reporter)
+    if options.format == "json":
+        print(json.dumps(plan_json(plan, estimates, verdicts), indent=2, ensure_ascii=False))
+    else:
+        print(plan_table(plan, estimates, verdicts))
+    return ExitCode.OK
+
+
+def _reader(manifest: Plan, reporter: Reporter) -> Publisher | None:
+    """What tells of the published state; None where it cannot be asked, which is no error of a plan."""
+    from quantize_lib.publish.registry import get_reader
+
+    try:
+        return get_reader(manifest.publish)
+    except PublishError as error:
+        reporter.warning(f"every cell counts as changed: {error.message}")
+        return None
+
+
+def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, JobEstimate]:
+    """Estimates by job id; every job's error is reported before the first one ends the command."""
+    from quantize_lib.host.prepare import look
+    from quantize_lib.host.terms_notice import terms_warnings
+    from quantize_lib.plan.estimate import estimate_job
+
+    estimates: dict[str, JobEstimate] = {}
+    errors: list[QuantizerError] = []
+    for job in plan.jobs:
+        try:
+            facts, sizes = look(job, lookups)
+        except QuantizerError as error:
+            errors.append(error)
+        else:
+            estimates[job.id] = estimate_job(job, facts, sizes)
+            for cell in job.cells:
+                for warning in terms_warnings(cell, facts.terms, plan.publish):
+                    reporter.warning(warning)
+    for earlier in errors[:-1]:
+        reporter.error(str(earlier))
+    if errors:
+        raise errors[-1]
+    return estimates
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else word + "s"
