@@ -15,3 +15,8 @@ class Precision(Enum):
     bfloat16, or of group scales and zeros in kernels that keep them so."""
     INT8_ACTIVATIONS = "int8_activations"
     """Activations are rounded to 8 bits too: an input's last bit can move a code by a whole step."""
+
+
+def precision_of(dtype: str) -> Precision:
+    """Of a model whose every step is in a dtype, as PyTorch calls it."""
+    return Precision.FLOAT32 if dtype == "float32" else Precision.HALF

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
 from quantize_lib.files import read_json, write_json
-from quantize_lib.formats import format_of_config
+from quantize_lib.formats import Format, format_of_config
 from quantize_lib.formats.loading import LoadRequest, load_with_transformers
+from quantize_lib.precision import precision_of
 from quantize_lib.process_memory import peak_resident_bytes
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     folder, device = spec["folder"], spec["device"]
-    trust = spec["trust_remote_code"]
-    model, load_seconds = _load(spec)
+    trust, sample = spec["trust_remote_code"], spec["sample"]
+    quantization = read_json(Path(folder) / "config.json").get("quantization_config") or {}
+    chosen = format_of_config(quantization)
+    model, load_seconds = _load(spec, chosen, quantization)
+    dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+    precision = precision_of(dtype) if chosen is None else chosen.precision(dtype, quantization)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     inputs = tokenizer(spec["prompt"], return_tensors="pt").to(device)
     prompt_tokens = inputs["input_ids"].shape[1]
@@ -66,26 +71,44 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
             "generated": tokenizer.decode(tokens[0, prompt_tokens:], skip_special_tokens=True),
             # Before the sample: its logits are this check's own need, not the model's.
             "peak_memory_bytes": _peak_memory(device),
-            "dtype": str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
+            "dtype": dtype,
+            "precision": precision.value,
             "sample_tokens": 0,
             "means": {},
+            "further": {},
         }
-        if spec["sample"] is not None:
-            result.update(_measure(model, Path(spec["sample"]), spec["base_logits"], device))
+        if sample is None:
+            return result
+        result.update(_measure(model, Path(sample), spec["base_logits"], device))
+        for mode in () if chosen is None else chosen.modes(quantization):
+            if mode:
+                # Two at once may not fit into memory.
+                del model
+                print(f"Loading once more, with the mode {mode!r}.", flush=True)
+                model, _ = _load(spec, chosen, quantization, mode)
+                measured = _measure(model, Path(sample), spec["base_logits"], device)
+                result["further"][mode] = measured["means"]
     return result
 
 
-def _load(spec: Mapping[str, Any]) -> tuple[Any, float]:
-    """The model and the seconds that it took, imports aside."""
-    quantization = read_json(Path(spec["folder"]) / "config.json").get("quantization_config") or {}
+def _load(
+    spec: Mapping[str, Any], chosen: Format | None, quantization: Mapping[str, Any], mode: str = ""
+) -> tuple[Any, float]:
+    """The model and the seconds that it took, imports aside.
+
+    Args:
+        chosen: the checkpoint's format; None for a base model.
+        quantization: its `quantization_config`.
+        mode: one of the format's ways of loading.
+    """
     request = LoadRequest(
         folder=spec["folder"],
         dtype=spec["dtype"],
         device=spec["device"],
         trust_remote_code=spec["trust_remote_code"],
         has_compiler=bool(shutil.which("gcc") or shutil.which("clang")),
+        mode=mode,
     )
-    chosen = format_of_config(quantization)
     loaded = load_with_transformers(request) if chosen is None else chosen.load(request, quantization)
     _check_keys(loaded.info)
     return loaded.model, loaded.seconds

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, Traits, codes_of
-from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers, plain_backend
+from quantize_lib.formats.loading import (
+    Loaded,
+    LoadRequest,
+    gptqmodel_precision,
+    load_with_transformers,
+    plain_backend,
+)
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.usage import gptqmodel_install
 from quantize_lib.methods import Settings
+from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +107,9 @@ class _Awq(Format):
         # Of this only the kernel is taken; the rest is the checkpoint's.
         asked = cast(Any, AwqConfig)(bits=quantization["bits"], backend=backend)
         return load_with_transformers(request, asked)
+
+    def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
+        return gptqmodel_precision(dtype, quantization["bits"])
 
     def install(self, versions: Mapping[str, str]) -> str:
         return gptqmodel_install(versions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.usage import Usage
 from quantize_lib.methods import Settings
 from quantize_lib.methods.bitsandbytes import DOUBLE_QUANT, OUTLIER_THRESHOLD, QUANT_TYPE, RESULT
+from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +72,11 @@ class _BitsAndBytes(Format):
             ),
         )
         return cast(dict[str, Any], json.loads(config.to_json_string(use_diff=False)))
+
+    def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
+        if quantization["load_in_8bit"]:
+            return Precision.INT8_ACTIVATIONS
+        return super().precision(dtype, quantization)
 
     def usage(self, use: Usage) -> dict[str, str]:
         return {**super().usage(use), "vllm": " ".join(use.vllm("--quantization", "bitsandbytes"))}

@@ -11,6 +11,7 @@ from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transfor
 from quantize_lib.formats.rounded import Codes, Grid, RoundedLayer
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
 from quantize_lib.methods import GRID, Method, Settings
+from quantize_lib.precision import Precision, precision_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,6 +192,15 @@ class Format(ABC):
             quantization: the checkpoint's `quantization_config`.
         """
         return load_with_transformers(request)
+
+    def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
+        """How finely a loaded checkpoint computes, which says how near its figures have to come.
+
+        Args:
+            dtype: it was loaded in, as PyTorch calls it.
+            quantization: the checkpoint's `quantization_config`.
+        """
+        return precision_of(dtype)
 
     def limits(self, settings: Settings) -> tuple[str, ...]:
         """What users of such a checkpoint have to know, a sentence each, for the card."""

@@ -16,6 +16,7 @@ from quantize_lib.formats.entry import CheckpointContext, Format, Misfit, Traits
 from quantize_lib.formats.loading import (
     Loaded,
     LoadRequest,
+    gptqmodel_precision,
     load_with_gptqmodel,
     load_with_transformers,
     plain_backend,
@@ -24,6 +25,7 @@ from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.usage import Usage, gptqmodel_install, gptqmodel_snippet
 from quantize_lib.methods import Settings
 from quantize_lib.methods.gptq import DAMPING
+from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,6 +127,9 @@ class _Gptq(Format):
         # Of this only the kernel is taken; the rest is the checkpoint's.
         asked = GPTQConfig(bits=quantization["bits"], backend=backend)
         return load_with_transformers(request, asked)
+
+    def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
+        return gptqmodel_precision(dtype, quantization["bits"])
 
     def usage(self, use: Usage) -> dict[str, str]:
         fast = use.bits in _MARLIN_BITS and use.symmetric and use.group_size in _MARLIN_GROUPS

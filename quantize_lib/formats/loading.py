@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from quantize_lib.precision import Precision, precision_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadRequest:
@@ -86,3 +88,11 @@ def plain_backend(request: LoadRequest, name: str) -> str | None:
     kernel and fails without gcc or clang (triton/runtime/build.py), which the images do not have.
     """
     return name if request.device == "cuda" and not request.has_compiler else None
+
+
+def gptqmodel_precision(dtype: str, bits: int) -> Precision:
+    """How finely GPTQModel's kernels compute.
+
+    Of group scales and zeros, the 4-bit kernels that it takes on a CPU keep bfloat16 in float32 too.
+    """
+    return Precision.HALF if bits == 4 else precision_of(dtype)

@@ -210,7 +210,7 @@ def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: 
 
 def _reload(said: Mapping[str, Any]) -> Reload:
     sample = {name: SampleFigure(**said["sample"][name]) for name in METRICS if name in said["sample"]}
-    return Reload(**{**said, "sample": sample})
+    return Reload(**{**said, "sample": sample, "modes": tuple(said.get("modes", ()))})
 
 
 def _text(said: Mapping[str, Any] | None) -> TextRecord | None:

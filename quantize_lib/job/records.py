@@ -50,5 +50,7 @@ class Reload:
     sample: Mapping[str, SampleFigure] = field(default_factory=dict)
     """By the metric's name; empty where no evaluation was asked for."""
     reproduced: bool
-    """Whether the files say the same as the pass did."""
+    """Whether the files say the same as the pass did, in every way of loading."""
     dtype: str
+    modes: tuple[str, ...] = ()
+    """Further ways of loading, beside the default, that were compared too."""

@@ -54,6 +54,9 @@ def reload_json(reload: Reload) -> dict[str, Any]:
     for field in fields(reload):
         if field.name == "sample":
             data |= _flat_sample(reload.sample)
+        elif field.name == "modes" and not reload.modes:
+            # A key that version 0 did not have, and that most formats have no use for.
+            continue
         else:
             data[field.name] = plain_json(getattr(reload, field.name))
     return data
@@ -75,7 +78,7 @@ def reload_from(data: Mapping[str, Any]) -> Reload:
         reloaded, of_pass = (data.get(key) for key in metric.sample_keys)
         if reloaded is not None or of_pass is not None:
             found[metric.name] = SampleFigure(reloaded=reloaded, of_pass=of_pass)
-    return known(Reload, {**data, "sample": found})
+    return known(Reload, {**data, "sample": found, "modes": tuple(data.get("modes", ()))})
 
 
 def known(kind: type[T], data: Mapping[str, Any]) -> T:

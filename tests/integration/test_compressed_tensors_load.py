@@ -24,14 +24,14 @@ from tests.support.rounding import Recording, checkpoint_context
 
 EXACT = 1e-5
 """Largest difference of a logit, relative to the largest logit: float32 sums in another order."""
-MIXED = (
-    Override(modules="*.1.*down_proj", group_size=-1),
-    Override(modules="*.1.fc2", group_size=-1),
-    Override(modules="*.0.*self_attn.*", bits=8),
-    Override(modules="*.0.attention.*", bits=8),
-)
-"""Bits and group sizes that differ from layer to layer, in every family."""
-KEPT = ("*.0.*down_proj", "*.0.fc2", "*.0.mlp.dense_4h_to_h")
+FAMILIES = {
+    "llama": ("self_attn", "mlp.down_proj"),
+    "qwen2": ("self_attn", "mlp.down_proj"),
+    "phi3": ("self_attn", "mlp.down_proj"),
+    "gpt_neox": ("attention", "mlp.dense_4h_to_h"),
+    "opt": ("self_attn", "fc2"),
+}
+"""model_type → what a block calls its attention and its last linear layer."""
 FORMAT = get_format("compressed-tensors")
 
 
@@ -75,7 +75,7 @@ def _modes(folder: Path) -> tuple[str, ...]:
     return FORMAT.modes(read_json(folder / "config.json")["quantization_config"])
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "phi3", "gpt_neox", "opt"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_plain_transformers_loads_every_family_and_says_what_was_meant(
     family: str, method: str, tmp_path: Path
@@ -86,22 +86,27 @@ def test_plain_transformers_loads_every_family_and_says_what_was_meant(
         assert difference(_load(tmp_path / "cell", mode), expected) < EXACT, mode
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "phi3", "gpt_neox", "opt"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("method", "bits"), [("gptq", 4), ("awq", 3)])
 def test_layers_of_other_bits_and_group_sizes_and_kept_ones_load(
     family: str, method: str, bits: int, tmp_path: Path
 ) -> None:
-    settings = _settings(method, bits, overrides=MIXED, kept=KEPT)
+    attention, last = FAMILIES[family]
+    overrides = (
+        Override(modules=f"*.1.{last}", group_size=-1),
+        Override(modules=f"*.0.{attention}.*", bits=8),
+    )
+    settings = _settings(method, bits, overrides=overrides, kept=(f"*.0.{last}",))
     recording, blocks, expected = _make(tmp_path, settings, family)
-    kept = set(recording.outputs[1].layers) - set(recording.outputs[0].layers)
-    assert len(kept) == 1
-    assert len(read_json(tmp_path / "cell" / "config.json")["quantization_config"]["config_groups"]) > 1
+    assert set(recording.outputs[1].layers) - set(recording.outputs[0].layers) == {last}
+    quantization = read_json(tmp_path / "cell" / "config.json")["quantization_config"]
+    assert len(quantization["config_groups"]) == 3
+    assert quantization["ignore"][0] == f"{blocks}.0.{last}"
     assert _modes(tmp_path / "cell") == ("",)
     loaded = _load(tmp_path / "cell")
     assert difference(loaded, expected) < EXACT
-    for name in kept:
-        weights = [model.get_parameter(f"{blocks}.0.{name}.weight") for model in (loaded, expected)]
-        assert torch.equal(*weights)
+    kept = f"{blocks}.0.{last}.weight"
+    assert torch.equal(loaded.get_parameter(kept), expected.get_parameter(kept))
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])

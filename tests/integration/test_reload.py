@@ -23,9 +23,9 @@ from transformers import (
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
-from quantize_lib.evaluate.check import check_reload, generate_base, precision_of
-from quantize_lib.evaluate.kernels import plain_kernel
+from quantize_lib.evaluate.check import check_reload, generate_base
 from quantize_lib.files import read_json, write_json
+from quantize_lib.formats import format_of_config
 from quantize_lib.job.records import Reload
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.metrics import METRICS, get_metric
@@ -46,6 +46,13 @@ WORDS = [
 ]
 Sample = tuple[Path, Path]
 PROMPT = "The capital of France is"
+RELOAD = "from quantize_lib.evaluate.reload import main; main(['spec.json', 'result.json'])"
+RELOAD_PLAIN = f"""
+from quantize_lib.formats import awq, gptq
+# As in a CUDA container without a compiler, but on the device that is here.
+awq.plain_backend = gptq.plain_backend = lambda request, name: name
+{RELOAD}
+"""
 EIGHT_BIT_DOWN = Override(modules="*.down_proj", bits=8)
 
 
@@ -174,8 +181,8 @@ def test_overrides_of_gptq_are_reloaded_through_gptqmodel(tmp_path: Path) -> Non
     with torch.inference_mode():
         base_logits = intended(ids).logits
         for index, output in made.outputs.items():
-            for name, weight in output.weights.items():
-                intended.get_submodule(f"model.layers.{index}.{name}").weight.copy_(weight)
+            for name, layer in output.layers.items():
+                intended.get_submodule(f"model.layers.{index}.{name}").weight.copy_(layer.weight)
         expected = _means(intended(ids).logits, base_logits, ids)
     save_file({"ids": ids}, tmp_path / "ids.safetensors")
     save_file({"logits": base_logits.contiguous()}, tmp_path / "logits.safetensors")
@@ -188,7 +195,6 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
     method: str,
     overrides: tuple[Override, ...],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base, made = save_family("llama", tmp_path / "base"), tmp_path / "made"
     settings = Settings(method=method, bits=4, group_size=GROUP_SIZE, overrides=overrides)
@@ -197,31 +203,28 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
     config = read_json(made / "config.json")["quantization_config"]
     ids = torch.randint(3, VOCABULARY, (2, 32), generator=torch.Generator().manual_seed(3))
     save_file({"ids": ids}, tmp_path / "ids.safetensors")
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", str(tmp_path))
-        # As in a CUDA container without a compiler, but on the device that is here.
-        plain = plain_kernel(config, "cuda")
-    assert plain is not None
-    said = {}
-    for name in (None, plain):
+    results = {}
+    for plain in (False, True):
         spec = {"folder": str(made), "prompt": PROMPT, "new_tokens": 2, "device": "cpu", "dtype": "float32"}
         spec |= {"sample": str(tmp_path / "ids.safetensors"), "base_logits": None}
-        write_json(tmp_path / "spec.json", {**spec, "trust_remote_code": False, "kernel": name})
+        write_json(tmp_path / "spec.json", {**spec, "trust_remote_code": False})
         done = subprocess.run(
-            [sys.executable, "-m", "quantize_lib.evaluate.reload", "spec.json", "result.json"],
+            [sys.executable, "-c", RELOAD_PLAIN if plain else RELOAD],
             cwd=tmp_path,
             env=clean_environment(),
             capture_output=True,
             text=True,
             check=True,
         )
-        said[name] = read_json(tmp_path / "result.json")["means"]
-        assert said[name].keys() == {"perplexity"}
+        results[plain] = read_json(tmp_path / "result.json")["means"]
+        assert results[plain].keys() == {"perplexity"}
         # GPTQModel's own choice on a CPU.
-        assert ("TorchAten" in done.stdout) == (name is None)
+        assert ("TorchAten" in done.stdout) == (not plain)
     metric = get_metric("perplexity")
-    tolerance = metric.tolerances[precision_of("float32", config)]
-    assert tolerance.allows(said[plain][metric.name], said[None][metric.name])
+    chosen = format_of_config(config)
+    assert chosen is not None
+    tolerance = metric.tolerances[chosen.precision("float32", config)]
+    assert tolerance.allows(results[True][metric.name], results[False][metric.name])
 
 
 def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
-from quantize_lib.evaluate.check import is_reproduced, precision_of
+from quantize_lib.evaluate.check import is_reproduced
+from quantize_lib.formats import format_of_config
 from quantize_lib.metrics import METRICS
 from quantize_lib.precision import Precision
 
 EXPECTED = dict.fromkeys(METRICS, 0.1)
 
 
-def test_the_precision_follows_what_was_loaded() -> None:
-    assert precision_of("float32", {}) is Precision.FLOAT32
-    assert precision_of("float32", {"quant_method": "gptq", "bits": 8}) is Precision.FLOAT32
-    assert precision_of("float32", {"quant_method": "gptq", "bits": 4}) is Precision.HALF
-    assert precision_of("float32", {"quant_method": "awq", "bits": 4}) is Precision.HALF
-    assert precision_of("float16", {"quant_method": "gptq", "bits": 8}) is Precision.HALF
-    assert precision_of("bfloat16", {"quant_method": "bitsandbytes", "load_in_4bit": True}) is Precision.HALF
-    int8 = {"quant_method": "bitsandbytes", "load_in_8bit": True}
-    assert precision_of("bfloat16", int8) is Precision.INT8_ACTIVATIONS
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "expected"),
+    [
+        ("float32", {"quant_method": "gptq", "bits": 8}, Precision.FLOAT32),
+        ("float32", {"quant_method": "gptq", "bits": 4}, Precision.HALF),
+        ("float32", {"quant_method": "awq", "bits": 4}, Precision.HALF),
+        ("float16", {"quant_method": "gptq", "bits": 8}, Precision.HALF),
+        ("float32", {"quant_method": "compressed-tensors"}, Precision.FLOAT32),
+        ("bfloat16", {"quant_method": "compressed-tensors"}, Precision.HALF),
+        ("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": False}, Precision.HALF),
+        ("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": True}, Precision.INT8_ACTIVATIONS),
+    ],
+)
+def test_the_precision_follows_what_was_loaded(
+    dtype: str, quantization: dict[str, Any], expected: Precision
+) -> None:
+    chosen = format_of_config(quantization)
+    assert chosen is not None
+    assert chosen.precision(dtype, quantization) is expected
 
 
 @pytest.mark.parametrize("precision", Precision)

@@ -15,7 +15,6 @@ from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.errors import UsageError
 from quantize_lib.evaluate import reload
-from quantize_lib.files import write_json
 from quantize_lib.formats import (
     FORMATS,
     Misfit,
@@ -466,9 +465,8 @@ def test_a_reload_on_cuda_without_a_compiler_asks_for_the_kernel_that_needs_none
     if compiler:
         (tmp_path / "gcc").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    write_json(tmp_path / "config.json", {"quantization_config": {"quant_method": name, "bits": 4}})
     spec = {"folder": str(tmp_path), "dtype": "auto", "device": device, "trust_remote_code": False}
-    reload._load({**spec, "mode": ""})
+    reload._load(spec, get_format(name), {"quant_method": name, "bits": 4})
     ((library, config),) = loads.asked
     assert library == "transformers"
     assert getattr(config, "backend", None) == kernel
