@@ -3,9 +3,12 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
+PYTEST := $(VENV)/python -m pytest
+# Two tests at a time; a module stays together, because its fixtures run whole quantizations.
+PROCESSES ?= 2
 
 .NOTPARALLEL:
-.PHONY: help demo test lint image benchmark lock clean environment test-environment demo-data workflow-tools
+.PHONY: help demo test test-fast lint image benchmark lock clean environment test-environment demo-data workflow-tools
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,8 +17,12 @@ demo: environment demo-data ## Quantize a real 135M model six ways and publish i
 	$(VENV)/model-quantizer run examples/demo/quantize.yml --output examples/demo/work/output
 	@echo "The repositories are in examples/demo/work/published, the report is examples/demo/work/output/report.json"
 
-test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, unit, property and integration tests
-	$(VENV)/python -m pytest
+test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, and every test
+	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 15 -m "not docker"
+	$(PYTEST) --durations 5 -m docker
+
+test-fast: demo-data workflow-tools ## Run the unit, property and contract tests
+	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 10 tests/unit tests/property tests/contract
 
 lint: test-environment ## Run ruff and mypy
 	$(VENV)/ruff check .

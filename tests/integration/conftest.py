@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.containers import CANARY
+
 if TYPE_CHECKING:
     from docker import DockerClient
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "model-quantizer:test"
-CANARY = "hf_canaryThatMustNotBeInAnyLayer"
-"""Planted around the image's build: in its context and in its environment."""
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.action_inputs import DEFAULTS, FORK, PUSH
 from tests.support.action_runner import ROOT
-from tests.unit.test_action_inputs import DEFAULTS, FORK, PUSH
 from tools.action.inputs import Inputs, read_inputs
 
 JOB = {

@@ -18,8 +18,8 @@ from quantize_lib.formats.compressed_tensors import DEQUANTIZE, LIBRARY
 from quantize_lib.formats.loading import LoadRequest
 from quantize_lib.methods import GroupSize, Override, Settings
 from quantize_lib.packing.integers import pack_stream, unpack_stream
-from tests.integration.test_families import difference, intended, quantize
 from tests.support.families import save_family
+from tests.support.quantizing import difference, intended, quantize
 from tests.support.rounding import Recording, checkpoint_context
 
 EXACT = 1e-5

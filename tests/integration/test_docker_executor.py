@@ -29,6 +29,7 @@ from tests.support.containers import (
     finish,
     run,
     start,
+    wait_for,
     without_torch,
 )
 from tests.support.hub import Hub, serve
@@ -392,13 +393,3 @@ def test_gpus_that_the_engine_does_not_have_are_told_before_anything_is_fetched(
     assert code == 2
     assert "device cuda: the Docker engine has no NVIDIA runtime" in said
     assert not (tmp_path / "out").exists()
-
-
-def wait_for(stream: object, words: str) -> None:
-    """Read a run's lines until those words come."""
-    deadline = time.monotonic() + 120
-    for line in iter(stream.readline, ""):  # type: ignore[attr-defined]
-        if words in line:
-            return
-        assert time.monotonic() < deadline
-    raise AssertionError(f"{words!r} never came")

@@ -21,8 +21,7 @@ from safetensors.torch import load_file
 from quantize_lib import __version__
 from quantize_lib.executors.docker.container_spec import MAX_PROCESSES
 from quantize_lib.files import read_json
-from tests.integration.conftest import CANARY
-from tests.support.containers import containers, events, run, without_torch
+from tests.support.containers import CANARY, containers, events, run, without_torch
 from tests.support.hub import Hub, serve
 from tests.support.small_runs import FASTEST, ROOT, manifest, report, save_tiny_model
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_docker_executor import wait_for
-from tests.support.containers import CELL_ID, GOOD, RESULT, docker_manifest, finish, run, start
+from tests.support.containers import CELL_ID, GOOD, RESULT, docker_manifest, finish, run, start, wait_for
 from tests.support.small_runs import report
 
 pytestmark = pytest.mark.docker

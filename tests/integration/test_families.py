@@ -8,140 +8,29 @@ break it. The test shows that too: it flips one and looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 from transformers.utils.quantization_config import AwqBackend
 
-from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
-from quantize_lib.architecture.layers import find_layers
-from quantize_lib.checkpoint.assemble import assemble
-from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.folds import weight_view
-from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
-from quantize_lib.methods import GroupSize, Settings, get_method
-from quantize_lib.reporting import Progress
-from quantize_lib.source.facts import ModelFacts
-from quantize_lib.source.headers import read_header
-from tests.support.families import CONFIGS, VOCABULARY, save_family
-from tests.support.rounding import Recording, checkpoint_context, record
+from quantize_lib.methods import GroupSize, Settings
+from tests.support.families import CONFIGS, save_family
+from tests.support.quantizing import GROUP_SIZE, difference, intended, quantize
 
-GROUP_SIZE = 64
 DEFAULT_KERNEL = 4e-2
 """Largest difference of a logit, relative to the largest logit: kernels that round to bfloat16."""
 EXACT: Mapping[str, float] = {"gptq": 1e-3, "awq": 3e-3, "bitsandbytes": 1e-5}
 """The same with exact kernels: float32 sums in another order; GPTQModel's keep biases in float16, and
 its AWQ one dequantizes to float16."""
-
-
-class Silent:
-    """A reporter for tests that look elsewhere."""
-
-    def info(self, message: str) -> None: ...
-
-    def warning(self, message: str) -> None: ...
-
-    def error(self, message: str) -> None:
-        raise AssertionError(message)
-
-    @contextmanager
-    def group(self, _title: str) -> Iterator[None]:
-        yield
-
-    @contextmanager
-    def progress(self, _title: str, _total: int, _unit: str) -> Iterator[Progress]:
-        yield self
-
-    def advance(self, amount: int = 1) -> None: ...
-
-
-def model_facts(folder: Path) -> ModelFacts:
-    config = read_json(folder / "config.json")
-    tensors = read_header(folder / "model.safetensors", file="model.safetensors")
-    return ModelFacts(
-        config=config,
-        revision="sha256:0",
-        tensors=tensors,
-        layers=find_layers(config, tensors),
-        weight_bytes=0,
-        download_bytes=0,
-    )
-
-
-def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, str]:
-    """A checkpoint of a family's small model, through the shared pass."""
-    facts = model_facts(base)
-    blocks = get_family(facts.config).blocks
-    model = StreamedModel(base, facts, blocks=blocks, device=torch.device("cpu"))
-    layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
-    chosen = format_of(facts, settings)
-    folder.mkdir()
-    ids = torch.randint(3, VOCABULARY, (8, 64), generator=torch.Generator().manual_seed(2))
-    with ShardWriter(folder, tensors=200) as writer:
-        work = CellWork(
-            id="cell",
-            settings=settings,
-            method=get_method(settings.method),
-            format=chosen,
-            layers=layers,
-            sink=writer,
-        )
-        shared = SharedPass(model, [work], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
-        recording = record(shared)["cell"]
-        outcome = shared.run()
-        assert outcome.cells["cell"].error is None
-        writer.finish()
-    context = checkpoint_context(
-        settings,
-        layers,
-        group_size=resolve_group_size(facts, settings),
-        blocks=blocks,
-        kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
-        outside=model.outside_linears(),
-        dtype=model.disk_dtype,
-        model_type=str(facts.config["model_type"]),
-    )
-    assemble(
-        folder,
-        base=base,
-        config=facts.config,
-        quantization_config=chosen.quantization_config(context),
-        side_files=[],
-    )
-    return recording, blocks
-
-
-def intended(base: Path, made: Mapping[int, RoundedBlock], blocks: str) -> nn.Module:
-    """The base model with the dequantized weights and changed norms in their places."""
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    with torch.no_grad():
-        for index, rounded in made.items():
-            block = model.get_submodule(f"{blocks}.{index}")
-            for name, layer in rounded.layers.items():
-                weight_view(block.get_submodule(name)).copy_(layer.weight)
-            for name, value in rounded.params.items():
-                block.get_parameter(name).copy_(value)
-    return model
-
-
-def difference(one: nn.Module, other: nn.Module) -> float:
-    ids = torch.randint(3, VOCABULARY, (2, 48), generator=torch.Generator().manual_seed(3))
-    with torch.inference_mode():
-        a: Tensor = one(input_ids=ids).logits.float()
-        b: Tensor = other(input_ids=ids).logits.float()
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def flip_one_code(model: nn.Module, rounded: RoundedBlock, blocks: str) -> None:

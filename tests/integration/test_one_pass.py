@@ -23,8 +23,8 @@ from quantize_lib.errors import EngineError
 from quantize_lib.formats.rounded import Grid
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
-from tests.integration.test_families import Silent, model_facts
 from tests.support.families import LAYERS, VOCABULARY, save_family
+from tests.support.quantizing import Silent, model_facts
 from tests.support.rounding import Recording, record
 
 FIVE: list[tuple[str, int]] = [

@@ -24,8 +24,8 @@ from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
 from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
-from tests.integration.test_families import Silent, model_facts
 from tests.support.families import VOCABULARY, save_family
+from tests.support.quantizing import Silent, model_facts
 from tests.support.resuming import BLOCKS, deepen
 
 CELLS: dict[str, tuple[str, int]] = {

@@ -29,8 +29,8 @@ from quantize_lib.formats import format_of_config
 from quantize_lib.job.records import Reload
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.metrics import METRICS, get_metric
-from tests.integration.test_families import GROUP_SIZE, quantize
 from tests.support.families import VOCABULARY, save_family
+from tests.support.quantizing import GROUP_SIZE, quantize
 
 WORDS = [
     "<s>",

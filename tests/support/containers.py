@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 CELL = {"method": "bitsandbytes", "bits": 8}
 CELL_ID = "one-bnb-8bit"
+
+CANARY = "hf_canaryThatMustNotBeInAnyLayer"
+"""Planted around the image's build: in its context and in its environment."""
 
 RESULT = """
 import json, os, pathlib, sys, time
@@ -104,3 +108,13 @@ def events(said: str, start: str) -> Any:
     """The JSON behind a word in what was said."""
     line = next(line for line in said.splitlines() if line.startswith(start))
     return json.loads(line.removeprefix(start))
+
+
+def wait_for(stream: object, words: str) -> None:
+    """Read a run's lines until those words come."""
+    deadline = time.monotonic() + 120
+    for line in iter(stream.readline, ""):  # type: ignore[attr-defined]
+        if words in line:
+            return
+        assert time.monotonic() < deadline
+    raise AssertionError(f"{words!r} never came")

@@ -260,3 +260,16 @@ def test_every_module_class_and_function_of_the_surface_says_what_it_is_for(path
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             silent += [] if ast.get_docstring(node) else [node.name]
     assert not silent
+
+
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_tests_share_is_in_support_and_no_test_module_imports_another(path: Path) -> None:
+    names = [
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported(node, path)
+    ]
+    assert not [name for name in names if name.startswith("tests.") and not name.startswith("tests.support")]

@@ -1,46 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 import pytest
 
-from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import UsageError
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.plan.estimate import estimate_job, job_memory
 from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds
-from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
-from tests.support.model_files import LLAMA
+from tests.support.down_projections import facts
 
 HEADERS = 1000
 """Room for the JSON header in the comparisons below."""
-
-
-def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
-    """A down projection of the demo's model (1536 → 576) per block, an embedding and a mask."""
-    shapes: dict[str, tuple[int, ...]] = {prefix + "embed_tokens.weight": (100, 576)}
-    layers = []
-    for block in range(blocks):
-        name = f"layers.{block}.mlp.down_proj"
-        shapes[f"{prefix}{name}.weight"] = (576, 1536)
-        shapes[f"{prefix}layers.{block}.attn.mask"] = (1, 1, 1024, 1024)
-        layers.append(LayerInfo(name=f"model.{name}", in_features=1536, out_features=576))
-    tensors = {
-        name: TensorInfo(name=name, dtype="BF16", shape=shape, file="model.safetensors")
-        for name, shape in shapes.items()
-    }
-    return ModelFacts(
-        config=LLAMA,
-        revision="",
-        tensors=tensors,
-        layers=tuple(layers),
-        weight_bytes=sum(2 * prod(shape) for shape in shapes.values()),
-        download_bytes=12345,
-    )
 
 
 def job(*settings: Settings, samples: int = 1, evaluate: bool = False) -> Job:

@@ -14,7 +14,7 @@ from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.memory_needs import memory_needs
 from quantize_lib.worker.job_memory import Fit, base_too_large, fit
-from tests.unit.test_estimate import facts
+from tests.support.down_projections import facts
 
 SILENT = PlainReporter(io.StringIO())
 CELLS = (JobCell(id="a", settings=Settings(method="gptq", bits=4)),)
