@@ -11,7 +11,7 @@ from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
 from quantize_lib.formats import Format
-from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods import GroupSize, Settings, get_method
 from quantize_lib.methods.common import FITTING_GROUP_SIZES, GROUP_SIZE
 
 _HEADS = ("lm_head", "embed_out")
@@ -35,7 +35,8 @@ def resolve_group_size(facts: Architecture, settings: Settings) -> int:
             hint="Name fewer modules.",
         )
     chosen = format_of(facts, settings)
-    for layer, bits, _ in layers:
+    for layer, bits, size in layers:
+        _check_alike(layer, bits, size, settings, chosen)
         _check_packing(layer, bits, chosen)
     if not _has_groups(settings):
         return -1
@@ -85,6 +86,16 @@ def _fitting_words(layers: list[LayerInfo]) -> str:
 
 def _has_groups(settings: Settings) -> bool:
     return GROUP_SIZE in get_method(settings.method).settings
+
+
+def _check_alike(layer: LayerInfo, bits: int, size: GroupSize, settings: Settings, chosen: Format) -> None:
+    if bits in chosen.bits and (chosen.mixed or (bits, size) == (settings.bits, settings.group_size)):
+        return
+    raise UsageError(
+        f"{layer.name} asks for {bits} bits and group size {size}, which the format {chosen.name} cannot "
+        f"hold beside {settings.bits} bits and group size {settings.group_size}",
+        hint="Leave the override out, keep the layer in full precision, or name another format.",
+    )
 
 
 def _check_packing(layer: LayerInfo, bits: int, chosen: Format) -> None:

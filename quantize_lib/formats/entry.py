@@ -101,6 +101,7 @@ class Format(ABC):
         exclusive: whether it is only for methods whose own format it is.
         symmetric_only: whether all zero points have to be in the middle.
         lowest_zero: the smallest zero point that it can hold.
+        reorders: whether groups may follow the order of rounding.
         mixed: whether layers may have bits and a group size of their own.
         fixed: settings that can have but one value here, by name: (value, reason).
         limit: what its users have to know, for the card.
@@ -117,6 +118,7 @@ class Format(ABC):
     symmetric_only: ClassVar[bool] = False
     lowest_zero: ClassVar[int] = 0
     mixed: ClassVar[bool] = False
+    reorders: ClassVar[bool] = False
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {}
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
@@ -132,7 +134,7 @@ class Format(ABC):
         return Grid(
             symmetric=self.symmetric_only or method.is_symmetric(settings),
             lowest_zero=self.lowest_zero,
-            reordered=method.is_reordered(settings),
+            reordered=self.reorders and method.is_reordered(settings),
         )
 
     def refuses(self, traits: Traits) -> str | None:

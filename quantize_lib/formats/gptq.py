@@ -53,6 +53,7 @@ class _Gptq(Format):
     bits_note = "its packed format has these widths only"
     lowest_zero = 1
     mixed = True
+    reorders = True
     requirements = ("transformers", "accelerate", "optimum", "gptqmodel")
     limit = "GPTQ's layers are loaded through GPTQModel, also by transformers."
 

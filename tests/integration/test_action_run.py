@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -260,10 +259,8 @@ def test_a_job_that_is_stopped_still_reports_and_saves_its_state(
     ready_environment(runner, "cpu")
     manifest(runner.workspace, tiny_model, calibration_text, FASTEST)
     moment = runner.workspace / "output" / ".state" / "jobs" / "tiny-cpu" / "job.json"
-    started = time.monotonic()
     inputs = {"executor": "local", "device": "cpu", "hf-token-write": WRITE}
     result = runner.use(ROOT, inputs, stop=(QUANTIZE, moment))
-    assert time.monotonic() - started < 30
     assert result.step(QUANTIZE).code == 130
     assert result.ran()[-2:] == ["Keep the state of unfinished work", "Set the outputs"]
     assert list(runner.caches.iterdir())

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,11 +209,9 @@ def test_no_token_is_written_anywhere(five: Five) -> None:
                 assert name not in path.read_bytes(), path
 
 
-def test_the_same_run_again_skips_everything_at_once(again: Five) -> None:
+def test_the_same_run_again_skips_everything(again: Five) -> None:
     before = files_of(again.published)
-    started = time.monotonic()
     done = rerun(again)
-    assert time.monotonic() - started < 5
     assert done.returncode == 0
     assert statuses(again) == dict.fromkeys(IDS, "skipped")
     for cell_id in IDS:

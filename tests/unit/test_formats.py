@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ def _gpt2(**config: Any) -> ModelFacts:
     )
 
 
+def _llama(inputs: int, outputs: int) -> ModelFacts:
+    return ModelFacts(
+        config={"model_type": "llama"},
+        revision="sha256:0",
+        tensors={},
+        layers=(LayerInfo(name="model.layers.0.mlp.up_proj", in_features=inputs, out_features=outputs),),
+        weight_bytes=0,
+        download_bytes=0,
+    )
+
+
 # Which there are.
 
 
@@ -113,6 +125,7 @@ def test_a_name_that_is_no_format_is_answered_with_the_nearest() -> None:
         ("awq", "awq", {}, False, 0, False),
         ("compressed-tensors", "gptq", {"sym": False}, True, 0, False),
         ("compressed-tensors", "awq", {}, True, 0, False),
+        ("compressed-tensors", "gptq", {"desc_act": True}, True, 0, False),
     ],
 )
 def test_the_grid_is_what_the_settings_ask_for_as_far_as_the_format_has_it(
@@ -157,14 +170,7 @@ def test_other_formats_hold_layers_of_any_size(name: str, bits: int) -> None:
 def test_a_layer_that_does_not_fit_is_refused_by_name(
     format_name: str, side: str, inputs: int, outputs: int
 ) -> None:
-    facts = ModelFacts(
-        config={"model_type": "llama"},
-        revision="sha256:0",
-        tensors={},
-        layers=(LayerInfo(name="model.layers.0.mlp.up_proj", in_features=inputs, out_features=outputs),),
-        weight_bytes=0,
-        download_bytes=0,
-    )
+    facts = _llama(inputs, outputs)
     with pytest.raises(UsageError) as caught:
         resolve_group_size(facts, _settings("awq", format_name=format_name, group_size=-1))
     misfit = get_format(format_name).misfit(inputs, outputs, 4)
@@ -177,6 +183,27 @@ def test_a_layer_that_does_not_fit_is_refused_by_name(
     )
     spacious = _settings("awq", format_name="compressed-tensors", group_size=-1)
     assert resolve_group_size(facts, spacious) == -1
+
+
+@pytest.mark.parametrize(
+    ("override", "asked"),
+    [
+        (Override(modules="*.up_proj", bits=8), "8 bits and group size 16"),
+        (Override(modules="*.up_proj", group_size=32), "4 bits and group size 32"),
+    ],
+)
+def test_a_layer_unlike_the_others_is_refused_by_name_where_all_are_alike(
+    override: Override, asked: str
+) -> None:
+    facts = _llama(64, 64)
+    settings = _settings("awq", format_name="awq", group_size=16, overrides=(override,))
+    with pytest.raises(UsageError) as caught:
+        resolve_group_size(facts, settings)
+    assert caught.value.message == (
+        f"model.layers.0.mlp.up_proj asks for {asked}, which the format awq cannot hold "
+        "beside 4 bits and group size 16"
+    )
+    assert resolve_group_size(facts, replace(settings, format="gptq")) == 16
 
 
 # Which models they hold.
