@@ -16,9 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from quantize_lib.job.schema import job_schema
 from quantize_lib.manifest.schema import manifest_schema
+from quantize_lib.plan.schema import plan_schema
+from quantize_lib.report.schema import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {"quantize": manifest_schema, "job": job_schema}
+COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "quantize": manifest_schema,
+    "job": job_schema,
+    "plan": plan_schema,
+    "report": report_schema,
+}
 """What gives each schema whole, by the name of its file."""
 _WIDTH = 120
 """A mapping or a list that fits into it stands on one line."""

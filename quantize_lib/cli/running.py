@@ -134,6 +134,7 @@ def run_single_model(options: argparse.Namespace, reporter: Reporter) -> int:
     """The form for one model: quantize it into a folder."""
     from quantize_lib.host.output_folder import JOBS, STATE, replace_folder
     from quantize_lib.manifest import single_model_plan
+    from quantize_lib.targets.directory import PATH
 
     plan = single_model_plan(
         options.model,
@@ -147,7 +148,7 @@ def run_single_model(options: argparse.Namespace, reporter: Reporter) -> int:
         sym=options.sym,
     )
     ((_, cell),) = plan.cells()
-    target = plan.publish.path / cell.repository
+    target = plan.publish[PATH] / cell.repository
     _check_target(target)
     work = target.parent / f".{target.name}.run"
     # Hidden: `> NAME.log` may be where the user sends our own output.

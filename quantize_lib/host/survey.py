@@ -70,7 +70,7 @@ def survey(
         cell.id: _judge(job, cell, by_cell[cell.id], lookups, by_version=plan.publish.rebuild_on_new_version)
         for job, cell in cells
     }
-    if plan.publish.pull_request:
+    if publisher.proposes:
         asked = [(job, cell) for job, cell in cells if _may_wait(verdicts[cell.id])]
         lookups.look_up(job for job, _ in asked)
         found = in_parallel(

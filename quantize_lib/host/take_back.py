@@ -10,7 +10,7 @@ from quantize_lib.plan import narrow
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report
 from quantize_lib.reporting import Reporter
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec, get_target
 from quantize_lib.wording import allowed, meant
 
 
@@ -26,7 +26,14 @@ def roll_back(where: Path, cell: str, reporter: Reporter) -> None:
         PublishError: where there is no earlier publication, or it cannot be put back.
     """
     repository, spec = _from_manifest(where, cell) if where.is_file() else _from_report(where, cell)
-    done = get_publisher(spec).rollback(repository)
+    publisher = get_publisher(spec)
+    target = get_target(spec.to)
+    if not target.keeps_history:
+        raise UsageError(
+            f"{repository} is in {target.place}, which keeps no history: there is nothing to go back to",
+            hint="Copy an earlier state there by hand, or build the cell again with other settings.",
+        )
+    done = publisher.rollback(repository)
     reporter.info(f"{cell} is what it was before: {repository} at {done.commit}")
 
 

@@ -10,7 +10,7 @@ from quantize_lib.plan.cells import Cell
 from quantize_lib.publish.access import access
 from quantize_lib.source import name_warning, notice
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec, get_target
 
 NOTICE_FILE = "NOTICE"
 
@@ -19,7 +19,7 @@ def terms_warnings(cell: Cell, terms: Terms, publish: PublishSpec) -> Iterator[s
     """What to know before a cell is published: its name's fault, and who will see it."""
     if (fault := name_warning(terms, cell.repository)) is not None:
         yield f"{cell.id}: {fault}"
-    if publish.to == "hub" and (reason := access(publish, terms).reason) is not None:
+    if get_target(publish.to).is_open and (reason := access(publish, terms).reason) is not None:
         yield f"{cell.id}: {reason}"
 
 

@@ -67,6 +67,20 @@ def can_exchange() -> bool:
     )
 
 
+def need_write_access() -> None:
+    """Find out before anything is computed that there is nothing to publish with.
+
+    Raises:
+        UsageError: where there is neither a token nor an identity to trade for one.
+    """
+    if write_token() is None and not can_exchange():
+        raise UsageError(
+            "publish.to: hub needs a token with write access, and there is none",
+            hint=f"Set {WRITE} (or HF_TOKEN), give the workflow's job the permission `id-token: write` and "
+            "the repository a trusted publisher, or publish into a folder with `to: directory`.",
+        )
+
+
 def publishing_token(repository: str) -> str:
     """The token to publish into one repository with: `write_token`, else one traded for our identity.
 
@@ -83,12 +97,7 @@ def publishing_token(repository: str) -> str:
     token = write_token()
     if token is not None:
         return token
-    if not can_exchange():
-        raise UsageError(
-            "publish.to: hub needs a token with write access, and there is none",
-            hint=f"Set {WRITE} (or HF_TOKEN), give the workflow's job the permission `id-token: write` and "
-            "the repository a trusted publisher, or publish into a folder with `to: directory`.",
-        )
+    need_write_access()
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OIDCError
 

@@ -11,13 +11,13 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
 from quantize_lib.manifest.problems import Path as KeyPath
+from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.metrics import LIMITS
 from quantize_lib.names import (
-    absolute,
     local_folder,
     render,
     repository_fault,
@@ -28,13 +28,11 @@ from quantize_lib.plan.cells import HELD_OUT, Cell, EvaluateSpec, Job, Plan, Run
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
 from quantize_lib.wording import show
 
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""
-_ON_THE_HUB = ("tag", "collection", "pull_request")
-"""Keys of `publish` that mean nothing for a folder."""
 
 
 def build(
@@ -209,17 +207,7 @@ class _Builder:
         values = {**defaults_of("publish"), **self.at("publish")}
         for fault in template_faults(values["name"]):
             self.report(("publish", "name"), fault)
-        for key in _ON_THE_HUB:
-            if values["to"] != "hub" and values.get(key):
-                self.report(("publish", key), "a folder has none; it is for `to: hub`.")
-        for key in ("tag", "collection"):
-            if values["pull_request"] and values.get(key):
-                self.report(
-                    ("publish", key),
-                    "not together with `pull_request`: it follows a commit on `main`.",
-                )
-        path = absolute(values.pop("path"), self.base)
-        return PublishSpec(**values, path=path)
+        return resolve_publish(values, self.base, lambda key, reason: self.report(("publish", key), reason))
 
     def runners(self) -> RunnersSpec:
         values = {**defaults_of("runners"), **self.at("runners")}

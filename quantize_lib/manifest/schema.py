@@ -7,25 +7,24 @@ entry. `tools/schemas.py` writes the whole into the file, which is what others r
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
+from quantize_lib.manifest.publish_words import complete_publish
 from quantize_lib.manifest.schema_entries import complete_entries
-from quantize_lib.schemas import load_schema
+from quantize_lib.schemas import completed
 
-COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (complete_entries,)
-"""One function an axis. It writes its entries' parts into the schema, also over those of an older file: keys
-that are there keep their place, and what no entry has any more is taken out."""
+COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (
+    complete_entries,
+    complete_publish,
+)
+"""One function an axis; see `schemas.completed`."""
 
 
 @cache
 def manifest_schema() -> dict[str, Any]:
     """The whole schema of a manifest; callers do not change it."""
-    schema = deepcopy(load_schema("quantize"))
-    for complete in COMPLETING:
-        complete(schema)
-    return schema
+    return completed("quantize", *COMPLETING)
 
 
 def definition(name: str) -> dict[str, Any]:

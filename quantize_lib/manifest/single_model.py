@@ -19,7 +19,8 @@ from quantize_lib.manifest.problems import show_path
 from quantize_lib.methods import DEFAULT_METHOD, GroupSize
 from quantize_lib.names import absolute, local_folder
 from quantize_lib.plan.cells import Plan
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
+from quantize_lib.targets.directory import TARGET as DIRECTORY
 
 KNOWN_DATASETS: Mapping[str, Mapping[str, str]] = {
     "c4": {"dataset": "allenai/c4", "config": "en", "split": "train"},
@@ -49,7 +50,7 @@ def single_model_plan(
     desc_act: bool | None = None,
     sym: bool | None = None,
 ) -> Plan:
-    """A plan of one cell; its checkpoint is meant for `plan.publish.path / cell.repository`.
+    """A plan of one cell; its checkpoint is meant for `plan.publish[PATH] / cell.repository`.
 
     Args:
         model: Hub id or local folder; paths are relative to the current folder.
@@ -87,7 +88,8 @@ def single_model_plan(
         calibration=replace(job.calibration, allow_short=True),
         cells=(replace(cell, repository=target.name),),
     )
-    return replace(plan, jobs=(job,), publish=PublishSpec(path=target.parent, name=target.name))
+    publish = publish_spec(DIRECTORY.name, path=target.parent, name=target.name)
+    return replace(plan, jobs=(job,), publish=publish)
 
 
 def _name(model: str, here: Path) -> str:

@@ -12,7 +12,7 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.methods.settings import Settings
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
 
 HELD_OUT = "perplexity"
 """The manifest's and the plan's key for the held-out text: what was measured on it first gave it its name."""

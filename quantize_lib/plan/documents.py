@@ -15,6 +15,7 @@ from quantize_lib.metrics import LIMITS
 from quantize_lib.plan.cells import HELD_OUT, Cell, Job, Plan
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
+from quantize_lib.targets import PublishSpec, all_options, get_target
 
 MATRIX_LIMIT = 256
 """Jobs that GitHub allows in one matrix."""
@@ -40,9 +41,10 @@ def plan_json(
         "manifest": _path(plan.manifest),
         "publish": {
             "to": publish.to,
-            "path": _path(publish.path) if publish.to == "directory" else None,
+            **_options(publish),
             "namespace": publish.namespace,
             "private": publish.private,
+            "needs_credentials": get_target(publish.to).needs_credentials,
         },
         "jobs": [_job(job, estimates.get(job.id), verdicts) for job in plan.jobs],
         "warnings": list(plan.warnings),
@@ -85,6 +87,15 @@ def _entry(plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
         "image": image,
         "runs-on": list(labels),
         "cells": " ".join(cell.id for job in jobs for cell in job.cells),
+    }
+
+
+def _options(publish: PublishSpec) -> dict[str, Any]:
+    """The targets' options that every plan has; null where they are another target's."""
+    return {
+        name: option.to_plan(publish[option]) if publish.to in owners else None
+        for name, (option, owners) in all_options().items()
+        if option.always_written
     }
 
 

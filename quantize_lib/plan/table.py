@@ -8,6 +8,7 @@ from quantize_lib.effective_settings import effective_settings
 from quantize_lib.plan.cells import Cell, Plan
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
+from quantize_lib.targets import label
 from quantize_lib.text import format_bytes
 
 _UNKNOWN = "?"
@@ -37,9 +38,8 @@ def plan_table(
         needs = [estimate.download_bytes, estimate.disk_bytes, estimate.peak_memory_bytes] if estimate else []
         download, disk, memory = map(format_bytes, needs) if needs else [_UNKNOWN] * 3
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
-    target = plan.publish.path.as_posix() if plan.publish.to == "directory" else "the Hugging Face Hub"
     lines = [*_columns(cells, right=(3, 4)), "", *_columns(jobs, right=(2, 3, 4, 5))]
-    lines += ["", f"Published to {target}."]
+    lines += ["", f"Published to {label(plan.publish)}."]
     lines += [f"Warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.errors import PublishError
 from quantize_lib.names import repository_fault
 from quantize_lib.source.facts import Terms
 
@@ -77,7 +77,10 @@ OPEN = Origin()
 
 
 class Publisher(ABC):
-    """A place to publish to."""
+    """A place to publish to, made of a `PublishSpec`."""
+
+    proposes: bool = False
+    """Whether a checkpoint is proposed to somebody who lets it in, instead of published."""
 
     @abstractmethod
     def current(self, repository: str) -> PublishedState | None:
@@ -139,12 +142,8 @@ class Publisher(ABC):
 
         Raises:
             PublishError: where there is none, or it cannot be put back.
-            UsageError: where this place keeps no history.
         """
-        raise UsageError(
-            f"{repository} is in a folder, which keeps no history: there is nothing to go back to",
-            hint="Copy an earlier state there by hand, or build the cell again with other settings.",
-        )
+        raise NotImplementedError(f"{repository}: this target's entry says that it keeps no history")
 
 
 def check_repository(repository: str) -> str:

@@ -7,7 +7,6 @@ version added is passed over, and what an earlier one did not have is empty.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -28,13 +27,13 @@ from quantize_lib.report.figures import (
     reload_from,
     reload_json,
 )
+from quantize_lib.report.publish import publish_from_json, publish_to_json
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
 
 REPORT_FILE = "report.json"
 _COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
-_HUB_OPTIONS = ("terms_allow_public", "tag", "collection", "pull_request")
 _OF_THE_RUN = ("status", "error", "path", "commit", "url")
 """What a checkpoint cannot know of itself."""
 
@@ -60,16 +59,6 @@ def write_report(
     Raises:
         OSError: where it cannot be written.
     """
-    target: dict[str, Any] | None = None
-    if publish is not None:
-        target = {
-            "to": publish.to,
-            # Relative, so that an output folder can travel together with what is beside it.
-            "path": os.path.relpath(publish.path, folder.resolve()) if publish.to == "directory" else None,
-            "private": publish.private,
-        }
-        if publish.to == "hub":
-            target.update({name: getattr(publish, name) for name in _HUB_OPTIONS})
     path = folder / REPORT_FILE
     document = {
         "version": 1,
@@ -77,7 +66,7 @@ def write_report(
         "finished": finished.isoformat(timespec="seconds"),
         "command": command,
         "versions": {"model-quantizer": __version__, **(versions or {})},
-        "publish": target,
+        "publish": None if publish is None else publish_to_json(publish, folder),
         "cells": [record_to_json(record) for record in records],
     }
     write_json(path, document)
@@ -99,15 +88,8 @@ def read_publish_spec(folder: Path) -> PublishSpec | None:
     Raises:
         UsageError: as `read_report`.
     """
-    target = _document(folder)["publish"]
-    if target is None:
-        return None
-    if target["to"] == "hub":
-        # A report of an earlier version lacks them, which asks for none.
-        options = {name: target[name] for name in _HUB_OPTIONS if name in target}
-        return PublishSpec(to="hub", private=target["private"], **options)
-    path = Path(os.path.normpath(folder.resolve() / target["path"]))
-    return PublishSpec(to="directory", path=path, private=target["private"])
+    data = _document(folder)["publish"]
+    return None if data is None else publish_from_json(data, folder)
 
 
 def record_to_json(record: CellRecord) -> dict[str, Any]:
@@ -192,7 +174,7 @@ def _document(folder: Path) -> dict[str, Any]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    from quantize_lib.schemas import load_schema
+    from quantize_lib.report.schema import report_schema
 
     path = folder / REPORT_FILE
     try:
@@ -203,7 +185,7 @@ def _document(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-    problem = best_match(Draft202012Validator(load_schema("report")).iter_errors(document))
+    problem = best_match(Draft202012Validator(report_schema()).iter_errors(document))
     if problem is not None:
         raise UsageError(
             f"{path}: {problem.json_path}: {problem.message}",

@@ -1,1 +1,81 @@
-"""Where checkpoints are published: one entry a file."""
+"""The axis of targets: where checkpoints are published. One entry a file; nothing here needs the network."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from quantize_lib.targets.entry import Option, PathOption, Target
+from quantize_lib.targets.publish_spec import PublishSpec
+
+__all__ = [
+    "DEFAULT_TARGET",
+    "TARGETS",
+    "Option",
+    "PathOption",
+    "PublishSpec",
+    "Target",
+    "all_options",
+    "get_target",
+    "label",
+    "publish_spec",
+]
+
+
+def _entries() -> Iterator[Target]:
+    for module in pkgutil.iter_modules(__path__):
+        entry = getattr(import_module(f"{__name__}.{module.name}"), "TARGET", None)
+        if isinstance(entry, Target):
+            yield entry
+
+
+TARGETS: Mapping[str, Target] = {
+    entry.name: entry for entry in sorted(_entries(), key=lambda entry: (entry.order, entry.name))
+}
+"""By name, in the order in which they are listed."""
+DEFAULT_TARGET = next(iter(TARGETS))
+"""Where checkpoints go when a manifest says nothing."""
+_COMMON = {field.name for field in fields(PublishSpec)} - {"to", "options"}
+
+
+def get_target(name: str) -> Target:
+    """The entry of that name; a manifest's or a report's is known to be one.
+
+    Raises:
+        KeyError: where there is none, with the names that there are and the nearest.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    close = difflib.get_close_matches(name, TARGETS, n=1)
+    meant = f" Perhaps you meant `{close[0]}`?" if close else ""
+    raise KeyError(f"there is no target {name!r}; there are {', '.join(TARGETS)}.{meant}")
+
+
+def all_options() -> dict[str, tuple[Option[Any], list[str]]]:
+    """Every option by name, with the names of the targets that it belongs to."""
+    found: dict[str, tuple[Option[Any], list[str]]] = {}
+    for target in TARGETS.values():
+        for option in target.options:
+            found.setdefault(option.name, (option, []))[1].append(target.name)
+    return found
+
+
+def label(spec: PublishSpec) -> str:
+    """Where checkpoints are published to, for people."""
+    target = get_target(spec.to)
+    return target.label.format(**{option.name: option.to_plan(spec[option]) for option in target.options})
+
+
+def publish_spec(to: str, **values: Any) -> PublishSpec:
+    """Where checkpoints go, from resolved values by name.
+
+    Args:
+        to: the target's name.
+        values: of what every target has, and of the target's own options; others' are left out.
+    """
+    own = {option.name: values.get(option.name, option.default) for option in get_target(to).options}
+    return PublishSpec(to=to, options=own, **{key: value for key, value in values.items() if key in _COMMON})

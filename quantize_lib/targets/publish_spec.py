@@ -1,29 +1,35 @@
-"""Where checkpoints are published."""
+"""Where checkpoints go, as a manifest says it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from quantize_lib.targets.entry import Option
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishSpec:
-    """Where checkpoints go."""
+    """Where checkpoints go; `targets.publish_spec` makes one.
 
-    to: Literal["directory", "hub"] = "directory"
-    path: Path = Path("published")
-    """Absolute after parsing; only for `directory`."""
+    Attributes:
+        to: the target's name.
+        rebuild_on_new_version: cells that another version of this tool published are built again.
+        terms_allow_public: a gated or private base may become an open, public model.
+        options: the target's own, by name; read them by `spec[OPTION]`.
+    """
+
+    to: str
     namespace: str | None = None
     name: str = "{model}-{method}-{bits}bit"
     private: bool = True
     rebuild_on_new_version: bool = False
-    """Cells that another version of this tool published are built again."""
     terms_allow_public: bool = False
-    """A gated or private base may become an open, public model."""
-    tag: bool = False
-    """Tag the first publication from each commit of the base."""
-    collection: str | None = None
-    """A title; `{model}` is the base model's name."""
-    pull_request: bool = False
-    """Open a pull request instead of committing to the main branch."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, option: Option[T]) -> T:
+        """The value of an option; its default where it is another target's."""
+        return cast(T, self.options.get(option.name, option.default))

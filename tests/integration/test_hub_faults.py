@@ -20,7 +20,7 @@ from quantize_lib.publish.base import OPEN, Origin, Published
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, serve_here
 from tests.support.hub.matrix import FAULTS, Step, steps
 from tests.support.hub.patience import wait_for_nothing
@@ -107,8 +107,8 @@ class Scene:
         self.titles = hub.model(NAME).titles if case.update else ["initial commit"]
 
     def publish(self) -> Published:
-        spec = PublishSpec(
-            to="hub",
+        spec = publish_spec(
+            "hub",
             namespace="acme",
             private=self.case.private,
             tag=self.case.options,
@@ -280,9 +280,9 @@ import sys
 from pathlib import Path
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 folder, name, fingerprint = sys.argv[1:]
-publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))
+publisher = HubPublisher(publish_spec("hub", namespace="acme", private=False))
 publisher.publish(Path(folder), name, fingerprint=fingerprint, message="Quantize tiny")
 """
 

@@ -17,7 +17,7 @@ from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import list_model
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub
 from tests.support.publications import NAME, ONE, TWO, checkpoint, met
 
@@ -32,7 +32,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def publish(folder: Path, fingerprint: str = ONE, *, origin: Origin = BASE, **options: Any) -> Published:
-    publisher = HubPublisher(PublishSpec(to="hub", **options), retry=Retry(attempts=2, sleep=lambda _: None))
+    publisher = HubPublisher(publish_spec("hub", **options), retry=Retry(attempts=2, sleep=lambda _: None))
     if not folder.exists():
         checkpoint(folder, fingerprint)
     return publisher.publish(folder, NAME, fingerprint=fingerprint, message="m", origin=origin)

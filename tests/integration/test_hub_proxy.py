@@ -18,7 +18,7 @@ from pathlib import Path
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.source import fetch, inspect
 from quantize_lib.source.model_spec import ModelSpec
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 
 class Reporter:
     @contextmanager
@@ -30,7 +30,7 @@ class Reporter:
 folder, name, fingerprint = sys.argv[1:]
 spec = ModelSpec(id="base/tiny", name="tiny", revision="main")
 fetch(spec, inspect(spec, token=None), Reporter(), token=None)
-publisher = HubPublisher(PublishSpec(to="hub", namespace="acme", private=False))
+publisher = HubPublisher(publish_spec("hub", namespace="acme", private=False))
 publisher.publish(Path(folder), name, fingerprint=fingerprint, message="m")
 print(publisher.current(name).commit)
 """

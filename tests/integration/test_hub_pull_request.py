@@ -15,7 +15,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec, publish_spec
 from tests.support.fleet import fleet, words
 from tests.support.hub import Hub, Repository
 from tests.support.hub.matrix import FAULTS, steps
@@ -23,7 +23,8 @@ from tests.support.hub.patience import wait_for_nothing
 from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint, met
 from tests.support.small_runs import command, report, save_tiny_model
 
-SPEC = PublishSpec(to="hub", namespace="acme", pull_request=True)
+SPEC = publish_spec("hub", namespace="acme", pull_request=True)
+COMMITS = publish_spec("hub", namespace="acme")
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_new_checkpoint_waits_in_one_pull_request_until_it_is_merged(
     hub: Hub, made: dict[str, Path]
 ) -> None:
-    publish(made, ONE, replace(SPEC, pull_request=False))
+    publish(made, ONE, COMMITS)
     repository = hub.model(NAME)
     before = repository.head
     done = publish(made, TWO)
@@ -106,7 +107,7 @@ def test_one_that_somebody_closed_is_not_opened_again_unless_forced(hub: Hub, ma
 
 
 def test_a_strangers_title_is_no_checkpoint(hub: Hub, made: dict[str, Path]) -> None:
-    publish(made, ONE, replace(SPEC, pull_request=False))
+    publish(made, ONE, COMMITS)
     title = f"Quantize tiny [{TWO[:12]}]"
     HfApi(endpoint=hub.endpoint, token=TOKEN).create_pull_request(NAME, title=title, description="")
     assert publish(made, TWO).proposal == f"{hub.endpoint}/{NAME}/discussions/2"
@@ -122,7 +123,7 @@ def test_whatever_fails_there_is_one_good_pull_request_in_the_end(
 
     def prepare(hub: Hub) -> int:
         if update:
-            publish(made, ONE, replace(SPEC, pull_request=False))
+            publish(made, ONE, COMMITS)
         return len(hub.requests)
 
     with met(monkeypatch) as hub:

@@ -14,7 +14,7 @@ from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, Request
 from tests.support.publications import NAME, ONE, THREE, TWO, checkpoint, met
 
@@ -29,7 +29,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def publisher() -> HubPublisher:
-    return HubPublisher(PublishSpec(to="hub"), retry=Retry(attempts=3, sleep=lambda _: None))
+    return HubPublisher(publish_spec("hub"), retry=Retry(attempts=3, sleep=lambda _: None))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.publisher import HubPublisher
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, serve_here
 from tests.support.hub.matrix import FAULTS, Step, steps
 from tests.support.hub.patience import wait_for_nothing
@@ -34,7 +34,7 @@ def published(hub: Hub, checkpoints: dict[str, Path]) -> HubPublisher:
     """Three publications, one after the other."""
     hub.add_token(TOKEN, "acme")
     publisher = HubPublisher(
-        PublishSpec(to="hub", namespace="acme"), retry=Retry(attempts=6, sleep=lambda _: None)
+        publish_spec("hub", namespace="acme"), retry=Retry(attempts=6, sleep=lambda _: None)
     )
     for fingerprint, folder in checkpoints.items():
         publisher.publish(folder, NAME, fingerprint=fingerprint, message=fingerprint[:2])

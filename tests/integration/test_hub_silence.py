@@ -18,7 +18,7 @@ from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch import find_models
 from quantize_lib.source.watch_rule import WatchRule
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub
 from tests.support.hub.patience import wait_for_nothing
 from tests.support.publications import NAME, ONE, TWO, checkpoint, met
@@ -54,7 +54,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def publisher() -> HubPublisher:
-    spec = PublishSpec(to="hub", namespace="acme", private=False, tag=True, collection="{model}")
+    spec = publish_spec("hub", namespace="acme", private=False, tag=True, collection="{model}")
     return HubPublisher(spec, retry=Retry(attempts=3, sleep=lambda _: None))
 
 

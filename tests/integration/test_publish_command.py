@@ -16,7 +16,7 @@ import pytest
 from quantize_lib.report import read_report, write_report
 from quantize_lib.report.records import RECORD_FILE, CellRecord
 from quantize_lib.source.facts import Terms
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec, publish_spec
 from quantize_lib.text import format_bytes
 from tests.support.hub import Hub, serve
 from tests.support.publications import NAME, ONE, TOKEN, TWO, checkpoint
@@ -26,7 +26,7 @@ from tests.support.small_runs import ROOT, command, environment, report
 CELL = "tiny-gptq-4bit"
 CLAIMS = {"repository": "acme/models", "workflow": "quantize"}
 OPEN_TERMS = Terms(license="mit")
-HUB = PublishSpec(to="hub", namespace="acme")
+HUB = publish_spec("hub", namespace="acme")
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
@@ -245,7 +245,7 @@ def test_a_rollback_of_what_is_not_there_says_so(hub: Hub, tmp_path: Path) -> No
 
 
 def test_a_folder_keeps_no_history(hub: Hub, tmp_path: Path) -> None:
-    output(tmp_path / "output", ONE, spec=PublishSpec(path=tmp_path / "published"))
+    output(tmp_path / "output", ONE, spec=publish_spec("directory", path=tmp_path / "published"))
     done = command("publish", "--rollback", CELL, cwd=tmp_path, env=env(hub, tmp_path))
     assert done.returncode == 2
     assert "keeps no history" in done.stderr

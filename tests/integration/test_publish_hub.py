@@ -15,7 +15,7 @@ from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Published, PublishedState
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, Repository, Request, serve
 
 NAME = "acme/tiny-gptq-4bit"
@@ -51,14 +51,12 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def publisher(waits: list[float]) -> HubPublisher:
-    return HubPublisher(PublishSpec(to="hub", namespace="acme"), retry=Retry(sleep=waits.append))
+    return HubPublisher(publish_spec("hub", namespace="acme"), retry=Retry(sleep=waits.append))
 
 
 @pytest.fixture
 def public(waits: list[float]) -> HubPublisher:
-    return HubPublisher(
-        PublishSpec(to="hub", namespace="acme", private=False), retry=Retry(sleep=waits.append)
-    )
+    return HubPublisher(publish_spec("hub", namespace="acme", private=False), retry=Retry(sleep=waits.append))
 
 
 Make = Callable[..., Path]

@@ -19,7 +19,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
-publisher = DirectoryPublisher(Path(sys.argv[1]))
+from quantize_lib.targets import publish_spec
+publisher = DirectoryPublisher(publish_spec("directory", path=Path(sys.argv[1])))
 for number in range(int(sys.argv[2])):
     cell = sys.argv[3 + number % 2]
     publisher.publish(Path(cell), "acme/tiny", fingerprint=Path(cell).name, message="m")
@@ -29,8 +30,9 @@ import sys
 from pathlib import Path
 from quantize_lib.errors import PublishError
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
+from quantize_lib.targets import publish_spec
 try:
-    publisher = DirectoryPublisher(Path(sys.argv[1]))
+    publisher = DirectoryPublisher(publish_spec("directory", path=Path(sys.argv[1])))
     publisher.publish(Path(sys.argv[2]), "acme/tiny", fingerprint="one", message="m")
     publisher.publish(Path(sys.argv[3]), "acme/tiny", fingerprint="big", message="m")
 except PublishError as error:

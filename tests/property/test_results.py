@@ -18,7 +18,7 @@ from quantize_lib.gate import check_gate
 from quantize_lib.publish.base import check_repository
 from quantize_lib.report import record_from_json, record_to_json, summary_markdown, summary_table
 from quantize_lib.report.records import Measurements
-from quantize_lib.schemas import load_schema
+from quantize_lib.report.schema import report_schema
 from quantize_lib.text import markdown
 from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 
@@ -26,7 +26,7 @@ TEXT = st.text(max_size=60)
 NASTY = st.text(alphabet="`|<>[]{}%#*_-\\\n\r\t\x1b\u2028&;:'\"ab .", max_size=60)
 NUMBER = st.floats(allow_nan=True, allow_infinity=True)
 OPTIONAL = st.none() | NUMBER
-CELL = Draft202012Validator({**load_schema("report"), **load_schema("report")["$defs"]["cell"]})
+CELL = Draft202012Validator({**report_schema(), **report_schema()["$defs"]["cell"]})
 
 
 @given(text=TEXT | NASTY)

@@ -35,14 +35,14 @@ EDGES: dict[str, set[str]] = {
     "formats": {"errors", "methods", "packing", "precision", "registry"},
     "effective_settings": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry"},
-    "targets": set(),
+    "targets": {"names"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods"},
     "source": {"architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"},
     "calibration": {"errors", "hub"},
     "plan": {
         *("architecture", "calibration", "devices", "effective_settings", "errors", "files", "methods"),
-        *("metrics", "sizing", "source", "targets", "text"),
+        *("metrics", "schemas", "sizing", "source", "targets", "text"),
     },
     "manifest": {
         *("calibration", "devices", "errors", "formats", "methods", "metrics", "names", "plan", "schemas"),
@@ -79,7 +79,7 @@ EDGES: dict[str, set[str]] = {
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text"},
     "cli": {
         *("environment", "errors", "executors", "host", "job", "manifest", "methods", "plan", "publish"),
-        *("report", "reporting", "text", "versions", "worker"),
+        *("report", "reporting", "targets", "text", "versions", "worker"),
     },
     "__main__": {"cli"},
 }

@@ -22,6 +22,7 @@ from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Published, PublishedState, Publisher
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
+from quantize_lib.targets import publish_spec
 from tests.support.model_files import LLAMA, write_model
 
 COMMIT = "c" * 40
@@ -177,7 +178,8 @@ def test_a_model_that_cannot_be_looked_at_keeps_no_other_from_being_made(tmp_pat
     reporter = PlainReporter(said)
     whole = plan(tmp_path)
     lookups = Lookups(reporter)
-    verdicts = survey(whole, DirectoryPublisher(tmp_path / "published"), lookups, reporter)
+    publisher = DirectoryPublisher(publish_spec("directory", path=tmp_path / "published"))
+    verdicts = survey(whole, publisher, lookups, reporter)
     assert changed_only(whole, verdicts, lookups, reporter) == whole
     assert "warning: bad-auto: LlamaForCausalLM (mamba) is not supported" in said.getvalue()
     assert "good-bnb-8bit: to be built: never published" in said.getvalue()

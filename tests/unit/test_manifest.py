@@ -11,7 +11,8 @@ from quantize_lib.manifest import load_manifest, parse_manifest
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.names import repository_fault
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
+from quantize_lib.targets.directory import PATH
 
 
 def parsed(text: str, folder: Path) -> Plan:
@@ -34,7 +35,7 @@ def test_the_least_manifest_gets_every_default(tmp_path: Path) -> None:
     (model,) = manifest.jobs
     assert model.calibration == TextSpec(dataset="Salesforce/wikitext", config="wikitext-2-raw-v1")
     assert model.evaluate == EvaluateSpec()
-    assert manifest.publish == PublishSpec(path=tmp_path / "published")
+    assert manifest.publish == publish_spec("directory", path=tmp_path / "published")
     assert manifest.runners == RunnersSpec()
     assert cells(model) == [
         Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
@@ -206,7 +207,7 @@ def test_files_are_found_beside_the_manifest(tmp_path: Path) -> None:
 
 def test_publishing_into_a_folder_is_relative_to_the_manifest(tmp_path: Path) -> None:
     text = "version: 1\nmodels: [{id: a/m, quantize: [{method: awq, bits: 4}]}]\npublish: {path: ../out}"
-    assert parsed(text, tmp_path / "sub").publish.path == tmp_path / "out"
+    assert parsed(text, tmp_path / "sub").publish[PATH] == tmp_path / "out"
 
 
 def test_experimental_bits_are_warned_of(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from quantize_lib.plan.cells import RunnersSpec
 from quantize_lib.schemas import load_schema
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
-from quantize_lib.targets.publish_spec import PublishSpec
-from tools.schemas import stale
+from quantize_lib.targets import DEFAULT_TARGET, PublishSpec, all_options
+from tools.schemas import COMPLETED, stale
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
@@ -47,7 +47,6 @@ def field_defaults(kind: Any) -> dict[str, Any]:
     ("name", "kind"),
     [
         ("text", TextSpec),
-        ("publish", PublishSpec),
         ("runners", RunnersSpec),
         ("model", ModelSpec),
         ("watch", WatchRule),
@@ -57,6 +56,17 @@ def test_the_types_have_the_schemas_defaults(name: str, kind: Any) -> None:
     declared = defaults_of(name)
     assert declared
     assert {key: field_defaults(kind)[key] for key in declared} == declared
+
+
+def test_publishing_has_the_schemas_defaults() -> None:
+    declared = defaults_of("publish")
+    assert declared.pop("to") == DEFAULT_TARGET
+    for name, (option, _) in all_options().items():
+        assert declared.pop(name, None) == (
+            None if option.default is None else option.to_plan(option.default)
+        )
+    common = field_defaults(PublishSpec)
+    assert {key: common[key] for key in declared} == declared
 
 
 def test_settings_have_the_schemas_defaults() -> None:
@@ -98,9 +108,9 @@ def test_the_conditions_agree_with_what_a_format_stores(method: Method, name: st
     assert (not faults) == (name in ("auto", *(entry.name for entry in formats_for(method))))
 
 
-@pytest.mark.parametrize("name", ["quantize", "plan"])
+@pytest.mark.parametrize("name", COMPLETED)
 def test_the_schemas_are_valid(name: str) -> None:
-    Draft202012Validator.check_schema(load_schema(name))
+    Draft202012Validator.check_schema(COMPLETED[name]())
 
 
 def test_the_files_are_what_the_entries_say() -> None:

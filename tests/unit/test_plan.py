@@ -13,7 +13,7 @@ from quantize_lib.manifest import parse_manifest
 from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
 from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.schemas import load_schema
+from quantize_lib.plan.schema import plan_schema
 from quantize_lib.text import format_bytes
 
 TEXT = """
@@ -100,7 +100,7 @@ def test_an_unknown_cell_is_told_with_those_that_there_are(manifest: Plan) -> No
 
 def test_the_json_is_as_its_schema_says_with_and_without_estimates(manifest: Plan) -> None:
     plan = manifest
-    validator = Draft202012Validator(load_schema("plan"))
+    validator = Draft202012Validator(plan_schema())
     for known in ({}, estimates(plan)):
         data = json.loads(json.dumps(plan_json(plan, known)))
         assert [error.message for error in validator.iter_errors(data)] == []

@@ -11,6 +11,7 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.manifest import single_model_plan
 from quantize_lib.methods.settings import Settings
+from quantize_lib.targets.directory import PATH
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_a_model_alone_is_gptq_with_8_bits(here: Path) -> None:
     (cell,) = job.cells
     assert (job.id, job.device, job.model.id, job.model.revision) == ("m-auto", "auto", "acme/m", "main")
     assert (cell.id, cell.settings) == ("m-gptq-8bit", Settings(method="gptq", bits=8))
-    assert plan.publish.path / cell.repository == here / "m-gptq-8bit"
+    assert plan.publish[PATH] / cell.repository == here / "m-gptq-8bit"
     assert (plan.manifest, plan.publish.to) == (None, "directory")
 
 
@@ -45,7 +46,7 @@ def test_every_option_has_its_place(here: Path) -> None:
     assert cell.settings == Settings(
         method="gptq", bits=4, group_size=64, own={"desc_act": True, "sym": False}
     )
-    assert plan.publish.path / cell.repository == here.parent / "out dir" / "x y"
+    assert plan.publish[PATH] / cell.repository == here.parent / "out dir" / "x y"
 
 
 @pytest.mark.parametrize("bits", [4, 8])

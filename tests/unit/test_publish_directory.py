@@ -13,6 +13,7 @@ from quantize_lib.publish.base import check_repository
 from quantize_lib.publish.directory import publisher as directory
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.targets import publish_spec
 
 REPOSITORY = "acme/tiny-gptq-4bit"
 
@@ -29,8 +30,12 @@ def make_checkpoint(folder: Path, content: str, fingerprint: str = "f1") -> Path
     return folder
 
 
+def publisher_of(root: Path) -> DirectoryPublisher:
+    return DirectoryPublisher(publish_spec("directory", path=root))
+
+
 def publish(root: Path, checkpoint: Path, fingerprint: str = "f1", repository: str = REPOSITORY) -> str:
-    publisher = DirectoryPublisher(root)
+    publisher = publisher_of(root)
     return publisher.publish(checkpoint, repository, fingerprint=fingerprint, message="m").commit
 
 
@@ -61,7 +66,7 @@ def test_the_commit_says_what_the_content_is(tmp_path: Path) -> None:
 
 
 def test_the_state_of_a_repository_can_be_read_back(tmp_path: Path) -> None:
-    publisher = DirectoryPublisher(tmp_path / "out")
+    publisher = publisher_of(tmp_path / "out")
     assert publisher.current(REPOSITORY) is None
     commit = publish(tmp_path / "out", make_checkpoint(tmp_path / "cell", "one"))
     state = publisher.current(REPOSITORY)
@@ -95,7 +100,7 @@ def test_a_repository_that_lost_a_file_is_repaired(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "cell", "one")
     publish(tmp_path / "out", checkpoint)
     (tmp_path / "out" / REPOSITORY / "model.safetensors").unlink()
-    assert DirectoryPublisher(tmp_path / "out").current(REPOSITORY) is None
+    assert publisher_of(tmp_path / "out").current(REPOSITORY) is None
     publish(tmp_path / "out", checkpoint)
     assert (tmp_path / "out" / REPOSITORY / "model.safetensors").exists()
 
@@ -104,7 +109,7 @@ def test_a_state_without_sense_counts_as_none(tmp_path: Path) -> None:
     publish(tmp_path / "out", make_checkpoint(tmp_path / "cell", "one"))
     for nonsense in ("not json", "[]", '{"files": 3}'):
         (tmp_path / "out" / REPOSITORY / RECORD_FILE).write_text(nonsense)
-        assert DirectoryPublisher(tmp_path / "out").current(REPOSITORY) is None
+        assert publisher_of(tmp_path / "out").current(REPOSITORY) is None
 
 
 def test_what_is_left_of_a_crash_is_removed(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_a_crash_between_two_renames_is_undone_at_the_next_look(tmp_path: Path) 
     out = tmp_path / "out"
     commit = publish(out, make_checkpoint(tmp_path / "cell", "one"))
     (out / REPOSITORY).rename(out / ".publishing" / "acme--tiny-gptq-4bit.previous")
-    state = DirectoryPublisher(out).current(REPOSITORY)
+    state = publisher_of(out).current(REPOSITORY)
     assert state is not None
     assert state.commit == commit
     assert (out / REPOSITORY / "README.md").read_text() == "one"
@@ -191,7 +196,7 @@ def test_a_name_that_the_hub_would_refuse_or_that_leaves_the_folder_is_refused(
     with pytest.raises(PublishError, match="is not a repository's name"):
         check_repository(name)
     with pytest.raises(PublishError, match="is not a repository's name"):
-        DirectoryPublisher(tmp_path).current(name)
+        publisher_of(tmp_path).current(name)
 
 
 @pytest.mark.parametrize("name", ["a", "acme/SmolLM2-135M-Instruct-gptq-4bit", "A_b.c/x_", "1/2"])
@@ -202,7 +207,7 @@ def test_a_name_that_the_hub_takes_is_taken(name: str) -> None:
 def test_a_file_in_the_place_of_the_folder_is_an_error_before_anything_is_computed(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(PublishError, match="out is not a folder"):
-        DirectoryPublisher(tmp_path / "out")
+        publisher_of(tmp_path / "out")
 
 
 def test_shards_are_shared_and_small_files_are_not(tmp_path: Path) -> None:

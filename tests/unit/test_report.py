@@ -24,8 +24,8 @@ from quantize_lib.report import (
     write_report,
 )
 from quantize_lib.report.records import CellRecord, CellStatus
-from quantize_lib.schemas import load_schema
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.report.schema import report_schema
+from quantize_lib.targets import publish_spec
 from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 
 TIMES: dict[str, Any] = {
@@ -48,8 +48,8 @@ BARE = CellRecord(
 def _write(folder: Path, *records: CellRecord, **more: Any) -> dict[str, Any]:
     path = write_report(folder, records, **TIMES, command="model-quantizer run quantize.yml", **more)
     document: dict[str, Any] = json.loads(path.read_text(), parse_constant=pytest.fail)
-    Draft202012Validator.check_schema(load_schema("report"))
-    Draft202012Validator(load_schema("report")).validate(document)
+    Draft202012Validator.check_schema(report_schema())
+    Draft202012Validator(report_schema()).validate(document)
     return document
 
 
@@ -129,17 +129,18 @@ def test_a_run_says_when_it_was_and_how_to_repeat_it(tmp_path: Path) -> None:
 
 
 def test_where_it_was_published_to_comes_back_even_after_a_move(tmp_path: Path) -> None:
-    spec = PublishSpec(path=tmp_path / "a" / "published", private=False)
+    spec = publish_spec("directory", path=tmp_path / "a" / "published", private=False)
     (tmp_path / "a" / "output").mkdir(parents=True)
     _write(tmp_path / "a" / "output", publish=spec)
     assert read_publish_spec(tmp_path / "a" / "output") == spec
     (tmp_path / "a").rename(tmp_path / "b")
-    assert read_publish_spec(tmp_path / "b" / "output") == replace(spec, path=tmp_path / "b" / "published")
+    moved = publish_spec("directory", path=tmp_path / "b" / "published", private=False)
+    assert read_publish_spec(tmp_path / "b" / "output") == moved
 
 
 def test_publishing_to_the_hub_or_nowhere_comes_back(tmp_path: Path) -> None:
-    spec = PublishSpec(
-        to="hub",
+    spec = publish_spec(
+        "hub",
         private=False,
         terms_allow_public=True,
         tag=True,
@@ -179,10 +180,10 @@ def test_a_path_that_leaves_the_folder_is_refused(path: str, tmp_path: Path) -> 
 def test_measurements_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
     document = _write(tmp_path, RECORD)
     document["cells"][0]["size_before"] = None
-    assert not Draft202012Validator(load_schema("report")).is_valid(document)
+    assert not Draft202012Validator(report_schema()).is_valid(document)
     document = _write(tmp_path, RECORD)
     document["cells"][0]["seconds"] = None
-    assert not Draft202012Validator(load_schema("report")).is_valid(document)
+    assert not Draft202012Validator(report_schema()).is_valid(document)
 
 
 def _with(status: CellStatus, error: str | None = None) -> CellRecord:

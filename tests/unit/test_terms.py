@@ -15,7 +15,7 @@ from quantize_lib.publish.verify import check_files
 from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_files import is_side_file
 from quantize_lib.source.terms import display, name_warning, notice, terms_of
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import publish_spec
 
 GATED = Terms(license="llama3.1", gated="manual")
 PRIVATE = Terms(private=True)
@@ -70,7 +70,7 @@ def test_a_name_is_held_against_the_licence(license_id: str | None, repository: 
 
 
 def test_the_warning_names_prefix_place_and_way_out() -> None:
-    (warning,) = terms_warnings(cell("acme/mine-awq"), Terms(license="llama3.1"), PublishSpec())
+    (warning,) = terms_warnings(cell("acme/mine-awq"), Terms(license="llama3.1"), publish_spec("directory"))
     assert warning == (
         "m-awq-4bit: the licence llama3.1 asks that the name of a model made from this one begin with "
         "“Llama”, and acme/mine-awq does not (https://www.llama.com/llama3_1/license/); "
@@ -85,39 +85,40 @@ def test_a_licence_that_asks_for_nothing_gets_no_line_on_the_card() -> None:
 
 def test_private_stays_private_whatever_the_base_is() -> None:
     for terms in (Terms(), GATED, PRIVATE, None):
-        found = access(PublishSpec(private=True), terms)
+        found = access(publish_spec("directory", private=True), terms)
         assert (found.private, found.gated, found.reason) == (True, None, None)
 
 
 def test_a_public_base_becomes_what_the_manifest_says() -> None:
-    assert access(PublishSpec(private=False), Terms()).private is False
+    assert access(publish_spec("directory", private=False), Terms()).private is False
 
 
 @pytest.mark.parametrize("kind", ["auto", "manual"])
 def test_a_gated_base_is_published_gated_in_the_same_way(kind: Any) -> None:
-    found = access(PublishSpec(private=False), Terms(gated=kind))
+    found = access(publish_spec("directory", private=False), Terms(gated=kind))
     assert (found.private, found.gated) == (False, kind)
     assert "publish.terms_allow_public" in str(found.reason)
 
 
 @pytest.mark.parametrize("terms", [PRIVATE, None, Terms(private=True, gated="auto")])
 def test_a_private_base_and_one_of_which_nothing_is_known_stay_private(terms: Terms | None) -> None:
-    found = access(PublishSpec(private=False), terms)
+    found = access(publish_spec("directory", private=False), terms)
     assert found.private
     assert "publish.terms_allow_public" in str(found.reason)
 
 
 @pytest.mark.parametrize("terms", [GATED, PRIVATE, None])
 def test_the_manifest_can_confirm_that_the_terms_allow_it(terms: Terms | None) -> None:
-    found = access(PublishSpec(private=False, terms_allow_public=True), terms)
+    found = access(publish_spec("directory", private=False, terms_allow_public=True), terms)
     assert (found.private, found.gated, found.reason) == (False, None, None)
 
 
 def test_who_will_see_it_is_told_beforehand_where_it_goes_to_the_hub() -> None:
-    hub = PublishSpec(to="hub", private=False)
+    hub = publish_spec("hub", private=False)
     (warning,) = terms_warnings(cell("acme/m"), Terms(gated="auto"), hub)
     assert warning.startswith("m-awq-4bit: the base model is gated, so it is published gated;")
-    assert not list(terms_warnings(cell("acme/m"), Terms(gated="auto"), PublishSpec(private=False)))
+    folder = publish_spec("directory", private=False)
+    assert not list(terms_warnings(cell("acme/m"), Terms(gated="auto"), folder))
 
 
 def test_the_notice_that_a_licence_wants_is_written_where_the_base_brings_none(tmp_path: Path) -> None:

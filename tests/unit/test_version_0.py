@@ -21,6 +21,8 @@ from quantize_lib.report import (
     record_to_json,
     summary_table,
 )
+from quantize_lib.targets import publish_spec
+from quantize_lib.targets.directory import PATH
 
 DATA = Path(__file__).parents[1] / "data" / "version-0"
 OUTPUT, PUBLISHED = DATA / "output", DATA / "published"
@@ -38,7 +40,7 @@ def test_a_report_comes_back_with_every_value() -> None:
 def test_where_it_was_published_to_comes_back() -> None:
     spec = read_publish_spec(OUTPUT)
     assert spec is not None
-    assert (spec.to, spec.path, spec.private) == ("directory", PUBLISHED, True)
+    assert (spec.to, spec[PATH], spec.private) == ("directory", PUBLISHED, True)
 
 
 def test_its_table_shows_the_figures() -> None:
@@ -62,7 +64,7 @@ def test_a_published_folder_is_the_state_that_it_was(cell: dict[str, Any], tmp_p
     for name in cell["files"]:
         # Weights and tokenizer are left out of the copy.
         (folder / name).touch()
-    state = DirectoryPublisher(tmp_path).current(cell["id"])
+    state = DirectoryPublisher(publish_spec("directory", path=tmp_path)).current(cell["id"])
     assert state is not None
     assert state.fingerprint == cell["fingerprint"]
     assert state.commit == cell["commit"] == sha256_file(folder / RECORD_FILE)[:40]

@@ -144,12 +144,14 @@ def plan() -> int:
 
 def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
     """Say what cannot work, and what may not; not 0 where it cannot."""
-    if inputs.publish and not inputs.can_write and planned["publish"]["to"] == "hub":
+    target = planned["publish"]
+    if inputs.publish and not inputs.can_write and target["needs_credentials"]:
         # As publish/registry.py says, but before hours of work: the run itself does not publish here.
         annotate(
             "error",
-            "publish.to: hub needs hf-token-write, or `id-token: write` among the job's permissions and "
-            "trusted publishers on the Hub. Without one set `publish: false`, or publish into a folder.",
+            f"publish.to: {target['to']} needs hf-token-write, or `id-token: write` among the job's "
+            "permissions and trusted publishers on the Hub. Without one set `publish: false`, or publish "
+            "into a folder.",
         )
         return 2
     runner = this_runner(Path(inputs.output), os.environ)

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from quantize_lib.manifest.schema import manifest_schema
-from quantize_lib.schemas import load_schema
+from quantize_lib.plan.schema import plan_schema
+from quantize_lib.report.schema import report_schema
 from tools.docs import action, command_line, families, key_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +32,8 @@ def parts() -> dict[str, str]:
     """Every generated part by name."""
     return {
         **key_tables.of_manifest(manifest_schema()),
-        **key_tables.of_output("plan", load_schema("plan")),
-        **key_tables.of_output("report", load_schema("report")),
+        **key_tables.of_output("plan", plan_schema()),
+        **key_tables.of_output("report", report_schema()),
         **command_line.tables(),
         **action.tables(_yaml("action.yml"), _yaml(".github/workflows/quantize.yml")),
         **families.tables(),

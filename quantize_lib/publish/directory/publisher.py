@@ -24,6 +24,8 @@ from quantize_lib.publish.base import OPEN, Origin, Published, PublishedState, P
 from quantize_lib.publish.directory.swap import exchange
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.targets import PublishSpec
+from quantize_lib.targets.directory import PATH
 
 _HIDDEN = ".publishing"
 """Locks and unfinished states. No repository can have that name: names start with a letter or a digit."""
@@ -34,14 +36,14 @@ class DirectoryPublisher(Publisher):
     """Repositories as folders `root/namespace/name`.
 
     Args:
-        root: made at the first publication.
+        spec: what the manifest says; the folder is made at the first publication.
 
     Raises:
         PublishError: where the folder cannot be written or is none.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, spec: PublishSpec) -> None:
+        self._root = root = spec[PATH]
         existing = next(path for path in (root, *root.absolute().parents) if path.exists())
         if not existing.is_dir():
             raise PublishError(f"publish.path: {existing} is not a folder")

@@ -12,7 +12,8 @@ from quantize_lib.names import render
 from quantize_lib.publish.base import Origin
 from quantize_lib.publish.hub.publishing_errors import hub_errors
 from quantize_lib.publish.hub.repository import HubRepository
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
+from quantize_lib.targets.hub import COLLECTION, TAG
 
 _REVISION = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
 
@@ -32,10 +33,10 @@ def apply_options(place: HubRepository, spec: PublishSpec, origin: Origin, commi
     try:
         with hub_errors(place.name):
             tag = tag_of(origin.revision)
-            if spec.tag and tag is not None:
+            if spec[TAG] and tag is not None:
                 place.tag(tag, commit)
-            if spec.collection is not None:
-                title = render(spec.collection, {"model": origin.model.rpartition("/")[2]})
+            if (template := spec[COLLECTION]) is not None:
+                title = render(template, {"model": origin.model.rpartition("/")[2]})
                 place.collect(title, private=spec.private)
     except PublishError as error:
         raise PublishError(

@@ -24,7 +24,8 @@ from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_setti
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
-from quantize_lib.targets.publish_spec import PublishSpec
+from quantize_lib.targets import PublishSpec
+from quantize_lib.targets.hub import PULL_REQUEST
 from quantize_lib.text import plain
 
 
@@ -39,6 +40,7 @@ class HubPublisher(Publisher):
 
     def __init__(self, spec: PublishSpec, *, retry: Retry | None = None, conflicts: int = 3) -> None:
         self._spec = spec
+        self.proposes = spec[PULL_REQUEST]
         self._retry = retry or Retry()
         self._conflicts = conflicts
 
@@ -67,7 +69,7 @@ class HubPublisher(Publisher):
 
     def proposed(self, repository: str, fingerprint: str) -> Proposed | None:
         """See `Publisher`. One request, and none where no pull requests are opened."""
-        if not self._spec.pull_request:
+        if not self.proposes:
             return None
         with hub_errors(_named(repository)):
             found = proposed(self._looked_at(repository), fingerprint)
@@ -112,7 +114,7 @@ class HubPublisher(Publisher):
                 message=plain(message),
                 access=seen,
                 force=force,
-                propose=self._spec.pull_request,
+                propose=self.proposes,
                 retry=self._retry,
                 conflicts=self._conflicts,
             ).run()

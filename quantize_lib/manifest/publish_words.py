@@ -1,0 +1,50 @@
+"""What the manifest's schema says of publishing that comes from the targets, and `publish` as it is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.schemas import put_owned
+from quantize_lib.targets import DEFAULT_TARGET, TARGETS, PublishSpec, all_options, get_target, publish_spec
+
+
+def complete_publish(schema: dict[str, Any]) -> None:
+    """Write the targets' names and options into the manifest's schema."""
+    keys = schema["$defs"]["publish"]["properties"]
+    places = [f"`{target.name}`, {target.summary}" for target in TARGETS.values()]
+    keys["to"] = {
+        "title": "Target",
+        "description": f"{', '.join(places[:-1])}, or {places[-1]}.",
+        "enum": list(TARGETS),
+        "default": DEFAULT_TARGET,
+    }
+    put_owned(
+        keys,
+        "x-targets",
+        {name: (option.manifest_words, owners) for name, (option, owners) in all_options().items()},
+    )
+
+
+def resolve_publish(values: Mapping[str, Any], base: Path, report: Callable[[str, str], None]) -> PublishSpec:
+    """A checked `publish` with its defaults, paths made absolute.
+
+    Args:
+        base: the folder that paths are relative to.
+        report: gets every key that does not go with the others, and the reason.
+    """
+    target = get_target(values["to"])
+    own = {
+        option.name: option.resolve(values[option.name], base)
+        for option in target.options
+        if option.name in values
+    }
+    for name, (option, owners) in all_options().items():
+        if target.name not in owners and not option.for_others and values.get(name):
+            those = " or ".join(f"`to: {owner}`" for owner in owners)
+            report(name, f"{target.place} has none; it is for {those}.")
+    for key, reason in target.check(values):
+        report(key, reason)
+    common = {key: value for key, value in values.items() if key != "to"}
+    return publish_spec(target.name, **{**common, **own})

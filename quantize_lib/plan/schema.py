@@ -1,0 +1,34 @@
+"""The schema of a plan: the file that ships, with what the entries of the axes add to it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from quantize_lib.schemas import completed, put_owned
+from quantize_lib.targets import TARGETS, Option, all_options
+
+
+@cache
+def plan_schema() -> dict[str, Any]:
+    """The whole schema of a plan; callers do not change it."""
+    return completed("plan", _complete_publish)
+
+
+def _complete_publish(schema: dict[str, Any]) -> None:
+    keys = schema["properties"]["publish"]["properties"]
+    keys["to"]["enum"] = list(TARGETS)
+    put_owned(
+        keys,
+        "x-targets",
+        {
+            name: (_words(option), owners)
+            for name, (option, owners) in all_options().items()
+            if option.always_written
+        },
+    )
+
+
+def _words(option: Option[Any]) -> dict[str, Any]:
+    description = f"{option.words['description']}{option.in_plan} Null for another target."
+    return {"description": description, "type": [option.written_words["type"], "null"]}

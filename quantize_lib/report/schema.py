@@ -1,0 +1,52 @@
+"""The schema of a report: the file that ships, with what the entries of the axes add to it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from quantize_lib.schemas import completed, put_owned
+from quantize_lib.targets import TARGETS, Option, Target, all_options
+
+
+@cache
+def report_schema() -> dict[str, Any]:
+    """The whole schema of a report; callers do not change it."""
+    return completed("report", _complete_publish)
+
+
+def _complete_publish(schema: dict[str, Any]) -> None:
+    publish = schema["properties"]["publish"]["oneOf"][1]
+    keys = publish["properties"]
+    keys["to"]["enum"] = list(TARGETS)
+    put_owned(
+        keys,
+        "x-targets",
+        {name: (_words(option), owners) for name, (option, owners) in all_options().items()},
+    )
+    publish["allOf"] = [_condition(target) for target in TARGETS.values() if _never_null(target)]
+
+
+def _words(option: Option[Any]) -> dict[str, Any]:
+    description = option.words["description"] + option.in_report
+    words = dict(option.written_words)
+    if option.always_written:
+        words["type"] = [words["type"], "null"]
+        description += " Null for another target."
+    return {"description": description, **words}
+
+
+def _condition(target: Target) -> dict[str, Any]:
+    """That an option which every report has is not null for its own target."""
+    return {
+        "if": {"properties": {"to": {"const": target.name}}},
+        "then": {"properties": _never_null(target)},
+    }
+
+
+def _never_null(target: Target) -> dict[str, Any]:
+    return {
+        option.name: {"type": option.written_words["type"]}
+        for option in target.options
+        if option.always_written
+    }
