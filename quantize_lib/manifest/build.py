@@ -204,10 +204,12 @@ class _Builder:
         return Cell(id=identity, settings=settings, repository=repository)
 
     def publish(self) -> PublishSpec:
-        values = {**defaults_of("publish"), **self.at("publish")}
-        for fault in template_faults(values["name"]):
+        given, defaults = self.at("publish"), defaults_of("publish")
+        for fault in template_faults(given.get("name", defaults["name"])):
             self.report(("publish", "name"), fault)
-        return resolve_publish(values, self.base, lambda key, reason: self.report(("publish", key), reason))
+        return resolve_publish(
+            given, defaults, self.base, lambda key, reason: self.report(("publish", key), reason)
+        )
 
     def runners(self) -> RunnersSpec:
         values = {**defaults_of("runners"), **self.at("runners")}

@@ -27,24 +27,29 @@ def complete_publish(schema: dict[str, Any]) -> None:
     )
 
 
-def resolve_publish(values: Mapping[str, Any], base: Path, report: Callable[[str, str], None]) -> PublishSpec:
-    """A checked `publish` with its defaults, paths made absolute.
+def resolve_publish(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], base: Path, report: Callable[[str, str], None]
+) -> PublishSpec:
+    """A checked `publish` with its defaults filled in and paths made absolute.
 
     Args:
+        given: what the manifest says.
+        defaults: of the schema.
         base: the folder that paths are relative to.
         report: gets every key that does not go with the others, and the reason.
     """
+    values = {**defaults, **given}
     target = get_target(values["to"])
+    for name, (option, owners) in all_options().items():
+        asked = name in given and given[name] != defaults.get(name)
+        if asked and target.name not in owners and not option.for_others:
+            those = " or ".join(f"`to: {owner}`" for owner in owners)
+            report(name, f"{target.place} has none; it is for {those}.")
+    for key, reason in target.check(values):
+        report(key, reason)
     own = {
         option.name: option.resolve(values[option.name], base)
         for option in target.options
         if option.name in values
     }
-    for name, (option, owners) in all_options().items():
-        if target.name not in owners and not option.for_others and values.get(name):
-            those = " or ".join(f"`to: {owner}`" for owner in owners)
-            report(name, f"{target.place} has none; it is for {those}.")
-    for key, reason in target.check(values):
-        report(key, reason)
-    common = {key: value for key, value in values.items() if key != "to"}
-    return publish_spec(target.name, **{**common, **own})
+    return publish_spec(target.name, **{key: value for key, value in values.items() if key != "to"} | own)
