@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager
 from quantize_lib.calibration.rows import cell
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
+from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.credentials import read_token, redact
-from quantize_lib.hub.reading_errors import hub_errors
+from quantize_lib.hub.explanations import reading_errors
 from quantize_lib.hub.retry import READING
+from quantize_lib.hub.time_limits import limit_waits
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'
@@ -28,13 +30,9 @@ def dataset_commit(dataset: str, revision: str, *, token: str | None) -> str:
     Raises:
         CalibrationError: where there is no such data set or revision, or it cannot be looked up.
     """
-    from huggingface_hub import HfApi
-
     with _errors(dataset, revision):
-        told = READING.call(
-            lambda: HfApi().dataset_info(dataset, revision=revision, token=token or read_token())
-        )
-        commit = told.sha
+        client = hub_client(token or read_token())
+        commit = READING.call(lambda: client.dataset_info(dataset, revision=revision)).sha
     if commit is None or not _COMMIT.fullmatch(commit):
         raise CalibrationError(f"the Hub names no commit for data set {dataset}", hint=ALTERNATIVE)
     return commit
@@ -60,6 +58,8 @@ def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Itera
     from datasets.exceptions import DatasetsError
 
     with _errors(dataset, spec.revision):
+        # It makes a client of its own.
+        limit_waits()
         try:
             rows = load_dataset(
                 dataset, spec.config, split=spec.split, revision=commit, streaming=True, token=token
@@ -75,4 +75,6 @@ def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Itera
 
 
 def _errors(dataset: str, revision: str) -> AbstractContextManager[None]:
-    return hub_errors(dataset, revision, kind="data set", family=CalibrationError, alternative=ALTERNATIVE)
+    return reading_errors(
+        dataset, revision, kind="data set", family=CalibrationError, alternative=ALTERNATIVE
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quantize_lib.architecture.facts import Architecture
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.remote_files import RemoteFile
 
 
 @dataclass(frozen=True, kw_only=True)

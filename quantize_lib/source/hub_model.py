@@ -18,8 +18,9 @@ from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.layers import find_layers
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
-from quantize_lib.hub.reading_errors import hub_errors
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.client import hub_client
+from quantize_lib.hub.explanations import reading_errors
+from quantize_lib.hub.remote_files import RemoteFile, fetch_file, read_start
 from quantize_lib.hub.retry import READING
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.facts import ModelFacts, ModelSource
@@ -50,8 +51,6 @@ from quantize_lib.text import format_bytes
 _FIRST_READ = 100_000
 """Most headers fit in this; the rest of the others is asked for again."""
 _CONNECTIONS = 8
-_TRIES = 3
-"""Of reading a header whose connection breaks."""
 
 
 def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
@@ -60,7 +59,7 @@ def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
     Raises:
         SourceError: where it cannot be reached, is not ours to read, or has no such revision.
     """
-    with hub_errors(model.id, model.revision):
+    with reading_errors(model.id, model.revision):
         return list_model(model, token=token)
 
 
@@ -71,7 +70,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         SourceError: where it cannot be reached or used.
     """
     commit, files = resolved.revision, resolved.files
-    with hub_errors(model.id, commit):
+    with reading_errors(model.id, commit):
         if CONFIG not in files:
             raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
         config = parse_config(_small_file(model, CONFIG, files, commit, token))
@@ -103,8 +102,7 @@ def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token:
     Raises:
         SourceError: where it cannot be reached, there is no room for it, or a file arrives damaged twice.
     """
-    from huggingface_hub import hf_hub_download
-
+    client = hub_client(token)
     needed = _needed(model, facts.files, {info.file for info in facts.tensors.values()})
 
     def download(names: Collection[str], *, force: bool) -> None:
@@ -117,22 +115,13 @@ def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token:
             shown = _bar_class(bar)
 
             def one(name: str) -> None:
-                READING.call(
-                    lambda: hf_hub_download(
-                        model.id,
-                        name,
-                        revision=facts.revision,
-                        token=token,
-                        tqdm_class=shown,
-                        force_download=force,
-                    )
-                )
+                fetch_file(client, model.id, name, facts.revision, retry=READING, bar=shown, force=force)
 
             list(pool.map(one, names))
 
-    with hub_errors(model.id, facts.revision):
+    with reading_errors(model.id, facts.revision):
         download(_not_cached(model, needed, facts.revision), force=False)
-        folder = Path(hf_hub_download(model.id, CONFIG, revision=facts.revision, token=token)).parent
+        folder = fetch_file(client, model.id, CONFIG, facts.revision, retry=READING).parent
         if damaged := _damaged(model, folder, needed, reporter):
             reporter.warning(f"{model.id}: {', '.join(damaged)} is damaged and fetched again")
             download(damaged, force=True)
@@ -169,15 +158,12 @@ def _damaged(
 def _small_file(
     model: ModelSpec, name: str, files: Mapping[str, RemoteFile], commit: str, token: str | None
 ) -> bytes:
-    from huggingface_hub import hf_hub_download
-
     size = files[name].size
     if size > MAX_INDEX_BYTES:
         raise SourceError(
             f"{model.id}: {name} has {size} bytes, more than the {MAX_INDEX_BYTES} that are allowed"
         )
-    path = READING.call(lambda: hf_hub_download(model.id, name, revision=commit, token=token))
-    return Path(path).read_bytes()
+    return fetch_file(hub_client(token), model.id, name, commit, retry=READING).read_bytes()
 
 
 def _read_tensors(
@@ -223,43 +209,16 @@ def _shards(
 def _remote_header(
     model: ModelSpec, shard: str, size: int, commit: str, token: str | None
 ) -> dict[str, TensorInfo]:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+    client = hub_client(token)
 
-    url = hf_hub_url(model.id, shard, revision=commit)
-    headers = build_hf_headers(token=token)
-    data = _read_start(url, headers, _FIRST_READ)
+    def start(count: int) -> bytes:
+        return read_start(client, model.id, shard, commit, count, retry=READING)
+
+    data = start(_FIRST_READ)
     length = header_length(data, file=shard, file_size=size)
     if LENGTH_BYTES + length > len(data):
-        data = _read_start(url, headers, LENGTH_BYTES + length)
+        data = start(LENGTH_BYTES + length)
     return parse_header(data[LENGTH_BYTES : LENGTH_BYTES + length], file=shard, file_size=size)
-
-
-def _read_start(url: str, headers: Mapping[str, str], count: int) -> bytes:
-    """The first `count` bytes, also from a server that ignores the range and begins to send everything."""
-    import httpx2
-
-    # Exported, but lazily: mypy does not see it.
-    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff  # type: ignore[attr-defined]
-
-    asked = {**headers, "Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
-    broken: Exception | None = None
-    for _ in range(_TRIES):
-        data = bytearray()
-        with http_stream_backoff("GET", url, headers=asked, timeout=30, follow_redirects=True) as response:
-            hf_raise_for_status(response)
-            try:
-                for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) >= count:
-                        break
-            except httpx2.TransportError as error:
-                # The client tries again until the body begins; an error let through from here ends it.
-                broken = error
-                continue
-        return bytes(data[:count])
-    assert broken is not None
-    raise broken
 
 
 def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:

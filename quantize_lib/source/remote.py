@@ -10,7 +10,8 @@ from pathlib import Path
 
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed, git_blob
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.client import hub_client
+from quantize_lib.hub.remote_files import RemoteFile, of_siblings
 from quantize_lib.hub.retry import READING
 from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_spec import ModelSpec
@@ -40,26 +41,17 @@ def list_model(model: ModelSpec, *, token: str | None) -> Resolved:
     """The commit that a revision stands for, and what is in it: one request.
 
     Raises:
-        SourceError: where the Hub names no commit. The client's own errors are for `hub_errors`.
+        SourceError: where the Hub names no commit. The client's own errors are for `hub.explanations`.
     """
-    from huggingface_hub import HfApi
-
-    info = READING.call(
-        lambda: HfApi().model_info(model.id, revision=model.revision, files_metadata=True, token=token)
-    )
+    client = hub_client(token)
+    info = READING.call(lambda: client.model_info(model.id, revision=model.revision, files_metadata=True))
     if info.sha is None or not _COMMIT.fullmatch(info.sha):
         raise SourceError(
             f"{model.id}: the Hub names no commit for {model.revision!r}", hint="Try again later."
         )
-    files = {
-        file.rfilename: RemoteFile(size=file.size or 0, sha256=file.lfs.sha256)
-        if file.lfs is not None
-        else RemoteFile(size=file.size or 0, oid=file.blob_id)
-        for file in info.siblings or ()
-    }
     card = {} if info.card_data is None else info.card_data.to_dict()  # type: ignore[no-untyped-call]
     terms = terms_of(card, gated=info.gated or None, private=info.private is True)
-    return Resolved(revision=info.sha, name=info.id, files=files, terms=terms)
+    return Resolved(revision=info.sha, name=info.id, files=of_siblings(info.siblings), terms=terms)
 
 
 def is_intact(path: Path, file: RemoteFile, *, advance: Callable[[int], None]) -> bool:

@@ -8,9 +8,10 @@ from itertools import islice
 
 from quantize_lib.errors import SourceError
 from quantize_lib.formats import FORMATS
+from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.credentials import read_token
-from quantize_lib.hub.reading_errors import hub_errors
-from quantize_lib.hub.retry import READING, limit_waits
+from quantize_lib.hub.explanations import reading_errors
+from quantize_lib.hub.retry import READING
 from quantize_lib.methods import METHODS
 from quantize_lib.names import repository_fault, safe_name_fault
 from quantize_lib.source.watch_rule import WatchRule
@@ -35,10 +36,9 @@ def find_models(rule: WatchRule) -> tuple[str, ...]:
     Raises:
         SourceError: where the Hub cannot be asked, or knows no such collection.
     """
-    limit_waits()
     name = rule.organization or rule.collection or ""
     kind = "the models of" if rule.organization else "collection"
-    with hub_errors(name, "main", kind=kind, alternative="Models can be named under `models`."):
+    with reading_errors(name, "main", kind=kind, alternative="Models can be named under `models`."):
         ids = _of_organization(name) if rule.organization else _of_collection(name)
         found = tuple(identity for identity in ids if is_wanted(identity, rule))
     return tuple(dict.fromkeys(found))
@@ -60,10 +60,8 @@ def is_plain(tags: Iterable[str]) -> bool:
 
 
 def _of_organization(name: str) -> Iterator[str]:
-    from huggingface_hub import HfApi
-
-    listed = HfApi().list_models(
-        author=name, sort="created_at", expand=["createdAt", "tags"], token=read_token() or False
+    listed = hub_client(read_token()).list_models(
+        author=name, sort="created_at", expand=["createdAt", "tags"]
     )
     for model in islice(listed, MAX_LISTED):
         if is_plain(model.tags or ()):
@@ -71,11 +69,10 @@ def _of_organization(name: str) -> Iterator[str]:
 
 
 def _of_collection(slug: str) -> Iterator[str]:
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        collection = READING.call(lambda: HfApi().get_collection(slug, token=read_token() or False))
+        collection = READING.call(lambda: hub_client(read_token()).get_collection(slug))
     except HfHubHTTPError as error:
         if error.response.status_code != 404:
             raise

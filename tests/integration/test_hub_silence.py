@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.calibration.datasets import dataset_commit
-from quantize_lib.hub import retry
+from quantize_lib.hub import time_limits
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Origin
 from quantize_lib.publish.hub.publisher import HubPublisher
@@ -48,7 +48,7 @@ OF_PUBLISHING = [
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     wait_for_nothing(monkeypatch)
     for name in ("CONNECT_SECONDS", "READ_SECONDS", "WRITE_SECONDS"):
-        monkeypatch.setattr(retry, name, LIMIT)
+        monkeypatch.setattr(time_limits, name, LIMIT)
     with met(monkeypatch) as server:
         yield server
 

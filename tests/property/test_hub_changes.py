@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
 
 NAMES = (

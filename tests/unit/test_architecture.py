@@ -28,7 +28,7 @@ EDGES: dict[str, set[str]] = {
     "wording": set(),
     "names": {"schemas", "wording"},
     "precision": set(),
-    "hub": {"errors"},
+    "hub": {"errors", "text"},
     # The axes.
     "methods": {"registry"},
     "packing": set(),
@@ -214,6 +214,22 @@ def test_a_light_module_imports_heavy_libraries_only_where_it_uses_them(path: Pa
         for name in imported(node, path):
             library = name.split(".")[0]
             assert library not in HEAVY - allowed, f"{path.relative_to(ROOT)}:{node.lineno} imports {library}"
+
+
+HUB_CALLS = {"HfApi", "hf_hub_download", "get_session", "build_hf_headers", "http_stream_backoff"}
+"""What asks the Hub, with the time limits that `hub/` alone cares for."""
+
+
+def test_only_hub_makes_clients_of_the_hub() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        if part(path) != "hub"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and HUB_CALLS & {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}
+    ]
+    assert not found
 
 
 def module_file(name: str) -> Path | None:

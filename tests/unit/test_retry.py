@@ -12,8 +12,9 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.retry import BadAnswerError, Retry, asked_wait, is_passing
-from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_content
+from quantize_lib.publish.hub.refusals import refused_content
 
 URL = "https://hub.example/api/models/acme/tiny"
 
@@ -121,7 +122,7 @@ def test_a_failed_upload_among_several_is_looked_into() -> None:
 
 
 def explained(error: Exception) -> PublishError:
-    with pytest.raises(PublishError) as caught, hub_errors("acme/tiny"):
+    with pytest.raises(PublishError) as caught, publishing_errors("acme/tiny"):
         raise error
     return caught.value
 
@@ -168,13 +169,13 @@ def test_the_token_that_was_refused_is_the_one_that_is_named(
     monkeypatch.setenv("HF_TOKEN_READ", "hf_of_reading")
     error = answered(403)
     error.response.request.headers["Authorization"] = f"Bearer {shown}"
-    with pytest.raises(PublishError) as caught, hub_errors("acme/tiny"):
+    with pytest.raises(PublishError) as caught, publishing_errors("acme/tiny"):
         raise error
     assert (caught.value.hint or "").startswith(hint)
 
 
 def test_a_file_of_ours_that_cannot_be_read_is_not_the_hubs_fault() -> None:
-    with pytest.raises(PublishError) as caught, hub_errors("acme/tiny"):
+    with pytest.raises(PublishError) as caught, publishing_errors("acme/tiny"):
         raise PermissionError(13, "Permission denied", "out/tiny/config.json")
     assert caught.value.message == "out/tiny/config.json cannot be read: Permission denied"
 

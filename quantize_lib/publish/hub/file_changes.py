@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantize_lib.files import feed, git_blob
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.remote_files import RemoteFile
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 
 from quantize_lib.errors import PublishError
+from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.names import render
 from quantize_lib.publish.base import Origin
-from quantize_lib.publish.hub.publishing_errors import hub_errors
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.targets import PublishSpec
 from quantize_lib.targets.hub import COLLECTION, TAG
@@ -31,7 +31,7 @@ def apply_options(place: HubRepository, spec: PublishSpec, origin: Origin, commi
         PublishError: where that fails; the checkpoint is published all the same.
     """
     try:
-        with hub_errors(place.name):
+        with publishing_errors(place.name):
             tag = tag_of(origin.revision)
             if spec[TAG] and tag is not None:
                 place.tag(tag, commit)

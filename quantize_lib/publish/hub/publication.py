@@ -16,12 +16,12 @@ from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
 from quantize_lib.publish.access import Access
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
-from quantize_lib.publish.hub.publishing_errors import refused_settings
+from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import Head, HubRepository, Proposal
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.text import plain

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.hub.credentials import publishing_token, read_token, write_token
+from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.access import Access, access
 from quantize_lib.publish.base import (
@@ -20,7 +21,7 @@ from quantize_lib.publish.base import (
 )
 from quantize_lib.publish.hub.options import apply_options
 from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
-from quantize_lib.publish.hub.publishing_errors import hub_errors, refused_settings
+from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
@@ -46,7 +47,7 @@ class HubPublisher(Publisher):
 
     def current(self, repository: str) -> PublishedState | None:
         """See `Publisher`. One request; two where a repository is private though the manifest says public."""
-        with hub_errors(_named(repository)):
+        with publishing_errors(_named(repository)):
             place = self._looked_at(repository)
             head = place.head()
             if head is None or (not head.is_ours and head.names <= HARMLESS):
@@ -71,7 +72,7 @@ class HubPublisher(Publisher):
         """See `Publisher`. One request, and none where no pull requests are opened."""
         if not self.proposes:
             return None
-        with hub_errors(_named(repository)):
+        with publishing_errors(_named(repository)):
             found = proposed(self._looked_at(repository), fingerprint)
         return None if found is None else Proposed(url=found.url, waits=found.waits)
 
@@ -104,7 +105,7 @@ class HubPublisher(Publisher):
         files = recorded_files(checkpoint, fingerprint)
         verify_checkpoint(checkpoint, files)
         seen = access(self._spec, origin.terms)
-        with hub_errors(_named(repository)):
+        with publishing_errors(_named(repository)):
             place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             published = Publication(
                 place=place,
@@ -148,7 +149,7 @@ class HubPublisher(Publisher):
         """See `Publisher`."""
         from quantize_lib.publish.hub.rollback import Rollback
 
-        with hub_errors(_named(repository)):
+        with publishing_errors(_named(repository)):
             place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             commit = Rollback(place=place, retry=self._retry).run()
         return Published(commit=commit)

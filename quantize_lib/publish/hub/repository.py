@@ -1,7 +1,6 @@
 """One repository on the Hugging Face Hub, through the Hub's own client.
 
-The client takes HF_ENDPOINT, proxies and certificates from the environment. Methods raise what the client
-raises; `hub_errors` explains it.
+Methods raise what the client raises; `hub.explanations` explains it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from quantize_lib import __version__
 from quantize_lib.card.state import CardState, card_state
 from quantize_lib.errors import PublishError
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.client import hub_client
+from quantize_lib.hub.remote_files import RemoteFile, TooLargeError, list_files, read_small
 from quantize_lib.hub.retry import Retry, parsed
 from quantize_lib.publish.base import Published, PublishedState
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile
-from quantize_lib.publish.hub.publishing_errors import refused_content
+from quantize_lib.publish.hub.refusals import refused_content
 from quantize_lib.report.records import RECORD_FILE
 
 if TYPE_CHECKING:
@@ -106,11 +105,7 @@ class HubRepository:
 
     @property
     def _api(self) -> HfApi:
-        from huggingface_hub import HfApi
-
-        return HfApi(
-            token=self._token() or False, library_name="model-quantizer", library_version=__version__
-        )
+        return hub_client(self._token())
 
     def head(self) -> Head | None:
         """What it is now, by one request; None where it does not exist, or not for this token."""
@@ -162,18 +157,7 @@ class HubRepository:
 
     def files(self, commit: str) -> dict[str, RemoteFile]:
         """Every file at a commit."""
-        from huggingface_hub import RepoFile
-
-        tree = parsed(lambda: list(self._api.list_repo_tree(self.name, recursive=True, revision=commit)))
-        return {
-            file.path: RemoteFile(
-                size=file.size,
-                sha256=None if file.lfs is None else file.lfs.sha256,
-                oid=file.blob_id if file.lfs is None else None,
-            )
-            for file in tree
-            if isinstance(file, RepoFile)
-        }
+        return list_files(self._api, self.name, commit)
 
     def commits(self) -> list[str]:
         """The commits of `main`, the newest first."""
@@ -185,27 +169,10 @@ class HubRepository:
         Raises:
             PublishError: where it has more than `limit` bytes.
         """
-        from huggingface_hub import get_session, hf_hub_url
-
-        # Exported, but lazily: mypy does not see it.
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
-
-        api = self._api
-        headers = build_hf_headers(token=api.token, library_name=api.library_name)
-        url = hf_hub_url(self.name, path, revision=commit, endpoint=api.endpoint)
-
-        def once() -> bytes:
-            # Not the client's http_stream_backoff: it ends in a RuntimeError where the body breaks off.
-            data = bytearray()
-            with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
-                hf_raise_for_status(response)
-                for piece in response.iter_bytes():
-                    data += piece
-                    if len(data) > limit:
-                        raise PublishError(f"{self.name}: {path} has more than {limit} bytes")
-            return bytes(data)
-
-        return self._retry.call(once)
+        try:
+            return read_small(self._api, self.name, path, commit, limit=limit, retry=self._retry)
+        except TooLargeError as error:
+            raise PublishError(str(error)) from None
 
     def upload(self, local: Mapping[str, LocalFile], made: Changes) -> list[Operation]:
         """Send what is large; what the Hub has already is not sent again, whoever sent it.

@@ -17,10 +17,10 @@ from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
-from quantize_lib.hub.remote_file import RemoteFile
+from quantize_lib.hub.explanations import publishing_errors
+from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, restored, way_back
-from quantize_lib.publish.hub.publishing_errors import hub_errors
 from quantize_lib.publish.hub.repository import Head, HubRepository
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.text import plain
@@ -119,7 +119,7 @@ class Rollback:
     def _unsure(self, state: str) -> Iterator[None]:
         """Once a commit was sent, no error may invite to go back once more."""
         try:
-            with hub_errors(self.place.name):
+            with publishing_errors(self.place.name):
                 yield
         except PublishError as error:
             raise PublishError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantize_lib import __version__
 from quantize_lib.errors import UsageError
+from quantize_lib.hub.client import hub_client
+from quantize_lib.hub.explanations import explain_publishing
 from quantize_lib.hub.retry import Retry
-from quantize_lib.publish.hub.publishing_errors import explain
 
 
 def check_access(repository: str, token: str, retry: Retry) -> None:
@@ -19,10 +19,9 @@ def check_access(repository: str, token: str, retry: Retry) -> None:
         UsageError: where the token is certain to be refused.
     """
     import httpx2
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    api = HfApi(token=token, library_name="model-quantizer", library_version=__version__)
+    api = hub_client(token)
     try:
         try:
             retry.call(lambda: api.auth_check(repository, write=True))
@@ -37,7 +36,7 @@ def check_access(repository: str, token: str, retry: Retry) -> None:
                 ) from None
     except HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
-            message, hint = explain(error, repository)
+            message, hint = explain_publishing(error, repository)
             raise UsageError(message, hint=hint) from None
     except (OSError, httpx2.HTTPError):
         # The connection's trouble of this moment; what is computed can be published later.
