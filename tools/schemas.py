@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from quantize_lib.job.schema import job_schema
 from quantize_lib.manifest.schema import manifest_schema
-from quantize_lib.plan.schema import plan_schema
-from quantize_lib.report.schema import report_schema
+from quantize_lib.plan.plan_schema import plan_schema
+from quantize_lib.report.report_schema import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {

@@ -27,7 +27,7 @@ from quantize_lib.report.figures import (
     reload_from,
     reload_json,
 )
-from quantize_lib.report.publish import publish_from_json, publish_to_json
+from quantize_lib.report.publish_record import publish_from_json, publish_to_json
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets import PublishSpec
@@ -174,7 +174,7 @@ def _document(folder: Path) -> dict[str, Any]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    from quantize_lib.report.schema import report_schema
+    from quantize_lib.report.report_schema import report_schema
 
     path = folder / REPORT_FILE
     try:

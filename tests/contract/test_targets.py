@@ -17,12 +17,12 @@ from quantize_lib.manifest import InvalidManifestError, parse_manifest
 from quantize_lib.manifest.schema import definition
 from quantize_lib.plan import plan_json, plan_table
 from quantize_lib.plan.cells import Plan
-from quantize_lib.plan.schema import plan_schema
+from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.publish.base import Origin
 from quantize_lib.publish.registry import get_publisher, get_reader
 from quantize_lib.report import read_publish_spec, read_report, write_report
-from quantize_lib.report.publish import publish_from_json, publish_to_json
-from quantize_lib.report.schema import report_schema
+from quantize_lib.report.publish_record import publish_from_json, publish_to_json
+from quantize_lib.report.report_schema import report_schema
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets import TARGETS, get_target, label, publish_spec
 from tests.support.publications import NAME, ONE, TWO, checkpoint

@@ -12,8 +12,8 @@ from quantize_lib.errors import PublishError
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.hub.retry import Retry
 from quantize_lib.publish.base import Origin, Published
-from quantize_lib.publish.hub.options import tag_of
 from quantize_lib.publish.hub.publisher import HubPublisher
+from quantize_lib.publish.hub.tag_and_collection import tag_of
 from quantize_lib.source.facts import Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import list_model

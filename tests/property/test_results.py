@@ -18,7 +18,7 @@ from quantize_lib.gate import check_gate
 from quantize_lib.publish.base import check_repository
 from quantize_lib.report import record_from_json, record_to_json, summary_markdown, summary_table
 from quantize_lib.report.records import Measurements
-from quantize_lib.report.schema import report_schema
+from quantize_lib.report.report_schema import report_schema
 from quantize_lib.text import markdown
 from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 

@@ -13,7 +13,7 @@ from quantize_lib.manifest import parse_manifest
 from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
 from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.estimate import JobEstimate
-from quantize_lib.plan.schema import plan_schema
+from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.text import format_bytes
 
 TEXT = """

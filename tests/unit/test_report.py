@@ -24,7 +24,7 @@ from quantize_lib.report import (
     write_report,
 )
 from quantize_lib.report.records import CellRecord, CellStatus
-from quantize_lib.report.schema import report_schema
+from quantize_lib.report.report_schema import report_schema
 from quantize_lib.targets import publish_spec
 from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
 

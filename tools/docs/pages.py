@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from quantize_lib.manifest.schema import manifest_schema
-from quantize_lib.plan.schema import plan_schema
-from quantize_lib.report.schema import report_schema
+from quantize_lib.plan.plan_schema import plan_schema
+from quantize_lib.report.report_schema import report_schema
 from tools.docs import action, command_line, families, key_tables
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,8 @@ from quantize_lib.publish.access import Access
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
 from quantize_lib.publish.hub.refusals import refused_settings
-from quantize_lib.publish.hub.repository import Head, HubRepository, Proposal
+from quantize_lib.publish.hub.repository import HubRepository
+from quantize_lib.publish.hub.repository_state import Head, Proposal
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.text import plain
 

@@ -19,10 +19,10 @@ from quantize_lib.publish.base import (
     Publisher,
     check_repository,
 )
-from quantize_lib.publish.hub.options import apply_options
 from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
 from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
+from quantize_lib.publish.hub.tag_and_collection import apply_options
 from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 from quantize_lib.targets import PublishSpec

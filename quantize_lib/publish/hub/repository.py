@@ -9,18 +9,17 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from quantize_lib.card.state import CardState, card_state
+from quantize_lib.card.state import card_state
 from quantize_lib.errors import PublishError
 from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.remote_files import RemoteFile, TooLargeError, list_files, read_small
 from quantize_lib.hub.retry import Retry, parsed
-from quantize_lib.publish.base import Published, PublishedState
+from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile
 from quantize_lib.publish.hub.refusals import refused_content
-from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.publish.hub.repository_state import Head, Proposal
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
@@ -30,62 +29,6 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PENDING = "private-until-published"
 """A tag of a repository that is to become public with its first good commit, and only then."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """What a repository is at the moment.
-
-    Attributes:
-        commit: of its branch `main`, 40 hex digits.
-        private: whether only its namespace sees it.
-        gated: whether who wants its files must ask.
-        names: its files.
-        card: what its card says of the last publication; None where it says nothing.
-    """
-
-    commit: str
-    private: bool
-    gated: bool
-    names: frozenset[str]
-    card: CardState | None
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this tool published it."""
-        return self.card is not None or RECORD_FILE in self.names
-
-    @property
-    def state(self) -> PublishedState:
-        """For `Publisher.current`; where essential files are gone, the fingerprint is not believed."""
-        card = self.card or CardState()
-        whole = {RECORD_FILE, "config.json"} <= self.names and any(
-            name.endswith(".safetensors") for name in self.names
-        )
-        return PublishedState(
-            fingerprint=card.fingerprint if whole else None,
-            commit=self.commit,
-            version=card.version,
-            rejected=card.rejected,
-            inputs=card.inputs,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """A pull request.
-
-    Attributes:
-        revision: its branch.
-        waits: whether it is open.
-        merged: whether its content is on the main branch.
-    """
-
-    title: str
-    url: str
-    revision: str
-    waits: bool
-    merged: bool
 
 
 class HubRepository:

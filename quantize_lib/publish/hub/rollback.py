@@ -21,7 +21,8 @@ from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, restored, way_back
-from quantize_lib.publish.hub.repository import Head, HubRepository
+from quantize_lib.publish.hub.repository import HubRepository
+from quantize_lib.publish.hub.repository_state import Head
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.text import plain
 
