@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from quantize_lib.registry import load
 from quantize_lib.targets import PublishSpec, get_target
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def get_publisher(spec: PublishSpec) -> Publisher:
     """
     credentials = get_target(spec.to).credentials
     if credentials is not None:
-        _load(credentials)()
+        load(credentials)()
     return get_reader(spec)
 
 
@@ -30,11 +30,5 @@ def get_reader(spec: PublishSpec) -> Publisher:
     Raises:
         PublishError: as `get_publisher`.
     """
-    publisher: Publisher = _load(get_target(spec.to).publisher)(spec)
+    publisher: Publisher = load(get_target(spec.to).publisher)(spec)
     return publisher
-
-
-def _load(place: str) -> Any:
-    """What a "module:name" names."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
+from quantize_lib.registry import find_entries, get_entry
 from quantize_lib.targets.entry import Option, PathOption, Target
 from quantize_lib.targets.publish_spec import PublishSpec
 
@@ -26,16 +24,7 @@ __all__ = [
 ]
 
 
-def _entries() -> Iterator[Target]:
-    for module in pkgutil.iter_modules(__path__):
-        entry = getattr(import_module(f"{__name__}.{module.name}"), "TARGET", None)
-        if isinstance(entry, Target):
-            yield entry
-
-
-TARGETS: Mapping[str, Target] = {
-    entry.name: entry for entry in sorted(_entries(), key=lambda entry: (entry.order, entry.name))
-}
+TARGETS = cast(Mapping[str, Target], find_entries(__name__, __path__, "TARGET"))
 """By name, in the order in which they are listed."""
 DEFAULT_TARGET = next(iter(TARGETS))
 """Where checkpoints go when a manifest says nothing."""
@@ -48,11 +37,7 @@ def get_target(name: str) -> Target:
     Raises:
         KeyError: where there is none, with the names that there are and the nearest.
     """
-    if name in TARGETS:
-        return TARGETS[name]
-    close = difflib.get_close_matches(name, TARGETS, n=1)
-    meant = f" Perhaps you meant `{close[0]}`?" if close else ""
-    raise KeyError(f"there is no target {name!r}; there are {', '.join(TARGETS)}.{meant}")
+    return get_entry(TARGETS, name, "target")
 
 
 def all_options() -> dict[str, tuple[Option[Any], list[str]]]:

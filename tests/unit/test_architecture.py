@@ -35,7 +35,7 @@ EDGES: dict[str, set[str]] = {
     "formats": {"errors", "methods", "packing", "precision", "registry"},
     "effective_settings": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry"},
-    "targets": {"names"},
+    "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods"},
     "source": {"architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"},
@@ -70,7 +70,10 @@ EDGES: dict[str, set[str]] = {
     "report": {"errors", "files", "job", "methods", "metrics", "schemas", "source", "targets", "text"},
     "gate": {"metrics", "report"},
     "card": {"errors", "formats", "methods", "metrics", "names", "plan", "report", "source", "text"},
-    "publish": {"card", "errors", "files", "hub", "names", "plan", "report", "source", "targets", "text"},
+    "publish": {
+        *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),
+        *("text",),
+    },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings", "errors"),
         *("files", "formats", "gate", "job", "manifest", "methods", "metrics", "plan", "publish", "report"),
