@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from quantize_lib.job.schema import job_schema
+from quantize_lib.job.schema import job_schema, result_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
@@ -25,6 +25,7 @@ COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {
     "job": job_schema,
     "plan": plan_schema,
     "report": report_schema,
+    "result": result_schema,
 }
 """What gives each schema whole, by the name of its file."""
 _WIDTH = 120

@@ -13,8 +13,8 @@ from typing import IO
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EngineError, ExitCode, UsageError
 from quantize_lib.job.events import MAX_LINE, Relay
-from quantize_lib.job.job_file import read_result
 from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.job.result import read_result
 from quantize_lib.reporting import Reporter
 
 _GRACE_SECONDS = 10.0
@@ -60,8 +60,8 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
         finally:
             listener.join(timeout=_GRACE_SECONDS)
     if code == ExitCode.USAGE:
-        cells = read_result(job_file.parent / RESULT_FILE)["cells"]
-        raise UsageError(next(cell["error"] for cell in cells.values() if "error" in cell))
+        failed = read_result(job_file.parent / RESULT_FILE).first_failed()
+        raise UsageError("the quantizing process refused the job" if failed is None else failed.error)
     if code not in (ExitCode.OK, ExitCode.CELL_FAILED):
         raise EngineError(_reason(code, log), hint=_advice(code, log))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from quantize_lib.card import render_card
 from quantize_lib.effective_settings import effective_settings
-from quantize_lib.errors import PublishError, QuantizerError
+from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.formats import named_format
 from quantize_lib.gate import check_gate
@@ -17,8 +17,7 @@ from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.terms_notice import add_notice
-from quantize_lib.job.records import Reload, SampleFigure, TextRecord
-from quantize_lib.metrics import METRICS, Figure
+from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
@@ -30,6 +29,7 @@ from quantize_lib.source.facts import ModelSource
 from quantize_lib.text import format_bytes
 
 CARD_FILE = "README.md"
+_NOTHING_SAID = FailedCell(error="the quantizing process says nothing of it", code=ErrorCode.ENGINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,38 +52,36 @@ class Finisher:
     force: bool = False
 
     def finish(
-        self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: Mapping[str, Any]
+        self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: JobResult
     ) -> CellRecord:
         """Check, card, gate and publish what the quantizing process left of one cell.
 
         Args:
             folder: where it left the cells' folders.
-            result: what it said of the job.
+            result: its answer.
         """
         record = blank_record(cell, prepared.job, prepared.identities[cell.id])
-        said: Mapping[str, Any] = result["cells"].get(
-            cell.id, {"error": "the quantizing process says nothing of it"}
-        )
-        if "error" in said:
-            return replace(record, status="failed", error=said["error"], versions=result["versions"])
+        quantized = result.cells.get(cell.id, _NOTHING_SAID)
+        if isinstance(quantized, FailedCell):
+            return replace(record, status="failed", error=quantized.error, versions=result.versions)
         made = folder / cell.id
         try:
             code = _foreign_code(made, source) if prepared.job.model.trust_remote_code else ()
             check_files(made, code=code)
         except QuantizerError as error:
-            return replace(record, status="failed", error=str(error), versions=result["versions"])
+            return replace(record, status="failed", error=str(error), versions=result.versions)
         add_notice(made, prepared.facts.terms)
         fault = name_warning(prepared.facts.terms, cell.repository)
         record = replace(
             record,
             status="built",
             path=cell.id,
-            format=said["format"],
-            settings={**record.settings, **_resolved(said)},
-            calibration=_text(result.get("calibration")) if prepared.calibration else None,
-            measurements=_measurements(said, result, prepared),
-            versions=result["versions"],
-            notes=(*said.get("notes", ()), *([fault] if fault else [])),
+            format=quantized.format,
+            settings={**record.settings, **_resolved(quantized)},
+            calibration=result.calibration if prepared.calibration else None,
+            measurements=_measurements(quantized, result, prepared),
+            versions=result.versions,
+            notes=(*quantized.notes, *([fault] if fault else [])),
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
         write_text(made / CARD_FILE, card)
@@ -188,30 +186,17 @@ def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:
     return tuple(files)
 
 
-def _resolved(said: Mapping[str, Any]) -> dict[str, Any]:
-    size = said.get("group_size")
-    return {} if size is None else {"group_size": size}
+def _resolved(quantized: QuantizedCell) -> dict[str, Any]:
+    return {} if quantized.group_size is None else {"group_size": quantized.group_size}
 
 
-def _measurements(said: Mapping[str, Any], result: Mapping[str, Any], prepared: Prepared) -> Measurements:
-    reload = said.get("reload")
+def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepared) -> Measurements:
     return Measurements(
         size_before=prepared.facts.weight_bytes,
-        size_after=said["size_after"],
-        seconds=said["seconds"],
-        peak_memory_bytes=result["peak_memory_bytes"],
-        figures={
-            name: Figure(**said["figures"][name]) for name in METRICS if name in said.get("figures", {})
-        },
-        evaluation=_text(result.get("evaluation")),
-        reload=None if reload is None else _reload(reload),
+        size_after=quantized.size_after,
+        seconds=quantized.seconds,
+        peak_memory_bytes=result.peak_memory_bytes,
+        figures=quantized.figures,
+        evaluation=result.evaluation,
+        reload=quantized.reload,
     )
-
-
-def _reload(said: Mapping[str, Any]) -> Reload:
-    sample = {name: SampleFigure(**said["sample"][name]) for name in METRICS if name in said["sample"]}
-    return Reload(**{**said, "sample": sample, "modes": tuple(said.get("modes", ()))})
-
-
-def _text(said: Mapping[str, Any] | None) -> TextRecord | None:
-    return None if said is None else TextRecord(**said)

@@ -7,10 +7,9 @@ rule: docs/explanation/resume.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from quantize_lib import __version__
 from quantize_lib.effective_settings import effective_settings
@@ -19,8 +18,8 @@ from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
 from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
-from quantize_lib.job.job_file import read_result
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
+from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
 from quantize_lib.report.records import RECORD_FILE
 
@@ -80,18 +79,21 @@ class JobState:
         keys = {cell.id: _key(cell, prepared) for cell in prepared.job.cells}
         write_json(self.folder / _MADE_FILE, {"cells": keys})
 
-    def made(self, prepared: Prepared) -> tuple[tuple[Cell, ...], Mapping[str, Any]]:
-        """The cells that an earlier run's process made as this run wants them, and the result it left."""
+    def made(self, prepared: Prepared) -> tuple[tuple[Cell, ...], JobResult | None]:
+        """The cells that an earlier run's process made as this run wants them, and the result it left.
+
+        A folder of another version of this tool counts as none.
+        """
         try:
             keys = dict(read_json(self.folder / _MADE_FILE)["cells"])
             result = read_result(self.folder / RESULT_FILE)
         except (OSError, ValueError, KeyError, TypeError, CheckpointError):
-            return (), {}
+            return (), None
         cells = tuple(
             cell
             for cell in prepared.job.cells
             if keys.get(cell.id) == _key(cell, prepared)
-            and ("error" in result["cells"].get(cell.id, {}) or (self.folder / cell.id).is_dir())
+            and (isinstance(result.cells.get(cell.id), FailedCell) or (self.folder / cell.id).is_dir())
         )
         for cell in cells:
             _without_ours(self.folder / cell.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.calibration.text_spec import TextSpec
@@ -25,8 +25,9 @@ from quantize_lib.host.prepare import Prepared, prepare
 from quantize_lib.host.survey import Surveyed, survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
-from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, read_result, write_job
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, write_job
 from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.job.result import JobResult, read_result
 from quantize_lib.methods import get_method
 from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan.cells import Cell, Job, Plan
@@ -244,7 +245,8 @@ class _Run:
         try:
             source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
             made, result = state.made(prepared.keep(todo))
-            self._finish(made, prepared.keep(made), source, state, result)
+            if result is not None:
+                self._finish(made, prepared.keep(made), source, state, result)
             state.drop_made()
             rest = tuple(cell for cell in todo if cell not in made)
             if rest:
@@ -274,7 +276,7 @@ class _Run:
         prepared: Prepared,
         source: ModelSource,
         state: JobState,
-        result: Mapping[str, Any],
+        result: JobResult,
     ) -> None:
         for cell in cells:
             record = self._finisher.finish(cell, prepared, source, state.folder, result)

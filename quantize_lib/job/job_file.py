@@ -1,19 +1,17 @@
-"""The job as it travels to the quantizing process, and the result as it comes back. Both are plain JSON."""
+"""The job as it travels to the quantizing process, in plain JSON."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
-from quantize_lib.errors import CheckpointError, UsageError
-from quantize_lib.files import read_json, write_json
+from quantize_lib.files import write_json
+from quantize_lib.job.checked import read_checked
 from quantize_lib.job.schema import job_schema
 from quantize_lib.methods import Settings, settings_of
-from quantize_lib.schemas import load_schema
 
 DEFAULT_PROMPT = "The capital of France is"
 
@@ -78,7 +76,7 @@ def read_job(path: Path) -> JobFile:
     Raises:
         UsageError: where the file is missing, not JSON, or not as its schema says.
     """
-    data = _read_checked(path, "job", job_schema())
+    data = read_checked(path, "job", job_schema())
     base = path.resolve().parent
     model = data["model"]
     return JobFile(
@@ -92,36 +90,6 @@ def read_job(path: Path) -> JobFile:
         prompt=data.get("prompt", DEFAULT_PROMPT),
         max_memory=data.get("max_memory"),
     )
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """The result that a quantizing process left. It is foreign: it ran the model's code.
-
-    Raises:
-        CheckpointError: where it is missing or not as its schema says.
-    """
-    try:
-        return _read_checked(path, "result", load_schema("result"))
-    except UsageError as error:
-        raise CheckpointError(f"the quantizing process left no usable result: {error.message}") from error
-
-
-def _read_checked(path: Path, name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    from jsonschema import Draft202012Validator
-
-    try:
-        data = read_json(path)
-        # Results are foreign: half a character, or a number that is none, would fail wherever it is written.
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-    problems = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda e: e.json_path)
-    if problems:
-        lines = [f"{path}: {problem.json_path}: {problem.message}" for problem in problems[:10]]
-        raise UsageError("\n".join(lines), hint=f"The form is in schemas/{name}.schema.json.")
-    return cast(dict[str, Any], data)
 
 
 def _settings(data: dict[str, Any]) -> Settings:

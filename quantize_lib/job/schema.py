@@ -1,4 +1,4 @@
-"""The job's schema: the file that ships, with what methods and formats add to it."""
+"""The schemas of what travels: the files that ship, with what methods, formats and errors add to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+from quantize_lib.errors import ErrorCode
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, METHODS, SETTINGS
 from quantize_lib.methods.settings import SHARED
@@ -33,4 +34,12 @@ def job_schema() -> dict[str, Any]:
             if name not in SHARED
         },
     }
+    return schema
+
+
+@cache
+def result_schema() -> dict[str, Any]:
+    """The whole schema of a result; callers do not change it."""
+    schema = deepcopy(load_schema("result"))
+    schema["$defs"]["failed"]["properties"]["code"]["enum"] = list(map(str, ErrorCode))
     return schema

@@ -1,4 +1,4 @@
-"""Holds a job's finished checkpoints against what the pass said of them."""
+"""Compares a job's finished checkpoints with what the pass measured of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import gc
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError, QuantizerError
 from quantize_lib.job.job_file import JobFile
+from quantize_lib.job.result import FailedCell, QuantizedCell
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -32,17 +33,17 @@ def check_cells(
     facts: ModelFacts,
     finished: Finished,
     evaluation: Tensor | None,
-    result: dict[str, Any],
+    device: str,
     reporter: Reporter,
 ) -> None:
     """Reload every finished checkpoint in a fresh process, as a user would.
 
     Args:
         facts: of the base model.
-        finished: what the pass said; its figures are what the reload has to reproduce. What an earlier
-            process reloaded already is left out.
+        finished: its means are what the reload has to reproduce, and its cells get what came of it. Those
+            that an earlier process reloaded are left out.
         evaluation: held-out token ids.
-        result: gets `reload`, or `error`, for each cell; its entries are those of `finished`.
+        device: where checkpoints are loaded.
 
     Raises:
         EvaluationError: where the base model itself cannot be loaded.
@@ -51,7 +52,11 @@ def check_cells(
     from quantize_lib.checkpoint.shards import write_tensors
     from quantize_lib.evaluate.check import check_reload, generate_base
 
-    cells = [cell for cell in job.cells if not {"error", "reload"} & finished.entries[cell.id].keys()]
+    cells = {
+        cell.id: result
+        for cell in job.cells
+        if isinstance(result := finished.cells[cell.id], QuantizedCell) and result.reload is None
+    }
     if not cells:
         return
     work = job.output / ".reload"
@@ -70,41 +75,42 @@ def check_cells(
     release_freed()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
         base_generated = ""
-        too_large = base_too_large(job, facts, result["device"])
+        too_large = base_too_large(job, facts, device)
         if too_large is not None:
             reporter.warning(too_large)
-            for cell in cells:
-                result["cells"][cell.id].setdefault("notes", []).append(too_large)
+            cells = {
+                cell_id: replace(result, notes=(*result.notes, too_large))
+                for cell_id, result in cells.items()
+            }
         else:
             try:
                 base_generated = generate_base(
                     job.model.path,
                     prompt=job.prompt,
                     work=work,
-                    device=result["device"],
+                    device=device,
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
                 raise _with_log(error, work / f"{job.model.path.name}.log") from error
-        for cell in cells:
-            entry = result["cells"][cell.id]
+        for cell_id, result in cells.items():
             try:
                 reload = check_reload(
-                    job.output / cell.id,
+                    job.output / cell_id,
                     prompt=job.prompt,
                     base_generated=base_generated,
                     sample=sample_file,
                     base_logits=logits_file,
-                    expected=finished.means.get(cell.id),
+                    expected=finished.means.get(cell_id),
                     work=work,
-                    device=result["device"],
+                    device=device,
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
-                entry["error"] = str(_with_log(error, work / f"{cell.id}.log"))
-                shutil.rmtree(job.output / cell.id)
+                finished.cells[cell_id] = FailedCell.of(_with_log(error, work / f"{cell_id}.log"))
+                shutil.rmtree(job.output / cell_id)
             else:
-                entry["reload"] = asdict(reload)
+                finished.cells[cell_id] = replace(result, reload=reload)
             finished.save()
             progress.advance()
     shutil.rmtree(work)

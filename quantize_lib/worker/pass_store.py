@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.checkpoint.shards import ShardWriter, write_tensors
 from quantize_lib.engine.block import Fold
 from quantize_lib.engine.pass_state import CellOutcome, PassState
-from quantize_lib.errors import CheckpointError, EngineError, QuantizerError
+from quantize_lib.errors import CheckpointError, QuantizerError, error_of
 from quantize_lib.files import read_json, write_text
 from quantize_lib.reporting import Reporter
 from quantize_lib.worker.device import peak_memory
@@ -240,7 +240,11 @@ class PassFolder:
                     "notes": outcome.notes,
                     "error": None
                     if outcome.error is None
-                    else {"message": outcome.error.message, "hint": outcome.error.hint},
+                    else {
+                        "code": outcome.error.code,
+                        "message": outcome.error.message,
+                        "hint": outcome.error.hint,
+                    },
                 }
                 for cell_id, outcome in state.cells.items()
             },
@@ -278,7 +282,7 @@ class _Hidden(Mapping[str, "Batches"]):
 def _outcome(kept: Mapping[str, Any]) -> CellOutcome:
     error: QuantizerError | None = None
     if kept["error"] is not None:
-        error = EngineError(kept["error"]["message"], hint=kept["error"]["hint"])
+        error = error_of(kept["error"]["code"], kept["error"]["message"], hint=kept["error"]["hint"])
     return CellOutcome(
         error=error, seconds=kept["seconds"], errors=dict(kept["errors"]), notes=list(kept["notes"])
     )

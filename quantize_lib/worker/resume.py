@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
+from quantize_lib.job.records import TextRecord
+from quantize_lib.job.result import CellResult, FailedCell, cell_from_json, cell_to_json
 from quantize_lib.methods import get_method
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
+from quantize_lib.worker.answer import Answer
 
 if TYPE_CHECKING:
     from quantize_lib.worker.pass_store import PassFolder
@@ -34,33 +37,33 @@ def alone_in(output: Path) -> Iterator[None]:
         yield
 
 
-def pass_key(job: JobFile, result: Mapping[str, Any]) -> str:
+def pass_key(job: JobFile, known: Answer) -> str:
     """Digest of what determines every cell of a job, from the base model to the metrics.
 
     Args:
-        result: what is known so far: `device`, `versions` and the texts' records.
+        known: device, versions and texts.
     """
     return sha256_json(
         {
             "format": FORMAT,
             "revision": job.model.revision,
             "trust_remote_code": job.model.trust_remote_code,
-            "device": result["device"],
-            "versions": result["versions"],
-            "evaluation": _tokens(result, "evaluation"),
+            "device": known.device,
+            "versions": known.versions,
+            "evaluation": _digest(known.evaluation),
             "prompt": job.prompt,
             "metrics": list(METRICS),
         }
     )
 
 
-def cell_keys(job: JobFile, result: Mapping[str, Any]) -> dict[str, str]:
+def cell_keys(job: JobFile, known: Answer) -> dict[str, str]:
     """Digest of what determines one cell beside that, by id: its settings, and calibration if it has any."""
     return {
         cell.id: sha256_json(
             {
                 "settings": asdict(cell.settings),
-                "calibration": _tokens(result, "calibration")
+                "calibration": _digest(known.calibration)
                 if get_method(cell.settings.method).calibrated
                 else None,
             }
@@ -69,15 +72,15 @@ def cell_keys(job: JobFile, result: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _tokens(result: Mapping[str, Any], word: str) -> str | None:
-    return result[word]["tokens_digest"] if word in result else None
+def _digest(text: TextRecord | None) -> str | None:
+    return None if text is None else text.tokens_digest
 
 
 class Finished:
     """The cells of a job that came out of their pass, whether reloaded already or not.
 
     Attributes:
-        entries: what the result says of each, by id; changes are written with `save`.
+        cells: by id; changes are written with `save`.
         means: the pass's on the sample, by the cell's id and the metric's name.
         sample: how many held-out sequences the sample has.
         shared_seconds: wall time of their passes that no single cell caused.
@@ -86,7 +89,7 @@ class Finished:
 
     def __init__(self, root: Path, key: str) -> None:
         self.logits_file = root / "base-logits.safetensors"
-        self.entries: dict[str, dict[str, Any]] = {}
+        self.cells: dict[str, CellResult] = {}
         self.means: dict[str, dict[str, float]] = {}
         self.sample = 0
         self.shared_seconds = 0.0
@@ -112,8 +115,10 @@ class Finished:
             if "/" in cell_id or cell_id.startswith("."):
                 raise ValueError(f"{cell_id} is no cell's id")
             folder = output / cell_id
-            if fits and kept["key"] == keys.get(cell_id) and ("error" in kept["entry"] or folder.is_dir()):
-                self.add(cell_id, kept["key"], kept["entry"], kept["means"])
+            result = cell_from_json(kept["result"]) if fits else None
+            there = isinstance(result, FailedCell) or folder.is_dir()
+            if result is not None and there and kept["key"] == keys.get(cell_id):
+                self.add(cell_id, kept["key"], result, kept["means"])
             elif folder.is_dir():
                 shutil.rmtree(folder)
         if fits:
@@ -121,9 +126,9 @@ class Finished:
             self.shared_seconds = float(data["shared_seconds"])
             self.peak_memory_bytes = int(data["peak_memory_bytes"])
 
-    def add(self, cell_id: str, key: str, entry: dict[str, Any], means: dict[str, float] | None) -> None:
+    def add(self, cell_id: str, key: str, result: CellResult, means: dict[str, float] | None) -> None:
         """Note a cell; `save` makes it last."""
-        self.entries[cell_id] = entry
+        self.cells[cell_id] = result
         self._keys[cell_id] = key
         if means is not None:
             self.means[cell_id] = means
@@ -140,10 +145,10 @@ class Finished:
                 "cells": {
                     cell_id: {
                         "key": self._keys[cell_id],
-                        "entry": entry,
+                        "result": cell_to_json(result),
                         "means": self.means.get(cell_id),
                     }
-                    for cell_id, entry in self.entries.items()
+                    for cell_id, result in self.cells.items()
                 },
             },
         )

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
-from quantize_lib.files import write_json
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
-from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.job.records import TextRecord
+from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.metrics import METRICS
@@ -24,7 +24,7 @@ from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
-from quantize_lib.versions import versions
+from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
@@ -58,72 +58,54 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         QuantizerError: where no cell can be worked on; the result says so too.
     """
     share_one_heap()
-    result: dict[str, Any] = {
-        "version": 1,
-        "job": job.id,
-        "device": job.device,
-        "versions": versions(),
-        "peak_memory_bytes": 0,
-        "cells": {cell.id: {} for cell in job.cells},
-    }
+    answer = Answer(job)
     try:
         with alone_in(job.output), as_safetensors(job.model, job.output, reporter) as model:
-            _Job(replace(job, model=model), reporter, result).run()
+            _Job(replace(job, model=model), reporter, answer).run()
     except QuantizerError as error:
-        _fail_rest(job, result, error)
+        answer.fail_rest(error)
         raise
     except OSError as error:
         # Everything foreign is read with errors of its own; what is left is a disk that takes no more.
         failure = cannot_write(job.output, error)
-        _fail_rest(job, result, failure)
+        answer.fail_rest(failure)
         raise failure from error
     finally:
-        result["peak_memory_bytes"] = max(result["peak_memory_bytes"], peak_memory(result["device"]))
-        write_json(job.output / RESULT_FILE, result)
-    failed = any("error" in entry for entry in result["cells"].values())
-    return ExitCode.CELL_FAILED if failed else ExitCode.OK
-
-
-def _fail_rest(job: JobFile, result: dict[str, Any], error: QuantizerError) -> None:
-    """Every cell that has no error yet failed with this one; what was written of them goes."""
-    for cell_id, entry in result["cells"].items():
-        entry.setdefault("error", str(error))
-        shutil.rmtree(job.output / cell_id, ignore_errors=True)
+        answer.write()
+    return ExitCode.OK if answer.result().first_failed() is None else ExitCode.CELL_FAILED
 
 
 class _Job:
-    def __init__(self, job: JobFile, reporter: Reporter, result: dict[str, Any]) -> None:
+    def __init__(self, job: JobFile, reporter: Reporter, answer: Answer) -> None:
         self._job = job
         self._reporter = reporter
-        self._result = result
+        self._answer = answer
 
     def run(self) -> None:
         from quantize_lib.source import read_facts
 
         job = self._job
         device = choose_device(job.device)
-        self._result["device"] = device.type
+        self._answer.device = device.type
         spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
         facts = read_facts(spec, job.model.path, revision=job.model.revision)
-        calibration = self._tokens(job.calibration, "calibration")
-        evaluation = self._tokens(job.evaluation, "evaluation")
-        key, keys = pass_key(job, self._result), cell_keys(job, self._result)
+        calibration, self._answer.calibration = self._tokens(job.calibration, "calibration")
+        evaluation, self._answer.evaluation = self._tokens(job.evaluation, "evaluation")
+        key, keys = pass_key(job, self._answer), cell_keys(job, self._answer)
         finished = Finished.find(job.output, key, keys)
-        left = tuple(cell for cell in job.cells if cell.id not in finished.entries)
+        left = tuple(cell for cell in job.cells if cell.id not in finished.cells)
         if left:
             self._quantize(left, key, keys, finished, facts, device, calibration, evaluation)
-        for cell in job.cells:
-            self._result["cells"][cell.id] = finished.entries[cell.id]
-        self._result["shared_seconds"] = finished.shared_seconds
-        self._result["peak_memory_bytes"] = finished.peak_memory_bytes
-        check_cells(job, facts, finished, evaluation, self._result, self._reporter)
+        # The same object: what the check says of a cell is part of the answer at once.
+        self._answer.cells = finished.cells
+        self._answer.shared_seconds = finished.shared_seconds
+        self._answer.peak_memory_bytes = finished.peak_memory_bytes
+        check_cells(job, facts, finished, evaluation, self._answer.device, self._reporter)
 
-    def _tokens(self, text: JobText | None, word: str) -> Tensor | None:
+    def _tokens(self, text: JobText | None, word: str) -> tuple[Tensor | None, TextRecord | None]:
         if text is None:
-            return None
-        ids, record = load_tokens(text, self._job.model, word=word, reporter=self._reporter)
-        self._result[word] = asdict(record)
-        return ids
+            return None, None
+        return load_tokens(text, self._job.model, word=word, reporter=self._reporter)
 
     def _quantize(
         self,
@@ -197,23 +179,21 @@ class _Job:
             write_tensors(finished.logits_file, [("logits", outcome.base_logits)], count=1)
         for work in works:
             cell = outcome.cells[work.id]
-            entry: dict[str, Any] = {}
-            means: dict[str, float] | None = None
-            error = cell.error
-            if error is None:
+            result: CellResult | None = None if cell.error is None else FailedCell.of(cell.error)
+            if result is None:
                 try:
-                    self._finish(work, cell, model, folder, facts, len(works), outcome, entry)
-                except CheckpointError as failure:
-                    error = failure
-                else:
-                    means = _sample_means(cell, finished.sample)
-            if error is not None:
-                entry = {"error": str(error)}
+                    result = self._finish(work, cell, model, folder, facts, len(works), outcome)
+                except CheckpointError as error:
+                    result = FailedCell.of(error)
+            means = None
+            if isinstance(result, FailedCell):
                 shutil.rmtree(folder.folder / work.id, ignore_errors=True)
-            finished.add(work.id, folder.keys[work.id], entry, means)
+            else:
+                means = _sample_means(cell, finished.sample)
+            finished.add(work.id, folder.keys[work.id], result, means)
         finished.shared_seconds += outcome.shared_seconds
         finished.peak_memory_bytes = max(
-            finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._result["device"])
+            finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._answer.device)
         )
         finished.save()
         shutil.rmtree(folder.folder)
@@ -227,8 +207,7 @@ class _Job:
         facts: ModelFacts,
         sharers: int,
         outcome: PassOutcome,
-        entry: dict[str, Any],
-    ) -> None:
+    ) -> QuantizedCell:
         from quantize_lib.architecture.group_sizes import resolve_group_size
         from quantize_lib.source import side_files
 
@@ -253,20 +232,23 @@ class _Job:
             quantization_config=work.format.quantization_config(context),
             side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
         )
-        entry["group_size"] = group_size if GROUP_SIZE in work.method.settings else None
-        entry["format"] = work.format.name
-        entry["seconds"] = cell.seconds + outcome.shared_seconds / sharers
-        entry["size_after"] = weight_bytes(folder)
-        entry["notes"] = [*cell.notes, *left_out(facts, work.settings)]
-        entry["errors"] = cell.errors
-        entry["figures"] = {
-            name: asdict(METRICS[name].measured(values, outcome.base_tokens.get(name)))
-            for name, values in cell.tokens.items()
-        }
+        result = QuantizedCell(
+            group_size=group_size if GROUP_SIZE in work.method.settings else None,
+            format=work.format.name,
+            seconds=cell.seconds + outcome.shared_seconds / sharers,
+            size_after=weight_bytes(folder),
+            notes=(*cell.notes, *left_out(facts, work.settings)),
+            errors=cell.errors,
+            figures={
+                name: METRICS[name].measured(values, outcome.base_tokens.get(name))
+                for name, values in cell.tokens.items()
+            },
+        )
         target = self._job.output / work.id
         if target.exists():
             shutil.rmtree(target)
         folder.rename(target)
+        return result
 
 
 def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]:

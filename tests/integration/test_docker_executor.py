@@ -142,7 +142,7 @@ LEFT = {
         "is not JSON",
     ),
     "no number": ("checkpoint(); save(json.dumps(result).replace('1.0', 'NaN'))", "is not JSON"),
-    "half a record": ("result['cells'][cell] = {}; checkpoint(); save()", "is not valid under any"),
+    "half a record": ("result['cells'][cell] = {}; checkpoint(); save()", "is a required property"),
     "a link as checkpoint": ("os.symlink('/etc', out / cell); save()", "something else than a folder"),
     "a link in the checkpoint": (
         "checkpoint(); os.symlink('/etc/passwd', out / cell / 'vocab.txt'); save()",
@@ -168,7 +168,7 @@ LEFT = {
         "its output cannot be looked at (File name too long)",
     ),
     "exit code 2": (
-        "result['cells'][cell] = {'error': 'device cuda: none'}; save(); sys.exit(2)",
+        "result['cells'][cell] = {'error': 'device cuda: none', 'code': 'usage'}; save(); sys.exit(2)",
         "device cuda: none",
     ),
     "a crash": ("print('boom\\x1b[31m', file=sys.stderr); sys.exit(1)", "(exit code 1): boom[31m"),

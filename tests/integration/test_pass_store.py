@@ -18,7 +18,7 @@ from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
-from quantize_lib.errors import EngineError
+from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
@@ -274,12 +274,13 @@ def test_a_failed_cell_stays_failed_and_is_not_tried_again(
     with pytest.raises(KilledError):
         run(streamed, begun, Killed(begun, block=2, kept=True))
     state = read_json(tmp_path / "1" / PROGRESS_FILE)
-    state["cells"]["tiny-gptq-4bit"] |= {"shards": None, "error": {"message": "no", "hint": "Do."}}
+    kept = {"code": "checkpoint", "message": "no", "hint": "Do."}
+    state["cells"]["tiny-gptq-4bit"] |= {"shards": None, "error": kept}
     (tmp_path / "1" / PROGRESS_FILE).write_text(json.dumps(state), encoding="utf-8")
     again = opened(tmp_path / "1", KEYS, found=True)
     outcome = run(streamed, again)
     error = outcome.cells["tiny-gptq-4bit"].error
-    assert isinstance(error, EngineError)
+    assert isinstance(error, CheckpointError)
     assert (error.message, error.hint) == ("no", "Do.")
     assert sorted(weights(again)) == ["tiny-awq-4bit", "tiny-bnb-8bit"]
 

@@ -50,8 +50,8 @@ EDGES: dict[str, set[str]] = {
     },
     # What travels, and who computes.
     "job": {
-        *("devices", "effective_settings", "errors", "files", "formats", "methods", "reporting", "schemas"),
-        *("text",),
+        *("devices", "effective_settings", "errors", "files", "formats", "methods", "metrics", "reporting"),
+        *("schemas", "text"),
     },
     "engine": {
         *("architecture", "errors", "formats", "methods", "metrics", "process_memory", "registry"),
@@ -76,7 +76,7 @@ EDGES: dict[str, set[str]] = {
     },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings", "errors"),
-        *("files", "formats", "gate", "job", "manifest", "methods", "metrics", "plan", "publish", "report"),
+        *("files", "formats", "gate", "job", "manifest", "methods", "plan", "publish", "report"),
         *("reporting", "source", "targets", "text", "wording"),
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,55 @@ from typing import Any
 import pytest
 
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.files import read_json, write_json
+from quantize_lib.errors import ErrorCode
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES
+from quantize_lib.job.result import (
+    CellResult,
+    FailedCell,
+    JobResult,
+    QuantizedCell,
+    write_result,
+)
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.source import Resolved
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.resume import Finished, cell_keys, pass_key
+from tests.support.records import MEASURED, RELOAD, TEXT
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
 BNB = Cell(id="m-bnb-8bit", settings=Settings(method="bitsandbytes", bits=8), repository="m-bnb-8bit")
-SAID = {"seconds": 1.0, "size_after": 8, "format": "gptq"}
+QUANTIZED = QuantizedCell(
+    seconds=1.0,
+    size_after=8,
+    format="gptq",
+    group_size=64,
+    notes=("a note",),
+    errors={"layer": 0.5, "another": None},
+    figures=MEASURED.figures,
+    reload=RELOAD,
+)
+FAILED = FailedCell(error="no", code=ErrorCode.ENGINE)
+
+
+def result_of(cells: Mapping[str, CellResult]) -> JobResult:
+    """The answer of a process that ended."""
+    return JobResult(
+        job="m-auto",
+        device="cpu",
+        versions={"torch": "1"},
+        peak_memory_bytes=1,
+        cells=cells,
+        shared_seconds=2.5,
+        calibration=TEXT,
+    )
 
 
 def prepared(*cells: Cell, fingerprint: str = "f") -> Prepared:
@@ -57,25 +90,17 @@ def ended(state: JobState, *cells: Cell) -> None:
     for cell in cells:
         (state.folder / cell.id).mkdir(parents=True)
         (state.folder / cell.id / "config.json").write_text("{}")
-    result: dict[str, Any] = {
-        "version": 1,
-        "job": "m-auto",
-        "device": "cpu",
-        "versions": {},
-        "peak_memory_bytes": 1,
-        "cells": {cell.id: SAID for cell in cells},
-    }
-    write_json(state.folder / "result.json", result)
+    write_result(state.folder / "result.json", result_of({cell.id: QUANTIZED for cell in cells}))
     state.write_made(prepared(*cells))
 
 
 def test_made_cells_are_found_until_their_settings_change(tmp_path: Path) -> None:
     state = JobState(tmp_path, "m-auto")
-    assert state.made(prepared(GPTQ, BNB)) == ((), {})
+    assert state.made(prepared(GPTQ, BNB)) == ((), None)
     ended(state, GPTQ, BNB)
     cells, result = state.made(prepared(GPTQ, BNB))
     assert cells == (GPTQ, BNB)
-    assert result["cells"] == {GPTQ.id: SAID, BNB.id: SAID}
+    assert result == result_of({GPTQ.id: QUANTIZED, BNB.id: QUANTIZED})
     assert state.made(prepared(BNB))[0] == (BNB,)
     assert state.made(prepared(BNB, fingerprint="another"))[0] == ()
     other = prepared(BNB)
@@ -85,9 +110,7 @@ def test_made_cells_are_found_until_their_settings_change(tmp_path: Path) -> Non
 def test_a_cell_whose_folder_is_gone_is_not_made_but_a_failed_one_is(tmp_path: Path) -> None:
     state = JobState(tmp_path, "m-auto")
     ended(state, GPTQ, BNB)
-    result = read_json(state.folder / "result.json")
-    result["cells"][GPTQ.id] = {"error": "no"}
-    write_json(state.folder / "result.json", result)
+    write_result(state.folder / "result.json", result_of({GPTQ.id: FAILED, BNB.id: QUANTIZED}))
     for cell in (GPTQ, BNB):
         (state.folder / cell.id / "config.json").unlink()
         (state.folder / cell.id).rmdir()
@@ -188,30 +211,31 @@ def job(**changes: Any) -> JobFile:
     return JobFile(**given | changes)
 
 
-def known(**changes: Any) -> dict[str, Any]:
-    """What a process knows before it opens a pass."""
-    texts = {word: {"tokens_digest": word} for word in ("calibration", "evaluation")}
-    return {"device": "cpu", "versions": {"torch": "1"}, **texts, **changes}
+def known(*, device: str = "cpu", torch: str = "1", calibration: str = "c", evaluation: str = "e") -> Answer:
+    """What a process knows before it opens a pass: device, a version, and digests of its texts."""
+    answer = Answer(job())
+    answer.device, answer.versions = device, {"torch": torch}
+    answer.calibration = replace(TEXT, tokens_digest=calibration)
+    answer.evaluation = replace(TEXT, tokens_digest=evaluation)
+    return answer
 
 
 def test_what_determines_a_pass_and_what_does_not() -> None:
     key = pass_key(job(), known())
-    assert key == pass_key(
-        job(output=Path("/elsewhere"), cells=()), known(calibration={"tokens_digest": "x"})
-    )
+    assert key == pass_key(job(output=Path("/elsewhere"), cells=()), known(calibration="x"))
     assert key == pass_key(job(model=JobModel(path=Path("/other"), name="n", revision="r")), known())
     others = [
         pass_key(job(model=JobModel(path=Path("/m"), name="m", revision="s")), known()),
         pass_key(job(prompt="Another"), known()),
         pass_key(job(), known(device="cuda")),
-        pass_key(job(), known(versions={"torch": "2"})),
-        pass_key(job(), known(evaluation={"tokens_digest": "x"})),
+        pass_key(job(), known(torch="2")),
+        pass_key(job(), known(evaluation="x")),
     ]
     assert len({key, *others}) == 6
 
 
 def test_calibration_determines_the_cells_that_use_it() -> None:
-    before, after = cell_keys(job(), known()), cell_keys(job(), known(calibration={"tokens_digest": "x"}))
+    before, after = cell_keys(job(), known()), cell_keys(job(), known(calibration="x"))
     assert before["b"] == after["b"]
     assert before["g"] != after["g"]
     changed = replace(GPTQ.settings, own={"sym": False})
@@ -223,19 +247,19 @@ def test_finished_cells_are_found_as_they_were_and_changed_ones_go(tmp_path: Pat
     made = Finished(tmp_path / PASSES, "key")
     for cell_id in ("a", "b", "c"):
         (tmp_path / cell_id).mkdir()
-        made.add(cell_id, f"key of {cell_id}", dict(SAID), {"perplexity": 1.5, "kl_divergence": 0.25})
-    made.add("d", "key of d", {"error": "no"}, None)
+        made.add(cell_id, f"key of {cell_id}", QUANTIZED, {"perplexity": 1.5, "kl_divergence": 0.25})
+    made.add("d", "key of d", FAILED, None)
     made.sample, made.shared_seconds, made.peak_memory_bytes = 2, 3.5, 7
     made.save()
     (tmp_path / "c").rmdir()
     keys = {"a": "key of a", "b": "another", "c": "key of c", "d": "key of d"}
     found = Finished.find(tmp_path, "key", keys)
-    assert found.entries == {"a": SAID, "d": {"error": "no"}}
+    assert found.cells == {"a": QUANTIZED, "d": FAILED}
     assert found.means == {"a": {"perplexity": 1.5, "kl_divergence": 0.25}}
     assert (found.sample, found.shared_seconds, found.peak_memory_bytes) == (2, 3.5, 7)
     assert (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
-    assert Finished.find(tmp_path, "another", keys).entries == {}
+    assert Finished.find(tmp_path, "another", keys).cells == {}
     assert not (tmp_path / "a").exists()
 
 
@@ -244,7 +268,7 @@ def test_a_list_of_finished_cells_cannot_name_a_folder_elsewhere(tmp_path: Path)
     (output / PASSES).mkdir(parents=True)
     (tmp_path / "mine").mkdir()
     made = Finished(output / PASSES, "key")
-    made.add("../mine", "key of it", dict(SAID), None)
+    made.add("../mine", "key of it", QUANTIZED, None)
     made.save()
-    assert Finished.find(output, "key", {}).entries == {}
+    assert Finished.find(output, "key", {}).cells == {}
     assert (tmp_path / "mine").exists()

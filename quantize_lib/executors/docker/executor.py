@@ -42,8 +42,9 @@ from quantize_lib.executors.docker.daemon import (
     remove_leftovers,
 )
 from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
-from quantize_lib.job.job_file import JobFile, read_job, read_result
+from quantize_lib.job.job_file import JobFile, read_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
+from quantize_lib.job.result import read_result
 from quantize_lib.reporting import Reporter
 from quantize_lib.text import format_bytes, printable
 
@@ -290,9 +291,9 @@ def _said(made: Path, log: Path) -> str:
     """The result's own reason, else the last line that was printed."""
     with suppress(CheckpointError, OSError):
         take(made, (), made.parent)
-        for cell in read_result(made.parent / RESULT_FILE)["cells"].values():
-            if "error" in cell:
-                return printable(cell["error"])
+        failed = read_result(made.parent / RESULT_FILE).first_failed()
+        if failed is not None:
+            return printable(failed.error)
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()

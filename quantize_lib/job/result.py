@@ -1,0 +1,171 @@
+"""The answer of the quantizing process: what became of each cell of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, UsageError
+from quantize_lib.files import finite, write_json
+from quantize_lib.job.checked import read_checked
+from quantize_lib.job.records import Reload, SampleFigure, TextRecord
+from quantize_lib.job.schema import result_schema
+from quantize_lib.metrics import METRICS, Figure
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCell:
+    """A cell of which there is no checkpoint.
+
+    Attributes:
+        error: why, for people.
+        code: why, for programs.
+    """
+
+    error: str
+    code: ErrorCode
+
+    @classmethod
+    def of(cls, error: QuantizerError) -> FailedCell:
+        """The cell that an error ended."""
+        return cls(error=str(error), code=error.code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedCell:
+    """A cell whose checkpoint lies in its folder.
+
+    Attributes:
+        seconds: wall time of its own work and its share of the pass.
+        size_after: bytes of its weights.
+        format: how it is stored, as resolved.
+        group_size: as resolved; None where the method has none.
+        notes: worth knowing.
+        errors: relative output error per linear layer, by full name; None where it is not finite.
+        figures: by the metric's name; empty without held-out text.
+        reload: None until it was loaded again.
+    """
+
+    seconds: float
+    size_after: int
+    format: str
+    group_size: int | None = None
+    notes: tuple[str, ...] = ()
+    errors: Mapping[str, float | None] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    reload: Reload | None = None
+
+
+CellResult = FailedCell | QuantizedCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a quantizing process says of its job.
+
+    Attributes:
+        job: its id.
+        device: where it computed.
+        versions: of everything that had a part in it.
+        peak_memory_bytes: the most that the process took.
+        cells: by id.
+        shared_seconds: wall time that no single cell caused; None where no pass came to its end.
+        calibration, evaluation: the texts; None where there was none, or it was not reached.
+    """
+
+    job: str
+    device: str
+    versions: Mapping[str, str]
+    peak_memory_bytes: int
+    cells: Mapping[str, CellResult]
+    shared_seconds: float | None = None
+    calibration: TextRecord | None = None
+    evaluation: TextRecord | None = None
+
+    def first_failed(self) -> FailedCell | None:
+        """The first cell that failed; None where all were quantized."""
+        return next((cell for cell in self.cells.values() if isinstance(cell, FailedCell)), None)
+
+
+def write_result(path: Path, result: JobResult) -> None:
+    """Write the answer; a reader sees all of it or nothing."""
+    data: dict[str, Any] = {
+        "version": _VERSION,
+        "job": result.job,
+        "device": result.device,
+        "versions": dict(result.versions),
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "cells": {cell_id: cell_to_json(cell) for cell_id, cell in result.cells.items()},
+    }
+    if result.shared_seconds is not None:
+        data["shared_seconds"] = result.shared_seconds
+    for name, text in (("calibration", result.calibration), ("evaluation", result.evaluation)):
+        if text is not None:
+            data[name] = asdict(text)
+    write_json(path, data)
+
+
+def read_result(path: Path) -> JobResult:
+    """The answer that a quantizing process left. It is foreign: the process ran the model's code.
+
+    Raises:
+        CheckpointError: where it is missing or not as its schema says.
+    """
+    try:
+        data = read_checked(path, "result", result_schema())
+    except UsageError as error:
+        raise CheckpointError(f"the quantizing process left no usable result: {error.message}") from error
+    return JobResult(
+        job=data["job"],
+        device=data["device"],
+        versions=data["versions"],
+        peak_memory_bytes=data["peak_memory_bytes"],
+        cells={cell_id: cell_from_json(cell) for cell_id, cell in data["cells"].items()},
+        shared_seconds=data.get("shared_seconds"),
+        calibration=_text(data.get("calibration")),
+        evaluation=_text(data.get("evaluation")),
+    )
+
+
+def cell_to_json(cell: CellResult) -> dict[str, Any]:
+    """A cell as the schema says."""
+    data = asdict(cell)
+    if isinstance(cell, QuantizedCell):
+        data["errors"] = {
+            name: None if value is None else finite(value) for name, value in cell.errors.items()
+        }
+        if cell.reload is None:
+            del data["reload"]
+    return data
+
+
+def cell_from_json(data: Mapping[str, Any]) -> CellResult:
+    """The cell again. A figure of a metric that is not known here is left out."""
+    if "error" in data:
+        return FailedCell(error=data["error"], code=ErrorCode(data["code"]))
+    reload = data.get("reload")
+    return QuantizedCell(
+        **{
+            **data,
+            "notes": tuple(data.get("notes", ())),
+            "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
+            "reload": None if reload is None else _reload(reload),
+        }
+    )
+
+
+def _reload(data: Mapping[str, Any]) -> Reload:
+    sample = {name: SampleFigure(**figure) for name, figure in _known(data["sample"])}
+    return Reload(**{**data, "sample": sample, "modes": tuple(data.get("modes", ()))})
+
+
+def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, figures[name]) for name in METRICS if name in figures]
+
+
+def _text(data: Mapping[str, Any] | None) -> TextRecord | None:
+    return None if data is None else TextRecord(**data)

@@ -1,0 +1,60 @@
+"""What a quantizing process has to say so far; it is written however the process ends."""
+
+from __future__ import annotations
+
+import shutil
+
+from quantize_lib.errors import QuantizerError
+from quantize_lib.job.job_file import JobFile
+from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.job.records import TextRecord
+from quantize_lib.job.result import CellResult, FailedCell, JobResult, write_result
+from quantize_lib.versions import versions
+from quantize_lib.worker.device import peak_memory
+
+
+class Answer:
+    """A `JobResult` that grows.
+
+    Attributes:
+        device: where the job is computed; what it asks for, until that is chosen.
+        versions: of everything that has a part in it.
+        calibration, evaluation: the texts, once they are tokens.
+        cells: by id, those of which something is known.
+        shared_seconds: None until every pass came to its end.
+        peak_memory_bytes: of earlier processes.
+    """
+
+    def __init__(self, job: JobFile) -> None:
+        self.device: str = job.device
+        self.versions = versions()
+        self.calibration: TextRecord | None = None
+        self.evaluation: TextRecord | None = None
+        self.cells: dict[str, CellResult] = {}
+        self.shared_seconds: float | None = None
+        self.peak_memory_bytes = 0
+        self._job = job
+
+    def fail_rest(self, error: QuantizerError) -> None:
+        """Every cell that has no error yet failed with this one; what was written of any goes."""
+        for cell in self._job.cells:
+            if not isinstance(self.cells.get(cell.id), FailedCell):
+                self.cells[cell.id] = FailedCell.of(error)
+            shutil.rmtree(self._job.output / cell.id, ignore_errors=True)
+
+    def result(self) -> JobResult:
+        """All of it, in the job's order."""
+        return JobResult(
+            job=self._job.id,
+            device=self.device,
+            versions=self.versions,
+            peak_memory_bytes=max(self.peak_memory_bytes, peak_memory(self.device)),
+            cells={cell.id: self.cells[cell.id] for cell in self._job.cells if cell.id in self.cells},
+            shared_seconds=self.shared_seconds,
+            calibration=self.calibration,
+            evaluation=self.evaluation,
+        )
+
+    def write(self) -> None:
+        """Leave it beside the job's cells."""
+        write_result(self._job.output / RESULT_FILE, self.result())
