@@ -115,7 +115,8 @@ def changed_model(payload: Any) -> str | None:
         }:
             content = (scope == "repo.content" and action == "update") or scope.startswith("repo.content.")
             return name if content and any(map(_is_new_main, refs)) else None
-    return None
+        case _:
+            return None
 
 
 def _is_new_main(ref: Any) -> bool:
@@ -123,7 +124,8 @@ def _is_new_main(ref: Any) -> bool:
     match ref:
         case {"ref": "refs/heads/main", "newSha": str()}:
             return True
-    return False
+        case _:
+            return False
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -84,7 +84,7 @@ def test_what_could_not_be_published_is_published_by_the_next_attempt_without_qu
     failed = first.use(ROOT, inputs)
     assert failed.step("Set the outputs").code == 5
     assert "Quantizing" in failed.log
-    before = first
+    before, again = first, failed
     for runner in (second, third):
         (saved,) = before.caches.iterdir()
         copy_cache(saved, runner.caches / saved.name)

@@ -70,11 +70,12 @@ def _block_input(model: PreTrainedModel, index: int, ids: Tensor, group_size: in
             forward,
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         )
+    biases = {name: cast("Tensor | None", module.bias) for name, module in linears.items()}
     inputs = {
         name: LinearInput(
             name=name,
             weight=weight_view(module).detach().clone(),
-            bias=None if module.bias is None else cast(Tensor, module.bias).detach(),
+            bias=None if (bias := biases[name]) is None else bias.detach(),
             statistics=statistics[name],
             bits=4,
             group_size=group_size,

@@ -180,8 +180,8 @@ def test_packing_equals_the_librarys_byte_for_byte(bits: int, columns: int) -> N
             packed, theirs = pack_stream(given, bits), pack_to_int32(signed, bits)
             assert packed.dtype == theirs.dtype
             assert torch.equal(packed, theirs)
-        assert torch.equal(unpack_stream(packed, bits, columns), codes)
-        assert torch.equal(unpack_from_int32(packed, bits, torch.Size(codes.shape)), signed)
+            assert torch.equal(unpack_stream(packed, bits, columns), codes)
+            assert torch.equal(unpack_from_int32(packed, bits, torch.Size(codes.shape)), signed)
 
 
 def _by_library(

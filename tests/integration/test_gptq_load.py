@@ -116,11 +116,12 @@ def _block_input(
         statistics = collector.finish()
     inputs = {}
     for name, module in linears.items():
+        bias = cast("Tensor | None", module.bias)
         over = next((o for o in settings.overrides if fnmatchcase(f"{prefix}.{name}", o.modules)), None)
         inputs[name] = LinearInput(
             name=name,
             weight=weight_view(module).detach().clone(),
-            bias=None if module.bias is None else cast(Tensor, module.bias).detach(),
+            bias=None if bias is None else bias.detach(),
             statistics=statistics[name],
             bits=(over and over.bits) or settings.bits,
             group_size=(over and over.group_size) or cast(int, settings.group_size),
