@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from quantize_lib.cell_words import complete_cell, settings_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, all_options
 
@@ -12,7 +13,13 @@ from quantize_lib.targets import TARGETS, Option, all_options
 @cache
 def plan_schema() -> dict[str, Any]:
     """The whole schema of a plan; callers do not change it."""
-    return completed("plan", _complete_publish)
+    return completed("plan", _complete_cells, _complete_publish)
+
+
+def _complete_cells(schema: dict[str, Any]) -> None:
+    keys = schema["$defs"]["cell"]["properties"]
+    complete_cell(keys)
+    keys["settings"]["properties"] = settings_words(keys["settings"]["properties"])
 
 
 def _complete_publish(schema: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from quantize_lib.cell_words import complete_cell
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
 
@@ -12,7 +13,11 @@ from quantize_lib.targets import TARGETS, Option, Target, all_options
 @cache
 def report_schema() -> dict[str, Any]:
     """The whole schema of a report; callers do not change it."""
-    return completed("report", _complete_publish)
+    return completed("report", _complete_cells, _complete_publish)
+
+
+def _complete_cells(schema: dict[str, Any]) -> None:
+    complete_cell(schema["$defs"]["cell"]["properties"])
 
 
 def _complete_publish(schema: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ EDGES: dict[str, set[str]] = {
     "packing": set(),
     "formats": {"errors", "methods", "packing", "precision", "registry"},
     "effective_settings": {"formats", "methods"},
+    "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry"},
     "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
@@ -41,8 +42,8 @@ EDGES: dict[str, set[str]] = {
     "source": {"architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"},
     "calibration": {"errors", "hub"},
     "plan": {
-        *("architecture", "calibration", "devices", "effective_settings", "errors", "files", "methods"),
-        *("metrics", "schemas", "sizing", "source", "targets", "text"),
+        *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
+        *("methods", "metrics", "schemas", "sizing", "source", "targets", "text"),
     },
     "manifest": {
         *("calibration", "devices", "errors", "formats", "methods", "metrics", "names", "plan", "schemas"),
@@ -50,8 +51,8 @@ EDGES: dict[str, set[str]] = {
     },
     # What travels, and who computes.
     "job": {
-        *("devices", "effective_settings", "errors", "files", "formats", "methods", "metrics", "reporting"),
-        *("schemas", "text"),
+        *("cell_words", "devices", "effective_settings", "errors", "files", "formats", "methods"),
+        *("metrics", "reporting", "schemas", "text"),
     },
     "engine": {
         *("architecture", "errors", "formats", "methods", "metrics", "process_memory", "registry"),
@@ -67,7 +68,10 @@ EDGES: dict[str, set[str]] = {
         *("versions",),
     },
     # Who judges, shows and publishes.
-    "report": {"errors", "files", "job", "methods", "metrics", "schemas", "source", "targets", "text"},
+    "report": {
+        *("cell_words", "errors", "files", "job", "methods", "metrics", "schemas", "source", "targets"),
+        *("text",),
+    },
     "gate": {"metrics", "report"},
     "card": {"errors", "formats", "methods", "metrics", "names", "plan", "report", "source", "text"},
     "publish": {

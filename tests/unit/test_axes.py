@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from quantize_lib.formats import FORMATS
+from quantize_lib.methods import METHODS
+from quantize_lib.metrics import METRICS
 from quantize_lib.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +33,24 @@ class Axis:
     also: frozenset[str] = frozenset()
 
 
+ROUNDED_AND_STORED = ("quantize_lib/methods", "quantize_lib/engine/methods", "quantize_lib/formats")
+"""A method's own format has its name, so that both may be named there."""
 AXES: Mapping[str, Axis] = {
+    "methods": Axis(
+        names=frozenset(METHODS),
+        own=ROUNDED_AND_STORED,
+        also=frozenset(word for method in METHODS.values() for word in (method.slug, *method.also_called)),
+    ),
+    "formats": Axis(
+        names=frozenset(FORMATS),
+        own=ROUNDED_AND_STORED,
+        also=frozenset(chosen.quant_method for chosen in FORMATS.values()),
+    ),
+    "metrics": Axis(
+        names=frozenset(METRICS),
+        own=("quantize_lib/metrics",),
+        also=frozenset(key for metric in METRICS.values() for key in (*metric.keys, *metric.sample_keys)),
+    ),
     "targets": Axis(
         names=frozenset(TARGETS),
         own=("quantize_lib/targets", *(f"quantize_lib/publish/{name}" for name in TARGETS)),
