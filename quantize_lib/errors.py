@@ -23,32 +23,33 @@ class ExitCode(IntEnum):
 
 
 class ErrorCode(StrEnum):
-    """Why a cell is not what was asked for, for programs, beside the text. Codes are only ever added."""
+    """Why a cell is not what was asked for, for programs, beside the text. Codes are only ever added.
 
-    USAGE = "usage"
-    """The command line, or what it asks of this machine, is wrong."""
-    MANIFEST = "manifest"
-    """The manifest is wrong."""
-    SOURCE = "source"
-    """The base model cannot be used."""
-    CALIBRATION = "calibration"
-    """The calibration or held-out text cannot be used."""
-    ENGINE = "engine"
-    """Quantizing could not go on, or the process that does it ended."""
-    CHECKPOINT = "checkpoint"
-    """The checkpoint could not be written, or is not what may be published."""
-    EVALUATION = "evaluation"
-    """The checkpoint could not be loaded again."""
-    GATE = "gate"
-    """A limit of the manifest was missed."""
-    PUBLISH = "publish"
-    """It could not be published."""
-    INTERRUPTED = "interrupted"
-    """A signal ended the run."""
-    NOT_STARTED = "not_started"
-    """The run ended before the cell's turn."""
-    OTHER = "other"
-    """Anything else."""
+    Attributes:
+        meaning: for the documents.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> ErrorCode:
+        """A member that is its value."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    USAGE = "usage", "The command line is wrong, or what it asks of this machine or model cannot be done."
+    MANIFEST = "manifest", "The manifest is wrong."
+    SOURCE = "source", "The base model cannot be used: missing, damaged or unsupported."
+    CALIBRATION = "calibration", "The calibration text or the held-out text cannot be used."
+    ENGINE = "engine", "Quantizing could not go on, or the process that did it ended."
+    CHECKPOINT = "checkpoint", "The checkpoint could not be written, or holds what it must not."
+    EVALUATION = "evaluation", "The checkpoint, or the base model beside it, could not be loaded again."
+    GATE = "gate", "A limit of the manifest was missed."
+    PUBLISH = "publish", "The checkpoint could not be published."
+    INTERRUPTED = "interrupted", "A signal ended the run."
+    NOT_STARTED = "not_started", "The run ended before the cell's turn."
+    OTHER = "other", "Anything else."
 
 
 class QuantizerError(Exception):
@@ -134,6 +135,11 @@ _KINDS: Mapping[str, type[QuantizerError]] = {
         PublishError,
     )
 }
+
+
+def code_of(value: str) -> ErrorCode:
+    """A code by its value; one that only another version knows is `other`."""
+    return ErrorCode(value) if value in set(ErrorCode) else ErrorCode.OTHER
 
 
 def error_of(code: str, message: str, *, hint: str | None = None) -> QuantizerError:

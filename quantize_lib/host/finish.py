@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,25 @@ class Finisher:
         record = blank_record(cell, prepared.job, prepared.identities[cell.id])
         quantized = result.cells.get(cell.id, _NOTHING_SAID)
         if isinstance(quantized, FailedCell):
-            return replace(record, status="failed", error=quantized.error, versions=result.versions)
+            return replace(
+                record,
+                status="failed",
+                error=quantized.error,
+                code=quantized.code,
+                versions=result.versions,
+            )
         made = folder / cell.id
         try:
             code = _foreign_code(made, source) if prepared.job.model.trust_remote_code else ()
             check_files(made, code=code)
         except QuantizerError as error:
-            return replace(record, status="failed", error=str(error), versions=result.versions)
+            return replace(
+                record,
+                status="failed",
+                error=str(error),
+                code=ErrorCode.CHECKPOINT,
+                versions=result.versions,
+            )
         add_notice(made, prepared.facts.terms)
         fault = name_warning(prepared.facts.terms, cell.repository)
         record = replace(
@@ -100,9 +112,8 @@ class Finisher:
         record = replace(record, limits=limits)
         missed = () if record.measurements is None else check_gate(record.measurements, limits)
         if missed:
-            self.reporter.warning(f"{record.id} is not published: " + "; ".join(missed))
-            return replace(record, status="gated", error="; ".join(missed))
-        return replace(record, status="built", error=None)
+            return gated(record, missed, self.reporter)
+        return replace(record, status="built", error=None, code=None)
 
     def publish(self, record: CellRecord) -> CellRecord:
         """Publish a built checkpoint; where that fails it stays `built`, with the error."""
@@ -112,7 +123,13 @@ class Finisher:
             return publish_checkpoint(self.publisher, self.output, record, self.reporter, force=self.force)
         except PublishError as error:
             self.reporter.error(f"{record.id}: {error}")
-            return replace(record, error=str(error))
+            return replace(record, error=str(error), code=error.code)
+
+
+def gated(record: CellRecord, missed: Sequence[str], reporter: Reporter) -> CellRecord:
+    """The record of a checkpoint that missed its gate, which is reported."""
+    reporter.warning(f"{record.id} is not published: {'; '.join(missed)}")
+    return replace(record, status="gated", error="; ".join(missed), code=ErrorCode.GATE)
 
 
 def publish_checkpoint(
@@ -141,10 +158,10 @@ def publish_checkpoint(
     )
     if done.proposal is not None:
         reporter.info(f"{record.id} is in a pull request that waits to be merged: {done.proposal}")
-        return replace(record, status="built", error=None, commit=done.commit, url=done.proposal)
+        return replace(record, status="built", error=None, code=None, commit=done.commit, url=done.proposal)
     url = publisher.page(record.repository, done.commit)
     reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
-    return replace(record, status="published", error=None, commit=done.commit, url=url)
+    return replace(record, status="published", error=None, code=None, commit=done.commit, url=url)
 
 
 def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:

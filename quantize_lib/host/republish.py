@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.gate import check_gate
-from quantize_lib.host.finish import publish_checkpoint
+from quantize_lib.host.finish import gated, publish_checkpoint
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.registry import get_publisher
@@ -59,10 +59,9 @@ def _published(
         return record
     missed = check_gate(record.measurements, record.limits) if record.measurements else ()
     if missed:
-        reporter.warning(f"{record.id} is not published: {'; '.join(missed)}")
-        return replace(record, status="gated", error="; ".join(missed))
+        return gated(record, missed, reporter)
     try:
         return publish_checkpoint(publisher, output, record, reporter, force=force)
     except PublishError as error:
         reporter.error(f"{record.id}: {error}")
-        return replace(record, status="built", error=str(error))
+        return replace(record, status="built", error=str(error), code=error.code)

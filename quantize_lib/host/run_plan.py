@@ -14,7 +14,7 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
-from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import CheckpointError, ErrorCode, ExitCode, QuantizerError, UsageError
 from quantize_lib.files import write_text
 from quantize_lib.formats import named_format
 from quantize_lib.host.finish import Finisher
@@ -116,7 +116,7 @@ class _Run:
         )
 
     def run(self) -> RunResult:
-        reason = "not started: the run ended before its turn"
+        reason, code = "not started: the run ended before its turn", ErrorCode.NOT_STARTED
         interrupted = False
         try:
             for warning in self._plan.warnings:
@@ -136,15 +136,15 @@ class _Run:
                     self._run_job(one)
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
-            reason = "interrupted"
+            reason, code = "interrupted", ErrorCode.INTERRUPTED
             self._reporter.error(
                 "interrupted; finished cells are kept, and the same command goes on from there"
             )
         except UsageError as error:
-            reason = str(error)
+            reason, code = str(error), error.code
             raise
         finally:
-            records = tuple(self._record(job, cell, reason) for job, cell in self._plan.cells())
+            records = tuple(self._record(job, cell, reason, code) for job, cell in self._plan.cells())
             try:
                 write_report(
                     self._options.output,
@@ -158,8 +158,8 @@ class _Run:
                 raise cannot_write(self._options.output, error) from error
             finally:
                 self._options.show(records)
-        code = ExitCode.INTERRUPTED if interrupted else exit_code(records)
-        return RunResult(records=records, code=code)
+        ended = ExitCode.INTERRUPTED if interrupted else exit_code(records)
+        return RunResult(records=records, code=ended)
 
     def _verdicts(self) -> Mapping[str, Verdict]:
         options = self._options
@@ -167,7 +167,7 @@ class _Run:
             return options.surveyed.verdicts
         return survey(self._plan, options.publisher, self._lookups, self._reporter, force=options.force)
 
-    def _record(self, job: Job, cell: Cell, reason: str) -> CellRecord:
+    def _record(self, job: Job, cell: Cell, reason: str, code: ErrorCode) -> CellRecord:
         return self._records.get(cell.id) or CellRecord(
             id=cell.id,
             model=job.model.id,
@@ -178,6 +178,7 @@ class _Run:
             settings=effective_settings(cell.settings),
             status="failed",
             error=reason,
+            code=code,
             repository=cell.repository,
         )
 
@@ -311,7 +312,7 @@ class _Run:
     def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:
         self._reporter.error(f"{job.id}: {error}")
         for cell in cells:
-            self._records[cell.id] = self._record(job, cell, str(error))
+            self._records[cell.id] = self._record(job, cell, str(error), error.code)
 
 
 def _job_text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, UsageError
+from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, UsageError, code_of
 from quantize_lib.files import finite, write_json
 from quantize_lib.job.checked import read_checked
 from quantize_lib.job.records import Reload, SampleFigure, TextRecord
@@ -146,7 +146,7 @@ def cell_to_json(cell: CellResult) -> dict[str, Any]:
 def cell_from_json(data: Mapping[str, Any]) -> CellResult:
     """The cell again. A figure of a metric that is not known here is left out."""
     if "error" in data:
-        return FailedCell(error=data["error"], code=ErrorCode(data["code"]))
+        return FailedCell(error=data["error"], code=code_of(data["code"]))
     reload = data.get("reload")
     return QuantizedCell(
         **{

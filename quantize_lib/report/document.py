@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib import __version__
-from quantize_lib.errors import UsageError
+from quantize_lib.errors import UsageError, code_of
 from quantize_lib.files import read_json, write_json
 from quantize_lib.job.records import TextRecord
 from quantize_lib.methods import get_method
@@ -34,7 +34,7 @@ from quantize_lib.targets import PublishSpec
 
 REPORT_FILE = "report.json"
 _COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
-_OF_THE_RUN = ("status", "error", "path", "commit", "url")
+_OF_THE_RUN = ("status", "error", "code", "path", "commit", "url")
 """What a checkpoint cannot know of itself."""
 
 
@@ -104,6 +104,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "format": record.format,
         "status": record.status,
         "error": record.error,
+        "code": None if record.code is None else record.code.value,
         "path": record.path,
         "repository": record.repository,
         "commit": record.commit,
@@ -153,6 +154,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         settings=data["settings"],
         status=data["status"],
         error=data["error"],
+        code=None if data.get("code") is None else code_of(data["code"]),
         path=data["path"],
         repository=data["repository"],
         commit=data["commit"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from quantize_lib.errors import ErrorCode
 from quantize_lib.job.records import Reload, TextRecord
 from quantize_lib.metrics import Figure, Metric
 from quantize_lib.source.facts import Terms
@@ -56,6 +57,8 @@ class CellRecord:
     """The settings as resolved: group_size is the number that was used."""
     status: CellStatus
     error: str | None = None
+    code: ErrorCode | None = None
+    """The error's, for programs; None where there is no error, or the report is of an earlier version."""
     path: str | None = None
     """The checkpoint, relative to the report's folder."""
     repository: str | None = None

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from quantize_lib.cell_words import complete_cell
+from quantize_lib.errors import ErrorCode
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
 
@@ -13,7 +14,7 @@ from quantize_lib.targets import TARGETS, Option, Target, all_options
 @cache
 def report_schema() -> dict[str, Any]:
     """The whole schema of a report; callers do not change it."""
-    return completed("report", _complete_cells, _complete_publish)
+    return completed("report", _complete_cells, _complete_publish, _complete_codes)
 
 
 def _complete_cells(schema: dict[str, Any]) -> None:
@@ -30,6 +31,10 @@ def _complete_publish(schema: dict[str, Any]) -> None:
         {name: (_words(option), owners) for name, (option, owners) in all_options().items()},
     )
     publish["allOf"] = [_condition(target) for target in TARGETS.values() if _never_null(target)]
+
+
+def _complete_codes(schema: dict[str, Any]) -> None:
+    schema["$defs"]["cell"]["properties"]["code"]["enum"] = [*map(str, ErrorCode), None]
 
 
 def _words(option: Option[Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from quantize_lib.errors import ErrorCode
 from quantize_lib.files import read_json, write_json
 from tests.support.small_runs import FASTEST, FIVE, command, environment, manifest, report, save_tiny_model
 
@@ -48,6 +49,9 @@ def run(
         (cell,) = report(folder / "out").values()
         assert cell["status"] == "failed"
         error = cell["error"]
+        # Every error has a code; which one follows from the exit code only in part.
+        assert (cell["code"] == "usage") == (done.returncode == 2)
+        assert cell["code"] in (set(ErrorCode) - {"other", "gate", "publish", "interrupted"})
         assert not (folder / "out" / cell["id"]).exists()
         assert [p.name for p in (folder / "out" / ".state").iterdir()] == ["lock"]
     assert not (folder / "published").exists()
@@ -276,6 +280,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
         (cell,) = report(disk / "out").values()
         assert cell["status"] == "failed"
         assert "cannot be written: No space left on device" in cell["error"]
+        assert cell["code"] == "checkpoint"
         left = sorted(p.name for p in (disk / "out").iterdir())
         assert left in ([".state", "log.txt", "report.json"], [".state", "report.json"])
         assert [p.name for p in (disk / "out" / ".state").iterdir()] == ["lock"]

@@ -68,7 +68,9 @@ def test_an_interrupted_run_says_so_and_the_next_one_completes_it(
     assert children
     assert not [pid for pid in children if is_running(pid)]
     cells = report(tmp_path / "out")
-    assert {cell["status"]: cell["error"] for cell in cells.values()} == {"failed": "interrupted"}
+    assert {(cell["status"], cell["error"], cell["code"]) for cell in cells.values()} == {
+        ("failed", "interrupted", "interrupted")
+    }
     assert "tiny-bnb-8bit" in out
     assert "tiny-bnb-8bit" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     left = sorted(entry.name for entry in (tmp_path / "out").iterdir())

@@ -159,7 +159,7 @@ def test_the_report_follows_its_schema_and_holds_every_figure(five: Five) -> Non
     document = read_json(five.output / "report.json")
     Draft202012Validator(read_json(ROOT / "schemas" / "report.schema.json")).validate(document)
     for cell in document["cells"]:
-        assert cell["error"] is None
+        assert cell["error"] is cell["code"] is None
         assert re.fullmatch(r"sha256:[0-9a-f]{64}", cell["revision"])
         assert re.fullmatch(r"[0-9a-f]{40}", cell["commit"])
         assert cell["size_after"] < cell["size_before"]
@@ -242,6 +242,7 @@ def test_another_gate_is_held_against_the_figures_without_computing(again: Five)
         "tiny-bnb-8bit": "skipped",
     }
     error = report(again.output)["tiny-bnb-4bit"]["error"]
+    assert report(again.output)["tiny-bnb-4bit"]["code"] == "gate"
     assert re.fullmatch(r"KL divergence is 0\.0\d+ nats per token, more than the allowed 0\.01", error)
 
 
@@ -276,6 +277,7 @@ def test_publish_refuses_a_checkpoint_that_was_changed(again: Five) -> None:
         f"{folder} is not what was recorded: config.json was changed\n"
         "  Build it again; only what was checked is published."
     )
+    assert report(again.output)["tiny-awq-4bit"]["code"] == "publish"
     assert statuses(again) == {**dict.fromkeys(IDS, "published"), "tiny-awq-4bit": "built"}
     assert not (again.published / "tiny-awq-4bit").exists()
 
@@ -351,6 +353,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
         "  Keep the layer in full precision (modules_to_not_convert) or choose another method."
     )
     assert cells["tiny-bnb-4bit"]["status"] == "gated"
+    assert (cells["tiny-bnb-8bit"]["code"], cells["tiny-bnb-4bit"]["code"]) == ("engine", "gate")
     assert (tmp_path / "out" / "tiny-bnb-4bit" / "model.safetensors").is_file()
     assert not (tmp_path / "out" / "tiny-bnb-8bit").exists()
     assert not (tmp_path / "published").exists()

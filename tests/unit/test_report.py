@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from quantize_lib.errors import ExitCode, UsageError
+from quantize_lib.errors import ErrorCode, ExitCode, UsageError
 from quantize_lib.report import (
     REPORT_FILE,
     checkpoint_record,
     exit_code,
     read_publish_spec,
     read_report,
+    record_from_json,
+    record_to_json,
     summary_markdown,
     summary_table,
     write_report,
@@ -76,6 +78,7 @@ def test_figures_that_others_script_against_stand_flat(tmp_path: Path) -> None:
             "bits",
             "status",
             "error",
+            "code",
             "path",
             "repository",
             "commit",
@@ -88,6 +91,7 @@ def test_figures_that_others_script_against_stand_flat(tmp_path: Path) -> None:
         "bits": 4,
         "status": "published",
         "error": None,
+        "code": None,
         "path": "SmolLM2-135M-Instruct-gptq-4bit",
         "repository": "acme/SmolLM2-135M-Instruct-gptq-4bit",
         "commit": "d" * 40,
@@ -99,6 +103,21 @@ def test_figures_that_others_script_against_stand_flat(tmp_path: Path) -> None:
         36.05,
         0.1123,
     )
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_an_error_has_a_code_that_comes_back(code: ErrorCode, tmp_path: Path) -> None:
+    record = replace(BARE, code=code)
+    (cell,) = _write(tmp_path, record)["cells"]
+    assert (cell["error"], cell["code"]) == ("not started", code.value)
+    assert read_report(tmp_path) == (record,)
+
+
+def test_an_error_of_a_report_without_codes_has_none() -> None:
+    data = record_to_json(BARE)
+    del data["code"]
+    assert record_from_json(data) == BARE
+    assert record_from_json({**data, "code": "unheard_of"}).code is ErrorCode.OTHER
 
 
 def test_the_same_figures_stand_by_name_with_unit_and_uncertainty(tmp_path: Path) -> None:
@@ -154,7 +173,7 @@ def test_publishing_to_the_hub_or_nowhere_comes_back(tmp_path: Path) -> None:
 
 def test_a_checkpoint_does_not_carry_what_only_the_run_knows() -> None:
     data = checkpoint_record(RECORD)
-    assert not {"status", "error", "path", "commit"} & data.keys()
+    assert not {"status", "error", "code", "path", "commit"} & data.keys()
     assert data["fingerprint"] == "e" * 64
     assert data["files"] == {"config.json": "f" * 64}
 
