@@ -6,15 +6,27 @@ from enum import Enum
 
 
 class Precision(Enum):
-    """Levels, the finest first."""
+    """Levels, the finest first.
 
-    FLOAT32 = "float32"
-    """float32 throughout, where only the order of sums differs."""
-    HALF = "half"
-    """Rounding to 16 bits on the way: of every activation where a checkpoint is loaded in float16 or
-    bfloat16, or of group scales and zeros in kernels that keep them so."""
-    INT8_ACTIVATIONS = "int8_activations"
-    """Activations are rounded to 8 bits too: an input's last bit can move a code by a whole step."""
+    Attributes:
+        meaning: for the documents.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Precision:
+        """A member with its value."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    # Only the order of sums differs.
+    FLOAT32 = "float32", "float32 throughout"
+    # Of every activation, or of group scales and zeros alone.
+    HALF = "half", "16 bits on the way: float16, bfloat16, or kernels that keep scales so"
+    # An input's last bit can move a code by a whole step.
+    INT8_ACTIVATIONS = "int8_activations", "activations rounded to 8 bits too"
 
 
 def precision_of(dtype: str) -> Precision:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from quantize_lib.metrics import METRICS, NONE, Metric, Row
+from quantize_lib.metrics import METRICS, NONE, Row, listed
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.text import format_bytes, format_duration
 
@@ -36,17 +34,15 @@ def is_proven(measured: Measurements) -> bool:
 
 def measured_words(measured: Measurements) -> str:
     """The metrics that there are figures of, as a sentence begins with them."""
-    return _sentence(metric for metric in METRICS.values() if metric.name in measured.figures)
+    return _capital(listed((one for one in METRICS.values() if one.name in measured.figures), details=True))
 
 
 def all_words() -> str:
     """All metrics, as a sentence begins with them."""
-    return _sentence(METRICS.values(), details=False)
+    return _capital(listed(METRICS.values()))
 
 
-def _sentence(metrics: Iterable[Metric], *, details: bool = True) -> str:
-    names = [f"{one.title} {one.detail}".rstrip() if details else one.title for one in metrics]
-    text = " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), *names[-1:]])
+def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from quantize_lib.manifest.limit_words import complete_limits
 from quantize_lib.manifest.publish_words import complete_publish
 from quantize_lib.manifest.schema_entries import complete_entries
 from quantize_lib.schemas import completed
@@ -17,6 +18,7 @@ from quantize_lib.schemas import completed
 COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (
     complete_entries,
     complete_publish,
+    complete_limits,
 )
 """One function an axis; see `schemas.completed`."""
 

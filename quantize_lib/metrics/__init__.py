@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
@@ -18,6 +18,7 @@ __all__ = [
     "Row",
     "Tolerance",
     "get_metric",
+    "listed",
     "number",
 ]
 
@@ -36,3 +37,13 @@ def get_metric(name: str) -> Metric:
         KeyError: where there is none, with the names that there are and the nearest.
     """
     return get_entry(METRICS, name, "metric")
+
+
+def listed(metrics: Iterable[Metric], *, details: bool = False) -> str:
+    """Metrics within a sentence: `perplexity and KL divergence`.
+
+    Args:
+        details: whether each is followed by its own.
+    """
+    names = [f"{one.title} {one.detail}".rstrip() if details else one.title for one in metrics]
+    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), *names[-1:]])

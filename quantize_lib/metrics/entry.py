@@ -61,7 +61,7 @@ class Limit(ABC):
     Attributes:
         key: in the manifest's `evaluate`, the plan and the report.
         words: the key in the manifest's schema.
-        number: what the number in plan and report is.
+        number: what the number in plan and report is, in a sentence.
     """
 
     key: ClassVar[str]
@@ -94,6 +94,7 @@ class Metric(ABC):
         unit: of the figure.
         description: what it is, in a few words.
         detail: what the card adds to the title; empty for nothing.
+        compared: what the mean is that a reload has to reproduce.
         compares: whether it compares a model's logits with the base model's; otherwise it is a figure of any
             model, and the base model has one too.
         tolerances: how far a reload's mean may be from the pass's, for every precision.
@@ -107,6 +108,7 @@ class Metric(ABC):
     unit: ClassVar[str]
     description: ClassVar[str]
     detail: ClassVar[str] = ""
+    compared: ClassVar[str]
     compares: ClassVar[bool]
     tolerances: ClassVar[Mapping[Precision, Tolerance]]
     limit: ClassVar[Limit | None] = None

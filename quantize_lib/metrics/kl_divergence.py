@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class _Largest(Limit):
     key = "max_kl_divergence"
-    number = "Nats per token."
+    number = "Limit on KL divergence, in nats per token."
     words: ClassVar[Mapping[str, Any]] = {
         "title": "Limit on KL divergence",
         "description": "Largest mean KL divergence of the next-token distributions from the base model's, "
@@ -43,6 +43,7 @@ class _KlDivergence(Metric):
     column = "KL"
     unit = "nats per token"
     description = "mean KL(base ‖ quantized) of the next-token distributions"
+    compared = "mean KL divergence"
     detail = "(base ‖ quantized, of the next-token distributions)"
     compares = True
     tolerances: ClassVar[Mapping[Precision, Tolerance]] = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class _Increase(Limit):
     key = "max_perplexity_increase"
-    number = "A fraction: 0.15 for 15%."
+    number = "Limit on the increase of perplexity, as a fraction: 0.15 for 15%."
     words: ClassVar[Mapping[str, Any]] = {
         "title": "Limit on perplexity",
         "description": "How much larger than the base model's the perplexity may be: a percentage, or a "
@@ -58,7 +58,8 @@ class _Perplexity(Metric):
     title = "perplexity"
     column = "perplexity"
     unit = "per token"
-    description = "exp of the mean negative log-likelihood over all predicted tokens"
+    description = "exp of the mean negative log-likelihood of all predicted tokens"
+    compared = "mean negative log-likelihood (≈ relative perplexity)"
     compares = False
     # In nats: the relative difference of perplexities. Measured on a 135M model: 1e-4 in float32;
     # 4e-5 (GPTQ), 2e-3 (GPTQ with zero points), 9e-4 (AWQ) and 7e-4 (NF4) with 16 bits on the way;

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from quantize_lib.cell_words import complete_cell, settings_words
+from quantize_lib.metrics import LIMITS
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, all_options
 
@@ -13,7 +14,7 @@ from quantize_lib.targets import TARGETS, Option, all_options
 @cache
 def plan_schema() -> dict[str, Any]:
     """The whole schema of a plan; callers do not change it."""
-    return completed("plan", _complete_cells, _complete_publish)
+    return completed("plan", _complete_cells, _complete_publish, _complete_limits)
 
 
 def _complete_cells(schema: dict[str, Any]) -> None:
@@ -34,6 +35,16 @@ def _complete_publish(schema: dict[str, Any]) -> None:
             if option.always_written
         },
     )
+
+
+def _complete_limits(schema: dict[str, Any]) -> None:
+    evaluate = schema["$defs"]["job"]["properties"]["evaluate"]
+    limits = {
+        key: ({"description": f"{limit.number} Null for none.", "type": ["number", "null"]}, [metric.name])
+        for key, (metric, limit) in LIMITS.items()
+    }
+    put_owned(evaluate["properties"], "x-metrics", limits)
+    evaluate["required"] = list(evaluate["properties"])
 
 
 def _words(option: Option[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from quantize_lib.job.records import Reload, SampleFigure
-from quantize_lib.metrics import METRICS, Figure
+from quantize_lib.metrics import METRICS, Figure, Metric
 
 T = TypeVar("T")
 _NOTHING = Figure()
@@ -22,6 +22,37 @@ def flat_figures(figures: Mapping[str, Figure]) -> dict[str, float | None]:
         for metric in METRICS.values()
         for key, part in metric.keys.items()
     }
+
+
+def flat_words(metric: Metric) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """The metric's own keys in a cell, as the schema has them."""
+    if metric.compares:
+        texts = {"after": f"{metric.description[:1].upper()}{metric.description[1:]}, {metric.unit}."}
+    else:
+        texts = {
+            "before": f"{metric.heading} of the base model on held-out text: {metric.description}.",
+            "after": f"{metric.heading} of the checkpoint on the same text.",
+        }
+    return {key: (_nullable(texts[part]), [metric.name]) for key, part in metric.keys.items()}
+
+
+def sample_words(metric: Metric) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """The metric's own keys in a reload, as the schema has them."""
+    reloaded, of_pass = metric.sample_keys
+    return {
+        reloaded: (
+            _nullable(f"{metric.heading} of the reloaded checkpoint on the sample."),
+            [metric.name],
+        ),
+        of_pass: (
+            _nullable(f"{metric.heading} of the calibration pass on the same sample."),
+            [metric.name],
+        ),
+    }
+
+
+def _nullable(text: str) -> dict[str, Any]:
+    return {"type": ["number", "null"], "description": text}
 
 
 def figures_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:

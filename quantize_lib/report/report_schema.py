@@ -7,14 +7,18 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
+from quantize_lib.metrics import LIMITS, METRICS
+from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
+
+_MARK = "x-metrics"
 
 
 @cache
 def report_schema() -> dict[str, Any]:
     """The whole schema of a report; callers do not change it."""
-    return completed("report", _complete_cells, _complete_publish, _complete_codes)
+    return completed("report", _complete_cells, _complete_publish, _complete_codes, _complete_metrics)
 
 
 def _complete_cells(schema: dict[str, Any]) -> None:
@@ -35,6 +39,24 @@ def _complete_publish(schema: dict[str, Any]) -> None:
 
 def _complete_codes(schema: dict[str, Any]) -> None:
     schema["$defs"]["cell"]["properties"]["code"]["enum"] = [*map(str, ErrorCode), None]
+
+
+def _complete_metrics(schema: dict[str, Any]) -> None:
+    cell, reload = schema["$defs"]["cell"], schema["$defs"]["reload"]
+    metrics = METRICS.values()
+    flat = {key: words for metric in metrics for key, words in flat_words(metric).items()}
+    put_owned(cell["properties"], _MARK, flat)
+    nothing = cell["then"]["properties"]
+    for gone in nothing.keys() - cell["properties"].keys():
+        del nothing[gone]
+    nothing.update({key: {"type": "null"} for key in flat})
+    sample = {key: words for metric in metrics for key, words in sample_words(metric).items()}
+    put_owned(reload["properties"], _MARK, sample)
+    limits = {
+        key: ({"type": "number", "description": limit.number}, [metric.name])
+        for key, (metric, limit) in LIMITS.items()
+    }
+    put_owned(cell["properties"]["limits"]["properties"], _MARK, limits)
 
 
 def _words(option: Option[Any]) -> dict[str, Any]:

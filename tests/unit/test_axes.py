@@ -11,7 +11,7 @@ import pytest
 
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import METHODS
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import LIMITS, METRICS
 from quantize_lib.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,12 @@ AXES: Mapping[str, Axis] = {
     "metrics": Axis(
         names=frozenset(METRICS),
         own=("quantize_lib/metrics",),
-        also=frozenset(key for metric in METRICS.values() for key in (*metric.keys, *metric.sample_keys)),
+        also=frozenset(
+            {
+                *LIMITS,
+                *(key for metric in METRICS.values() for key in (*metric.keys, *metric.sample_keys)),
+            }
+        ),
     ),
     "targets": Axis(
         names=frozenset(TARGETS),
