@@ -61,7 +61,11 @@ class Shard:
         self._file: BinaryIO = path.open("wb" if state is None else "r+b")
         self._file.seek(8 + self._room)
         if state is not None:
-            self._go_on(state)
+            try:
+                self._go_on(state)
+            except BaseException:
+                self._file.close()
+                raise
 
     def _go_on(self, state: Mapping[str, Any]) -> None:
         """Stand where `sync` gave that state; what was appended since is cut off."""
@@ -218,10 +222,10 @@ class ShardWriter:
                 if path.stat().st_size != closed["size"]:
                     raise CheckpointError(f"{path.name} has another size than it had")
                 writer._shards.append((path, [str(name) for name in closed["names"]]))
+            writer.total_bytes = int(state["total_bytes"])
             if state["current"] is not None:
                 path = writer._find(len(writer._shards) + 1)
                 writer._current = Shard(path, writer._room, state["current"])
-            writer.total_bytes = int(state["total_bytes"])
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise CheckpointError(f"{folder.name} does not hold what was kept of it: {error}") from error
         writer._names.update(name for _, names in writer._shards for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -149,19 +150,22 @@ def run(
                 sink=folder.writers[cell_id],
             )
         )
-    outcome = SharedPass(
-        model,
-        works,
-        calibration=text(1, 8),
-        evaluation=text(2, 2),
-        sample=1,
-        reporter=Silent(),
-        store=store or folder,
-        ahead=ahead,
-    ).run()
-    for work in works:
-        if outcome.cells[work.id].error is None:
-            folder.writers[work.id].finish()
+    with ExitStack() as opened_writers:
+        for writer in folder.writers.values():
+            opened_writers.enter_context(writer)
+        outcome = SharedPass(
+            model,
+            works,
+            calibration=text(1, 8),
+            evaluation=text(2, 2),
+            sample=1,
+            reporter=Silent(),
+            store=store or folder,
+            ahead=ahead,
+        ).run()
+        for work in works:
+            if outcome.cells[work.id].error is None:
+                folder.writers[work.id].finish()
     return outcome
 
 
