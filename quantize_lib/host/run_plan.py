@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from quantize_lib.architecture.assignment import format_of, left_out
-from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.calibration.texts import Texts
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError, ErrorCode, ExitCode, QuantizerError, UsageError
-from quantize_lib.files import write_text
 from quantize_lib.formats import named_format
 from quantize_lib.host.finish import Finisher
+from quantize_lib.host.hand_over import hand_over
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.output_folder import working_in
@@ -25,7 +22,6 @@ from quantize_lib.host.prepare import Prepared, prepare
 from quantize_lib.host.survey import Surveyed, survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
-from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, write_job
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.job.result import JobResult, read_result
 from quantize_lib.methods import get_method
@@ -253,7 +249,7 @@ class _Run:
             if rest:
                 state.begin([cell.id for cell in rest])
                 kept = prepared.keep(rest)
-                job_file = self._write_job(kept, source, state.folder)
+                job_file = hand_over(kept, source, state.folder, max_memory=self._options.max_memory)
                 self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
                 result = read_result(state.folder / RESULT_FILE)
                 state.write_made(kept)
@@ -285,50 +281,10 @@ class _Run:
                 self._reporter.error(f"{cell.id} failed: {record.error}")
             self._records[cell.id] = record
 
-    def _write_job(self, prepared: Prepared, source: ModelSource, folder: Path) -> Path:
-        job = prepared.job
-        path = folder / "job.json"
-        write_job(
-            path,
-            JobFile(
-                id=job.id,
-                model=JobModel(
-                    path=source.folder,
-                    name=job.model.name,
-                    revision=prepared.facts.revision,
-                    trust_remote_code=job.model.trust_remote_code,
-                    allow_pickle=job.model.allow_pickle,
-                ),
-                device=job.device,
-                calibration=_job_text(job.calibration, prepared.calibration, folder / "calibration.json"),
-                evaluation=_job_text(job.evaluate.held_out, prepared.evaluation, folder / "evaluation.json"),
-                cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
-                output=folder,
-                max_memory=self._options.max_memory,
-            ),
-        )
-        return path
-
     def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:
         self._reporter.error(f"{job.id}: {error}")
         for cell in cells:
             self._records[cell.id] = self._record(job, cell, str(error), error.code)
-
-
-def _job_text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:
-    if spec is None or texts is None:
-        return None
-    write_text(path, json.dumps(list(texts.texts), ensure_ascii=False))
-    return JobText(
-        texts=path,
-        source=texts.source,
-        dataset=texts.dataset,
-        revision=texts.revision,
-        samples=spec.samples,
-        sequence_length=spec.sequence_length,
-        seed=spec.seed,
-        allow_short=spec.allow_short,
-    )
 
 
 def _chosen(cell: Cell, prepared: Prepared) -> str:

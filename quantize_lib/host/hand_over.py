@@ -1,0 +1,63 @@
+"""Writes what a quantizing process is told: its job and its texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.calibration.texts import Texts
+from quantize_lib.files import write_text
+from quantize_lib.host.prepare import Prepared
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, write_job
+from quantize_lib.source.facts import ModelSource
+
+
+def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memory: int | None) -> Path:
+    """Write the job's file and, beside it, its texts.
+
+    Args:
+        folder: of the job; the process leaves its answer there, too.
+        max_memory: bytes that the process may take; None for no limit.
+
+    Returns:
+        The job's file.
+    """
+    job = prepared.job
+    path = folder / "job.json"
+    write_job(
+        path,
+        JobFile(
+            id=job.id,
+            model=JobModel(
+                path=source.folder,
+                name=job.model.name,
+                revision=prepared.facts.revision,
+                trust_remote_code=job.model.trust_remote_code,
+                allow_pickle=job.model.allow_pickle,
+            ),
+            device=job.device,
+            calibration=_text(job.calibration, prepared.calibration, folder / "calibration.json"),
+            evaluation=_text(job.evaluate.held_out, prepared.evaluation, folder / "evaluation.json"),
+            cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
+            output=folder,
+            max_memory=max_memory,
+        ),
+    )
+    return path
+
+
+def _text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:
+    if spec is None or texts is None:
+        return None
+    write_text(path, json.dumps(list(texts.texts), ensure_ascii=False))
+    return JobText(
+        texts=path,
+        source=texts.source,
+        dataset=texts.dataset,
+        revision=texts.revision,
+        samples=spec.samples,
+        sequence_length=spec.sequence_length,
+        seed=spec.seed,
+        allow_short=spec.allow_short,
+    )
