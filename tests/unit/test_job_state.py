@@ -11,6 +11,7 @@ import pytest
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import ErrorCode
+from quantize_lib.files import write_json
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import working_in
@@ -134,6 +135,15 @@ def test_a_damaged_note_makes_nothing(damage: str, tmp_path: Path) -> None:
     ended(state, BNB)
     (state.folder / "made.json").write_text(damage)
     assert state.made(prepared(BNB))[0] == ()
+
+
+def test_the_answer_of_another_version_makes_nothing(tmp_path: Path) -> None:
+    state = JobState(tmp_path, "m-auto")
+    ended(state, BNB)
+    cell = {"seconds": 1.0, "size_after": 8, "perplexity_before": 2.0, "perplexity_after": 3.0}
+    result = {"version": 1, "job": "m-auto", "device": "cpu", "versions": {}, "peak_memory_bytes": 1}
+    write_json(state.folder / "result.json", {**result, "cells": {BNB.id: cell}})
+    assert state.made(prepared(BNB)) == ((), None)
 
 
 def test_a_job_begins_with_what_its_process_goes_on_from(tmp_path: Path) -> None:
@@ -261,6 +271,20 @@ def test_finished_cells_are_found_as_they_were_and_changed_ones_go(tmp_path: Pat
     assert not (tmp_path / "b").exists()
     assert Finished.find(tmp_path, "another", keys).cells == {}
     assert not (tmp_path / "a").exists()
+
+
+def test_a_list_of_finished_cells_of_another_version_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / PASSES).mkdir()
+    (tmp_path / "a").mkdir()
+    kept = {
+        "key": "key of a",
+        "entry": {"seconds": 1.0, "size_after": 8},
+        "figures": {"nll": 1.5, "kl": 0.25},
+    }
+    data = {"key": "key", "sample": 2, "shared_seconds": 1.0, "peak_memory_bytes": 1, "cells": {"a": kept}}
+    write_json(tmp_path / PASSES / "finished.json", data)
+    found = Finished.find(tmp_path, "key", {"a": "key of a"})
+    assert (found.cells, found.means, found.sample) == ({}, {}, 0)
 
 
 def test_a_list_of_finished_cells_cannot_name_a_folder_elsewhere(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ QUANTIZED = QuantizedCell(
     notes=("a note",),
     errors={"model.layers.0.mlp.up_proj": 0.25, "other": None},
     figures=MEASURED.figures,
-    reload=RELOAD,
+    reload=replace(RELOAD, modes=("compressed",)),
 )
 RESULT = JobResult(
     job="m-cpu",

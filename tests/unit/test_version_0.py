@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 
 from quantize_lib.card.state import card_state
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.gate import check_gate
 from quantize_lib.host.unchanged import earlier_record
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.report import (
@@ -41,6 +42,19 @@ def test_where_it_was_published_to_comes_back() -> None:
     spec = read_publish_spec(OUTPUT)
     assert spec is not None
     assert (spec.to, spec[PATH], spec.private) == ("directory", PUBLISHED, True)
+
+
+def test_its_gate_can_be_judged_again() -> None:
+    for record in read_report(OUTPUT):
+        assert record.measurements is not None
+        assert record.limits == {"max_perplexity_increase": 0.4, "max_kl_divergence": 0.4}
+        assert check_gate(record.measurements, record.limits) == ()
+    first = read_report(OUTPUT)[0].measurements
+    assert first is not None
+    assert check_gate(first, {"max_perplexity_increase": 0.05, "max_kl_divergence": 0.1}) == (
+        "perplexity rose by 9.7% (44.43 → 48.76), more than the allowed 5%",
+        "KL divergence is 0.1307 nats per token, more than the allowed 0.1",
+    )
 
 
 def test_its_table_shows_the_figures() -> None:
