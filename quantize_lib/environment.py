@@ -84,7 +84,7 @@ THREAD_DEFAULTS = {
     # operation takes longer than the operation (docs/explanation/benchmarks.md).
     "GOMP_SPINCOUNT": "10000",
 }
-"""Unless told otherwise, for everything that computes."""
+"""For everything that computes."""
 _DEFAULTS = {
     **THREAD_DEFAULTS,
     # GPTQModel 7.6.0 asks for two loader threads; on two cores its pool has but one without this.

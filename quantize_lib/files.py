@@ -19,7 +19,7 @@ def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | N
     """Add a file's bytes to a digest.
 
     Args:
-        advance: is told of every byte.
+        advance: gets the number of bytes.
     """
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:

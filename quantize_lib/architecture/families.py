@@ -176,9 +176,9 @@ def get_family(config: Mapping[str, Any]) -> Family:
     supported = f"Supported now: {SUPPORTED}."
     experts = next((key for key in config if _says_experts(key, config[key])), None)
     if model_type in _MIXTURES or experts is not None:
-        said = "" if experts is None else f" ({experts}: {config[experts]})"
+        sign = "" if experts is None else f" ({experts}: {config[experts]})"
         raise SourceError(
-            f"{shown} is a mixture of experts{said}; these cannot be quantized yet, they come later",
+            f"{shown} is a mixture of experts{sign}; these cannot be quantized yet, they come later",
             hint=supported,
         )
     if (
@@ -197,8 +197,8 @@ def get_family(config: Mapping[str, Any]) -> Family:
             f"{shown} is an encoder-decoder model; only decoders can be quantized", hint=supported
         )
     if config.get("quantization_config") is not None:
-        told = config["quantization_config"]
-        how = told.get("quant_method") if isinstance(told, Mapping) else None
+        quantization = config["quantization_config"]
+        how = quantization.get("quant_method") if isinstance(quantization, Mapping) else None
         raise SourceError(
             f"{shown} is already quantized" + (f" ({how})" if isinstance(how, str) else ""),
             hint="Name the full-precision model that it was made from.",
@@ -266,8 +266,8 @@ def _number(config: Mapping[str, Any], key: str, *, default: int | None = None) 
 
 
 def _bad(key: str, value: object) -> SourceError:
-    told = f"{key} is missing" if value is None else f"{key} is {str(value)[:40]!r}"
-    return SourceError(f"config.json: {told}; a positive whole number is needed")
+    problem = f"{key} is missing" if value is None else f"{key} is {str(value)[:40]!r}"
+    return SourceError(f"config.json: {problem}; a positive whole number is needed")
 
 
 def _says_experts(key: str, value: object) -> bool:

@@ -40,17 +40,17 @@ class CardState:
 
 def card_state(metadata: Mapping[str, object]) -> CardState | None:
     """What the front matter says; None where it has not our key."""
-    said = metadata.get(STATE_KEY)
-    if not isinstance(said, Mapping):
+    written = metadata.get(STATE_KEY)
+    if not isinstance(written, Mapping):
         return None
-    rejected = said.get("rejected")
+    rejected = written.get("rejected")
     return CardState(
-        fingerprint=_text(said.get("fingerprint"), _FINGERPRINT),
-        version=_text(said.get("version"), _VERSION),
+        fingerprint=_text(written.get("fingerprint"), _FINGERPRINT),
+        version=_text(written.get("version"), _VERSION),
         rejected=tuple(
             item for item in (rejected if isinstance(rejected, list) else ()) if _text(item, _FINGERPRINT)
         )[-MAX_REJECTED:],
-        inputs=known_inputs(said),
+        inputs=known_inputs(written),
     )
 
 
@@ -59,8 +59,8 @@ def with_rejected(card: str, rejected: Iterable[str]) -> str:
     from huggingface_hub import ModelCard
 
     parsed = ModelCard(card, ignore_metadata_errors=True)
-    said = parsed.data.get(STATE_KEY)
-    state = dict(said) if isinstance(said, Mapping) else {}
+    written = parsed.data.get(STATE_KEY)
+    state = dict(written) if isinstance(written, Mapping) else {}
     kept = [item for item in dict.fromkeys(rejected) if item != state.get("fingerprint")][-MAX_REJECTED:]
     if kept == state.get("rejected", []):
         return card

@@ -32,7 +32,7 @@ def run_local(job_file: Path, *, log: Path, reporter: Reporter) -> None:
 
     Raises:
         UsageError: where the job asks for what this machine does not have.
-        EngineError: where the child ended without leaving a result, with the end of what it said.
+        EngineError: where the child ended without leaving a result, with the end of its log.
     """
     command = [sys.executable, "-m", "quantize_lib", "job", str(job_file), "--events"]
     with log.open("w", encoding="utf-8") as errors:

@@ -70,10 +70,10 @@ class Finisher:
                 code=quantized.code,
                 versions=result.versions,
             )
-        made = folder / cell.id
+        checkpoint_dir = folder / cell.id
         try:
-            code = _foreign_code(made, source) if prepared.job.model.trust_remote_code else ()
-            check_files(made, code=code)
+            code = _foreign_code(checkpoint_dir, source) if prepared.job.model.trust_remote_code else ()
+            check_files(checkpoint_dir, code=code)
         except QuantizerError as error:
             return replace(
                 record,
@@ -82,7 +82,7 @@ class Finisher:
                 code=ErrorCode.CHECKPOINT,
                 versions=result.versions,
             )
-        add_notice(made, prepared.facts.terms)
+        add_notice(checkpoint_dir, prepared.facts.terms)
         fault = name_warning(prepared.facts.terms, cell.repository)
         record = replace(
             record,
@@ -96,14 +96,19 @@ class Finisher:
             notes=(*quantized.notes, *([fault] if fault else [])),
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
-        write_text(made / CARD_FILE, card)
+        write_text(checkpoint_dir / CARD_FILE, card)
         record = replace(
-            record, files={name: sha256_file(made / name) for name in check_files(made, code=code)}
+            record,
+            files={
+                name: sha256_file(checkpoint_dir / name) for name in check_files(checkpoint_dir, code=code)
+            },
         )
-        write_json(made / RECORD_FILE, checkpoint_record(record))
+        write_json(checkpoint_dir / RECORD_FILE, checkpoint_record(record))
         # The record cannot hold its own hash; the run's report does.
-        record = replace(record, files={**record.files, RECORD_FILE: sha256_file(made / RECORD_FILE)})
-        replace_folder(made, self.output / cell.id, self.state)
+        record = replace(
+            record, files={**record.files, RECORD_FILE: sha256_file(checkpoint_dir / RECORD_FILE)}
+        )
+        replace_folder(checkpoint_dir, self.output / cell.id, self.state)
         held = self.hold(record, prepared.job.evaluate.limits)
         return self.publish(held) if held.status == "built" else held
 
@@ -138,7 +143,7 @@ def publish_checkpoint(
     """Publish one checkpoint of an output folder; the publisher checks its files against their hashes.
 
     Args:
-        reporter: is told of it before, as an upload can take long, and after.
+        reporter: gets a message before, as an upload can take long, and after.
         force: also one that was taken back by a rollback.
 
     Raises:
@@ -189,7 +194,7 @@ def _amount(folder: Path) -> str:
     return f"{len(sizes)} files, {format_bytes(sum(sizes))},"
 
 
-def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:
+def _foreign_code(checkpoint_dir: Path, source: ModelSource) -> tuple[str, ...]:
     """The base model's Python files that a checkpoint carries along, unchanged.
 
     Raises:
@@ -197,9 +202,9 @@ def _foreign_code(made: Path, source: ModelSource) -> tuple[str, ...]:
     """
     files = {path.name: path for path in side_files(source.folder, code=True) if path.suffix == ".py"}
     for name, original in files.items():
-        copy = made / name
+        copy = checkpoint_dir / name
         if copy.is_file() and not copy.is_symlink() and sha256_file(copy) != sha256_file(original):
-            raise PublishError(f"{made.name}: {name} is not the base model's file")
+            raise PublishError(f"{checkpoint_dir.name}: {name} is not the base model's file")
     return tuple(files)
 
 

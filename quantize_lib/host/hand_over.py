@@ -1,4 +1,4 @@
-"""Writes what a quantizing process is told: its job and its texts."""
+"""Writes what a quantizing process gets: its job and its texts."""
 
 from __future__ import annotations
 

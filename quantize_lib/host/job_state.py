@@ -23,14 +23,14 @@ from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
 from quantize_lib.report.records import RECORD_FILE
 
-_MADE_FILE = "made.json"
+_BUILT_FILE = "made.json"
 
 
 class JobState:
     """One job's folder.
 
     Attributes:
-        folder: its place: `.state/jobs/JOB`.
+        folder: where it is kept: `.state/jobs/JOB`.
     """
 
     def __init__(self, state: Path, job_id: str) -> None:
@@ -62,7 +62,7 @@ class JobState:
             keep: an error or a signal ended the job; then it stays where a later run can go on from it.
         """
         passes = self.folder / PASSES
-        worth = [self.folder / _MADE_FILE, self.folder / CONTAINER_OUTPUT / PASSES]
+        worth = [self.folder / _BUILT_FILE, self.folder / CONTAINER_OUTPUT / PASSES]
         worth += [*passes.glob("*.json"), *passes.glob("*/*.json")]
         # Looked for, not looked into; where a container forbids even that, it is nothing to go on from.
         if keep and any(map(os.path.lexists, worth)):
@@ -77,7 +77,7 @@ class JobState:
     def write_made(self, prepared: Prepared) -> None:
         """Note that the quantizing process has ended well: only checking, carding and publishing are left."""
         keys = {cell.id: _key(cell, prepared) for cell in prepared.job.cells}
-        write_json(self.folder / _MADE_FILE, {"cells": keys})
+        write_json(self.folder / _BUILT_FILE, {"cells": keys})
 
     def made(self, prepared: Prepared) -> tuple[tuple[Cell, ...], JobResult | None]:
         """The cells that an earlier run's process made as this run wants them, and the result it left.
@@ -85,7 +85,7 @@ class JobState:
         A folder of another version of this tool counts as none.
         """
         try:
-            keys = dict(read_json(self.folder / _MADE_FILE)["cells"])
+            keys = dict(read_json(self.folder / _BUILT_FILE)["cells"])
             result = read_result(self.folder / RESULT_FILE)
         except (OSError, ValueError, KeyError, TypeError, CheckpointError):
             return (), None
@@ -101,7 +101,7 @@ class JobState:
 
     def drop_made(self) -> None:
         """Forget the ended process and what it left, once its cells are finished."""
-        if (self.folder / _MADE_FILE).exists():
+        if (self.folder / _BUILT_FILE).exists():
             remove_tree(self.folder)
 
 

@@ -54,7 +54,7 @@ def built_before(
             return None
         verify_checkpoint(output / earlier.path, earlier.files)
     except (SourceError, CalibrationError, PublishError):
-        # What cannot be looked at will be said when it is to be built.
+        # What cannot be looked at is reported when it is to be built.
         return None
     return replace(earlier, repository=cell.repository, terms=identity.model.terms)
 
@@ -65,7 +65,7 @@ def skipped(
     """The record of a cell that is not to be built, because of what is published.
 
     Args:
-        publisher: which told of it.
+        publisher: which published or proposed it.
     """
     record = blank_record(cell, job, lookups.identity(cell, job))
     notes = () if "unchanged" in verdict.reasons else (verdict.text,)

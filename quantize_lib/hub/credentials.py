@@ -1,6 +1,6 @@
 """Which token is used for what, and how none of them gets into a text.
 
-Reading and writing have tokens of their own; HF_TOKEN serves both where they are not told apart. In a
+Reading and writing have tokens of their own; HF_TOKEN serves both where there is but one. In a
 GitHub workflow with `id-token: write` no token need be stored: the Hub's client trades GitHub's proof of
 identity for one that lives an hour and writes to one repository
 (https://huggingface.co/docs/hub/trusted-publishers).

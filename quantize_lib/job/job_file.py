@@ -51,7 +51,7 @@ class JobCell:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFile:
-    """Everything the quantizing process is told."""
+    """Everything that the quantizing process gets."""
 
     id: str
     model: JobModel
@@ -104,7 +104,7 @@ def _text(data: dict[str, Any] | None, base: Path) -> JobText | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON without what is not said (None at the top level of an object) and with paths as text."""
+    """JSON without what is not set (None at the top level of an object) and with paths as text."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

@@ -59,7 +59,7 @@ def build(
 
 
 class _Builder:
-    """Looks only at the parts that the schema found no fault with, so that one mistake is told once."""
+    """Looks only at the parts that the schema found no fault with, so that one mistake is reported once."""
 
     def __init__(
         self, data: Mapping[str, Any], base: Path, place: Place, found: Sequence[tuple[int, str]]
@@ -148,9 +148,7 @@ class _Builder:
                 )
                 self.report((*path, "id"), message)
         if folder and "revision" in model:
-            self.report(
-                (*path, "revision"), "a local folder has no revisions; it is told apart by its content."
-            )
+            self.report((*path, "revision"), "a local folder has no revisions; it is known by its content.")
         if folder and model.get("trust_remote_code") is True:
             message = "the code of a local folder cannot be pinned to a commit, so it is never run."
             self.report((*path, "trust_remote_code"), message)
@@ -216,7 +214,7 @@ class _Builder:
         return RunnersSpec(**{key: tuple(labels) for key, labels in values.items()})
 
     def check_texts(self) -> None:
-        """Check texts where they are written: a fault of `defaults` is told once, not once a model."""
+        """Check texts where they are written: a fault of `defaults` is reported once, not once a model."""
         places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", HELD_OUT)]
         rules = self.data.get("watch")
         owners: list[KeyPath] = [("models", index) for index in range(self.written)]

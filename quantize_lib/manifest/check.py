@@ -33,7 +33,7 @@ _TYPES = {
     "object": "a mapping",
 }
 _OTHER_NAMES = {word: method.name for method in METHODS.values() for word in method.also_called}
-# Of several errors at one place the first of these is told; the others follow from it.
+# Of several errors at one place the first is reported; the others follow from it.
 _ORDER = ("type", "not", "enum", "pattern")
 
 

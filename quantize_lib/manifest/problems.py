@@ -1,4 +1,4 @@
-"""Problems of a manifest: found one by one, told in one go, each with its place."""
+"""Problems of a manifest: found one by one and reported together, each with its place."""
 
 from __future__ import annotations
 

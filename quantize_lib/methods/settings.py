@@ -73,7 +73,7 @@ class Settings:
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, setting: Setting[T]) -> T:
-        """The value of a setting; its default where nothing was said."""
+        """The value of a setting; its default where none was set."""
         if setting.name in SHARED:
             return cast(T, getattr(self, setting.name))
         return cast(T, self.own.get(setting.name, setting.default))

@@ -96,7 +96,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
 def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
     """Download what is needed of a Hub model into the Hub's own cache (HF_HOME), and check it.
 
-    Every file is held against the hash in the Hub's list, also one that lay in the cache: neither the client
+    Every file is compared with the hash in the Hub's list, also one that lay in the cache: neither the client
     nor its cache looks at more than sizes. A file that is not what the list says is fetched anew, once.
 
     Raises:

@@ -58,7 +58,7 @@ def is_intact(path: Path, file: RemoteFile, *, advance: Callable[[int], None]) -
     """Whether a file on disk has the bytes that the Hub's list promises.
 
     Args:
-        advance: is told of every byte that was looked at.
+        advance: gets the number of bytes that were compared.
     """
     size = path.stat().st_size
     if size != file.size:

@@ -33,7 +33,7 @@ class PassFolder:
     It is the pass's `PassStore`.
 
     Attributes:
-        folder: its place.
+        folder: where it is kept.
         writers: by cell id; they stand where the state says.
         keys: of the cells, by id: what determines their blocks.
     """
@@ -80,11 +80,11 @@ class PassFolder:
             spill: about how many batches of hidden states there are, where they are to stay on disk while
                 blocks work on them; 0 for in memory.
         """
-        made = cls(folder, key=key, keys=keys, device=device, reporter=reporter, spill=spill)
+        store = cls(folder, key=key, keys=keys, device=device, reporter=reporter, spill=spill)
         for cell_id in keys:
             (folder / cell_id).mkdir(parents=True)
-            made.writers[cell_id] = ShardWriter(folder / cell_id, tensors=room[cell_id])
-        return made
+            store.writers[cell_id] = ShardWriter(folder / cell_id, tensors=room[cell_id])
+        return store
 
     @classmethod
     def find(
@@ -130,17 +130,19 @@ class PassFolder:
         for cell_id, kept in data["cells"].items():
             if keys.get(cell_id) != kept["key"]:
                 continue
-            place = self.folder / cell_id
+            checkpoint_dir = self.folder / cell_id
             if kept["shards"] is None:
                 # It failed; nothing will be written.
-                self.writers[cell_id] = ShardWriter(place, tensors=0)
+                self.writers[cell_id] = ShardWriter(checkpoint_dir, tensors=0)
             else:
                 finished = self.folder.parent.parent / cell_id
-                if not place.exists() and finished.is_dir():
+                if not checkpoint_dir.exists() and finished.is_dir():
                     # Finished, but killed before that was written down.
-                    finished.rename(place)
+                    finished.rename(checkpoint_dir)
                 try:
-                    self.writers[cell_id] = ShardWriter.reopen(place, kept["shards"], tensors=room[cell_id])
+                    self.writers[cell_id] = ShardWriter.reopen(
+                        checkpoint_dir, kept["shards"], tensors=room[cell_id]
+                    )
                 except CheckpointError as error:
                     self._reporter.warning(f"{cell_id} starts afresh: {error.message}")
                     continue

@@ -160,7 +160,7 @@ def test_every_end_has_its_reason_and_advice(
     made.mkdir()
     log = tmp_path / "log.txt"
     log.write_text("first words\nlast words\n", encoding="utf-8")
-    error = failure(code, oom=oom, memory="8.0 GB", made=made, log=log)
+    error = failure(code, oom=oom, memory="8.0 GB", output_dir=made, log=log)
     assert message in error.message
     assert error.hint is not None
     assert hint in error.hint
@@ -169,7 +169,7 @@ def test_every_end_has_its_reason_and_advice(
 def test_a_container_that_says_nothing_at_all_is_told_too(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "log.txt").touch()
-    error = failure(9, oom=False, memory="", made=tmp_path / "made", log=tmp_path / "log.txt")
+    error = failure(9, oom=False, memory="", output_dir=tmp_path / "made", log=tmp_path / "log.txt")
     assert "(exit code 9): it said nothing" in error.message
 
 

@@ -106,19 +106,19 @@ class ContainerSpec:
 
 
 def container_environment(host: Mapping[str, str]) -> dict[str, str]:
-    """What a container is told: threads and devices; never a token."""
+    """What a container is given: threads and devices; never a token."""
     return {**THREAD_DEFAULTS, **{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
 
 
-def container_user(made: Path) -> tuple[int, int]:
+def container_user(output_dir: Path) -> tuple[int, int]:
     """Who the container runs as: this process's user, so that its files are ours; never root.
 
     Args:
-        made: the folder that the container writes to; it is given to that user.
+        output_dir: the folder that the container writes to; it is given to that user.
     """
     if os.getuid() != 0:
         return os.getuid(), os.getgid()
-    os.chown(made, _ROOTS_USER, _ROOTS_USER)
+    os.chown(output_dir, _ROOTS_USER, _ROOTS_USER)
     return _ROOTS_USER, _ROOTS_USER
 
 

@@ -55,7 +55,7 @@ _POLL_SECONDS = 0.5
 _END_SECONDS = 20.0
 """How long the engine may take to say that a container ended once its output did."""
 _TAIL_BYTES = 4000
-_SAID_CHARACTERS = 300
+_REASON_CHARACTERS = 300
 _KILLED = 137
 _ENDED_FROM_OUTSIDE = (_KILLED, 143, ExitCode.INTERRUPTED)
 
@@ -124,21 +124,21 @@ class DockerExecutor:
         """
         job = read_job(job_file)
         folder = job_file.parent
-        made = folder / CONTAINER_OUTPUT
+        output_dir = folder / CONTAINER_OUTPUT
         given = digest_of(job_file, job)
         ended = folder / ENDED_FILE
         if not ended.exists() or ended.read_text(encoding="utf-8") != given:
-            self._make(job, made, log, reporter)
+            self._make(job, output_dir, log, reporter)
             write_text(ended, given)
-        take(made, [cell.id for cell in job.cells], folder)
+        take(output_dir, [cell.id for cell in job.cells], folder)
 
-    def _make(self, job: JobFile, made: Path, log: Path, reporter: Reporter) -> None:
+    def _make(self, job: JobFile, output_dir: Path, log: Path, reporter: Reporter) -> None:
         """Run the job in a container, from where an earlier one was killed."""
-        folder = made.parent
+        folder = output_dir.parent
         # What is there already is an earlier container's: it goes on from there, and can harm only itself.
-        made.mkdir(mode=0o700, exist_ok=True)
+        output_dir.mkdir(mode=0o700, exist_ok=True)
         bind, model = model_bind(job.model.path)
-        user = container_user(made)
+        user = container_user(output_dir)
         check_readable(job.model.path, user)
         on_gpu = self._on_gpu(job.device)
         # Rather slower than ended by the kernel at its limit.
@@ -153,7 +153,7 @@ class DockerExecutor:
             binds=(
                 bind,
                 Bind(source=folder / "container-job", target="/job"),
-                Bind(source=made, target=OUTPUT_FOLDER, read_only=False),
+                Bind(source=output_dir, target=OUTPUT_FOLDER, read_only=False),
             ),
             memory=self._memory,
             file_size=size,
@@ -161,12 +161,12 @@ class DockerExecutor:
         )
         reporter.info(f"{job.id} runs in {spec.image} as {spec.name}")
         try:
-            state = self._run(spec, OutputLimits(size=size), made, log, reporter)
-            self._judge(state, made, log, reporter)
+            state = self._run(spec, OutputLimits(size=size), output_dir, log, reporter)
+            self._judge(state, output_dir, log, reporter)
         except _UnusableError:
             # The next run begins without it.
             with suppress(OSError):
-                remove_tree(made)
+                remove_tree(output_dir)
             raise
 
     def _image(self, device: DeviceName) -> str:
@@ -176,7 +176,7 @@ class DockerExecutor:
         return self._gpus and device in ("cuda", "auto")
 
     def _run(
-        self, spec: ContainerSpec, limits: OutputLimits, made: Path, log: Path, reporter: Reporter
+        self, spec: ContainerSpec, limits: OutputLimits, output_dir: Path, log: Path, reporter: Reporter
     ) -> Mapping[str, Any]:
         """The container's last state. It is gone afterwards, whatever happened."""
         try:
@@ -189,7 +189,7 @@ class DockerExecutor:
                 listener = Listener(stream, reporter, log)
                 container.start()
             listener.start()
-            self._watch(listener, limits, made)
+            self._watch(listener, limits, output_dir)
             return self._last_state(spec.name, listener)
         finally:
             try:
@@ -199,7 +199,7 @@ class DockerExecutor:
                     f"the container {spec.name} is left to the next run to remove: {error.message}"
                 )
 
-    def _watch(self, listener: Listener, limits: OutputLimits, made: Path) -> None:
+    def _watch(self, listener: Listener, limits: OutputLimits, output_dir: Path) -> None:
         """Wait until the container's output ends.
 
         Raises:
@@ -210,7 +210,7 @@ class DockerExecutor:
             listener.join(timeout=_POLL_SECONDS)
             if listener.flooded:
                 raise _UnusableError("the container was stopped: it printed without end")
-            if (reason := exceeded(made, limits)) is not None:
+            if (reason := exceeded(output_dir, limits)) is not None:
                 raise _UnusableError(f"the container was stopped: {reason}")
             if time.monotonic() > deadline:
                 raise EngineError(
@@ -230,7 +230,7 @@ class DockerExecutor:
                 raise EngineError(f"the container's output broke off: {listener.lost or 'it closed it'}")
             time.sleep(_POLL_SECONDS)
 
-    def _judge(self, state: Mapping[str, Any], made: Path, log: Path, reporter: Reporter) -> None:
+    def _judge(self, state: Mapping[str, Any], output_dir: Path, log: Path, reporter: Reporter) -> None:
         code = state["ExitCode"]
         memory = format_bytes(self._memory)
         if code in (ExitCode.OK, ExitCode.CELL_FAILED):
@@ -239,7 +239,7 @@ class DockerExecutor:
                 reporter.warning(f"the container reached its memory limit of {memory} (--memory)")
             return
         oom = bool(state.get("OOMKilled"))
-        error = failure(code, oom=oom, memory=memory, made=made, log=log)
+        error = failure(code, oom=oom, memory=memory, output_dir=output_dir, log=log)
         if oom or code in _ENDED_FROM_OUTSIDE:
             raise error
         raise _UnusableError(error.message, hint=error.hint)
@@ -255,14 +255,14 @@ def digest_of(job_file: Path, job: JobFile) -> str:
     return sha256_json([sha256_file(path) for path in (job_file, *texts)])
 
 
-def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> EngineError:
+def failure(code: int, *, oom: bool, memory: str, output_dir: Path, log: Path) -> EngineError:
     """What a container's exit code means, and what to do about it.
 
     Args:
         code: neither 0 nor 3.
         oom: whether the kernel ended a process at the memory limit.
         memory: the limit, for people.
-        made: its output.
+        output_dir: its output.
         log: what it printed.
     """
     if oom:
@@ -282,19 +282,19 @@ def failure(code: int, *, oom: bool, memory: str, made: Path, log: Path) -> Engi
             hint="That is `docker stop`, or an engine that shut down; the same command goes on from there.",
         )
     return EngineError(
-        f"the job failed in its container (exit code {code}): {_said(made, log)}",
+        f"the job failed in its container (exit code {code}): {_reason(output_dir, log)}",
         hint=f"What it printed is in {log}.",
     )
 
 
-def _said(made: Path, log: Path) -> str:
+def _reason(output_dir: Path, log: Path) -> str:
     """The result's own reason, else the last line that was printed."""
     with suppress(CheckpointError, OSError):
-        take(made, (), made.parent)
-        failed = read_result(made.parent / RESULT_FILE).first_failed()
+        take(output_dir, (), output_dir.parent)
+        failed = read_result(output_dir.parent / RESULT_FILE).first_failed()
         if failed is not None:
             return printable(failed.error)
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
-    return lines[-1][:_SAID_CHARACTERS] if lines else "it said nothing"
+    return lines[-1][:_REASON_CHARACTERS] if lines else "it said nothing"

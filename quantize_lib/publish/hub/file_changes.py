@@ -96,7 +96,7 @@ def differences(
     local: Mapping[str, LocalFile],
     remote: Mapping[str, RemoteFile],
     before: Mapping[str, RemoteFile],
-    made: Changes,
+    changes: Changes,
 ) -> tuple[str, ...]:
     """What is not as it should be after a commit; empty where all is well.
 
@@ -104,9 +104,9 @@ def differences(
         local: what was published.
         remote: what the repository holds at the commit.
         before: what it held at the commit's parent.
-        made: what the commit was to change.
+        changes: what the commit was to change.
     """
-    kept = before.keys() - local.keys() - set(made.removed)
+    kept = before.keys() - local.keys() - set(changes.removed)
     return (
         *(f"{name} is missing" for name in sorted(local.keys() - remote.keys())),
         *(
@@ -114,7 +114,7 @@ def differences(
             for name, file in sorted(local.items())
             if name in remote and not file.equals(remote[name])
         ),
-        *(f"{name} was to be removed" for name in made.removed if name in remote),
+        *(f"{name} was to be removed" for name in changes.removed if name in remote),
         *(f"{name} is lost" for name in sorted(kept) if remote.get(name) != before[name]),
         *(f"{name} was added by nobody" for name in sorted(remote.keys() - local.keys() - before.keys())),
     )

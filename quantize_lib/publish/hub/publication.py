@@ -42,7 +42,7 @@ class Publication:
     def __init__(
         self,
         *,
-        place: HubRepository,
+        remote: HubRepository,
         checkpoint: Path,
         files: Mapping[str, str],
         fingerprint: str,
@@ -53,7 +53,7 @@ class Publication:
         retry: Retry,
         conflicts: int,
     ) -> None:
-        self._place = place
+        self._remote = remote
         self._checkpoint = checkpoint
         self._files = files
         self._fingerprint = fingerprint
@@ -70,17 +70,17 @@ class Publication:
 
         failures = conflicts = 0
         while True:
-            head = self._place.head() or self._place.create()
-            refuse_foreign(self._place.name, head)
+            head = self._remote.head() or self._remote.create()
+            refuse_foreign(self._remote.name, head)
             self._check_access(head)
             if conflicts and head.state.fingerprint == self._fingerprint:
                 # Somebody else published the same at the same time, and checks it.
                 return Published(commit=head.commit)
-            before = self._place.files(head.commit)
+            before = self._remote.files(head.commit)
             local = self._content(head, before)
-            made = changes(local, before, self._published(head, before))
-            if not made:
-                self._check(head.commit, local, before, before, made)
+            needed = changes(local, before, self._published(head, before))
+            if not needed:
+                self._check(head.commit, local, before, before, needed)
                 return Published(commit=head.commit)
             if self._propose:
                 # Who merges it also decides who sees the repository.
@@ -88,10 +88,10 @@ class Publication:
                 if waiting is not None:
                     return waiting
             elif not self._access.private and head.private and not head.is_ours:
-                self._place.mark_pending()
-            operations = self._place.upload(local, made)
+                self._remote.mark_pending()
+            operations = self._remote.upload(local, needed)
             try:
-                done = self._place.commit(
+                done = self._remote.commit(
                     operations,
                     parent=head.commit,
                     message=self._title(),
@@ -108,7 +108,7 @@ class Publication:
                     if not self._retry.again(failures, error):
                         raise
                 continue
-            self._settle(done, head, local, before, made)
+            self._settle(done, head, local, before, needed)
             return done
 
     def _check_access(self, head: Head) -> None:
@@ -119,20 +119,20 @@ class Publication:
         """
         if self._fingerprint in head.state.rejected and not self._force:
             raise PublishError(
-                f"{self._place.name}: this checkpoint was taken back by a rollback",
+                f"{self._remote.name}: this checkpoint was taken back by a rollback",
                 hint="Change its settings and build it again; --force publishes it all the same.",
             )
         if self._access.private and self._access.reason is not None and not head.private:
             raise PublishError(
-                f"{self._place.name} is public, but {self._access.reason}",
+                f"{self._remote.name} is public, but {self._access.reason}",
                 hint="Make the repository private on the Hub, or confirm that.",
             )
         if self._access.gated is not None and not head.private and not head.gated:
             with refused_settings(
-                f"{self._place.name} is public, and {self._access.reason}",
+                f"{self._remote.name} is public, and {self._access.reason}",
                 "Switch access requests on under its Settings on the Hub.",
             ):
-                self._place.gate(self._access.gated)
+                self._remote.gate(self._access.gated)
 
     def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
         """The checkpoint's files, with what the published card hands on to the next one."""
@@ -144,7 +144,7 @@ class Publication:
         }
         if _CARD not in local or _CARD not in before:
             return local
-        old = self._place.read(_CARD, head.commit, limit=_SMALL).decode("utf-8", errors="replace")
+        old = self._remote.read(_CARD, head.commit, limit=_SMALL).decode("utf-8", errors="replace")
         card = local[_CARD].read().decode("utf-8")
         rejected = [] if head.card is None else head.card.rejected
         merged = with_sections(with_rejected(card, rejected), kept_sections(old))
@@ -160,7 +160,7 @@ class Publication:
         if RECORD_FILE not in before:
             return frozenset()
         try:
-            record = json.loads(self._place.read(RECORD_FILE, head.commit, limit=_SMALL))
+            record = json.loads(self._remote.read(RECORD_FILE, head.commit, limit=_SMALL))
         except ValueError:
             return frozenset()
         files = record.get("files") if isinstance(record, dict) else None
@@ -172,12 +172,12 @@ class Publication:
         Raises:
             PublishError: where somebody closed it.
         """
-        found = proposed(self._place, self._fingerprint)
+        found = proposed(self._remote, self._fingerprint)
         if found is None:
             return None
         if found.waits:
-            commit = self._place.commit_of(found.revision)
-            files = self._place.files(commit)
+            commit = self._remote.commit_of(found.revision)
+            files = self._remote.files(commit)
             # Its card may have been made for an earlier one; anybody may have written its title.
             if all(
                 name in files and file.equals(files[name])
@@ -187,7 +187,7 @@ class Publication:
                 return Published(commit=commit, proposal=found.url)
         elif not self._force:
             raise PublishError(
-                f"{self._place.name}: the pull request with this checkpoint was closed: {found.url}",
+                f"{self._remote.name}: the pull request with this checkpoint was closed: {found.url}",
                 hint="Open it again there; --force opens another one.",
             )
         return None
@@ -198,12 +198,12 @@ class Publication:
         head: Head,
         local: Mapping[str, LocalFile],
         before: Mapping[str, RemoteFile],
-        made: Changes,
+        changes: Changes,
     ) -> None:
         """Check a commit. Where it is not what was sent, take it back; a pull request waits for a person."""
-        now = self._place.files(done.commit)
+        now = self._remote.files(done.commit)
         try:
-            self._check(done.commit, local, now, before, made)
+            self._check(done.commit, local, now, before, changes)
         except PublishError as error:
             if done.proposal is not None:
                 hint = f"Close {done.proposal} unmerged, and run this again with --force."
@@ -225,7 +225,7 @@ class Publication:
         try:
             try:
                 self._retry.call(
-                    lambda: self._place.go_back(
+                    lambda: self._remote.go_back(
                         head.commit,
                         way_back(before, now),
                         parent=commit,
@@ -234,8 +234,8 @@ class Publication:
                 )
             except (OSError, httpx2.HTTPError):
                 # It may have been done, and the answer was lost.
-                last = self._place.head()
-                return last is not None and self._place.files(last.commit) == before
+                last = self._remote.head()
+                return last is not None and self._remote.files(last.commit) == before
         except (OSError, httpx2.HTTPError, PublishError):
             return False
         return True
@@ -246,19 +246,19 @@ class Publication:
         local: Mapping[str, LocalFile],
         now: Mapping[str, RemoteFile],
         before: Mapping[str, RemoteFile],
-        made: Changes,
+        changes: Changes,
     ) -> None:
         """Compare what the Hub holds at a commit with what was to be published.
 
         Raises:
             PublishError: where it is something else.
         """
-        wrong = differences(local, now, before, made)
-        if not wrong and self._place.read(_CONFIG, commit, limit=_SMALL) != local[_CONFIG].read():
+        wrong = differences(local, now, before, changes)
+        if not wrong and self._remote.read(_CONFIG, commit, limit=_SMALL) != local[_CONFIG].read():
             wrong = (f"{_CONFIG} reads differently",)
         if wrong:
             raise PublishError(
-                f"{self._place.name}: what the Hub holds at {commit} is not what was sent: "
+                f"{self._remote.name}: what the Hub holds at {commit} is not what was sent: "
                 + plain("; ".join(wrong))
             )
 
@@ -269,9 +269,9 @@ class Publication:
         return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
 
 
-def proposed(place: HubRepository, fingerprint: str) -> Proposal | None:
+def proposed(remote: HubRepository, fingerprint: str) -> Proposal | None:
     """The pull request for this fingerprint that waits; else the last one, where it was closed unmerged."""
-    found = [one for one in place.proposals() if one.title.endswith(_mark(fingerprint))]
+    found = [one for one in remote.proposals() if one.title.endswith(_mark(fingerprint))]
     waiting = next((one for one in found if one.waits), None)
     return waiting or next((one for one in found[:1] if not one.merged), None)
 

@@ -1,4 +1,4 @@
-"""Publishes to the Hugging Face Hub, by one commit that is checked before anyone is told of it."""
+"""Publishes to the Hugging Face Hub, by one commit that is checked before it is reported."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class HubPublisher(Publisher):
     def current(self, repository: str) -> PublishedState | None:
         """See `Publisher`. One request; two where a repository is private though the manifest says public."""
         with publishing_errors(_named(repository)):
-            place = self._looked_at(repository)
-            head = place.head()
+            remote = self._looked_at(repository)
+            head = remote.head()
             if head is None or (not head.is_ours and head.names <= HARMLESS):
                 return None
             refuse_foreign(repository, head)
-            if head.private and not self._spec.private and place.is_pending():
+            if head.private and not self._spec.private and remote.is_pending():
                 # Cut off before it became public: publishing again settles it, without a commit.
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
@@ -106,9 +106,9 @@ class HubPublisher(Publisher):
         verify_checkpoint(checkpoint, files)
         seen = access(self._spec, origin.terms)
         with publishing_errors(_named(repository)):
-            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
+            remote = HubRepository(repository, lambda: publishing_token(repository), self._retry)
             published = Publication(
-                place=place,
+                remote=remote,
                 checkpoint=checkpoint,
                 files=files,
                 fingerprint=fingerprint,
@@ -121,37 +121,37 @@ class HubPublisher(Publisher):
             ).run()
             if published.proposal is not None:
                 return published
-            if not seen.private and place.is_pending():
-                self._open(place, seen, published.commit)
-        apply_options(place, self._spec, origin, published.commit)
+            if not seen.private and remote.is_pending():
+                self._open(remote, seen, published.commit)
+        apply_options(remote, self._spec, origin, published.commit)
         return published
 
     @staticmethod
-    def _open(place: HubRepository, seen: Access, commit: str) -> None:
+    def _open(remote: HubRepository, seen: Access, commit: str) -> None:
         """Show a checked commit to everybody; where the token may not, that is a person's to do, once.
 
         Without the note the next run finds the same checkpoint and skips it, instead of making it again.
         """
         try:
             with refused_settings(
-                f"{place.name} is published at {commit}, but stays private",
+                f"{remote.name} is published at {commit}, but stays private",
                 "Make it public on the Hub under Settings"
                 + (f", with access requests ({seen.gated})" if seen.gated else "")
                 + ", or say `private: true`. It need not be built again.",
             ):
-                place.open(seen.gated)
+                remote.open(seen.gated)
         except PublishError:
-            place.unmark_pending()
+            remote.unmark_pending()
             raise
-        place.unmark_pending()
+        remote.unmark_pending()
 
     def rollback(self, repository: str) -> Published:
         """See `Publisher`."""
         from quantize_lib.publish.hub.rollback import Rollback
 
         with publishing_errors(_named(repository)):
-            place = HubRepository(repository, lambda: publishing_token(repository), self._retry)
-            commit = Rollback(place=place, retry=self._retry).run()
+            remote = HubRepository(repository, lambda: publishing_token(repository), self._retry)
+            commit = Rollback(remote=remote, retry=self._retry).run()
         return Published(commit=commit)
 
 

@@ -104,7 +104,7 @@ class HubRepository:
 
     def commits(self) -> list[str]:
         """The commits of `main`, the newest first."""
-        return parsed(lambda: [made.commit_id for made in self._api.list_repo_commits(self.name)])
+        return parsed(lambda: [commit.commit_id for commit in self._api.list_repo_commits(self.name)])
 
     def read(self, path: str, commit: str, *, limit: int) -> bytes:
         """A small file at a commit.
@@ -117,7 +117,7 @@ class HubRepository:
         except TooLargeError as error:
             raise PublishError(str(error)) from None
 
-    def upload(self, local: Mapping[str, LocalFile], made: Changes) -> list[Operation]:
+    def upload(self, local: Mapping[str, LocalFile], changes: Changes) -> list[Operation]:
         """Send what is large; what the Hub has already is not sent again, whoever sent it.
 
         Nothing of it is visible before `commit`.
@@ -128,7 +128,7 @@ class HubRepository:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         additions = []
-        for name in made.added:
+        for name in changes.added:
             addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=local[name].content)
             # Known since the checkpoint was checked; the client would read the file again for it.
             addition.upload_info.sha256 = bytes.fromhex(local[name].sha256)
@@ -148,7 +148,7 @@ class HubRepository:
             if isinstance(error, OSError):
                 raise
             raise refused_content(self.name, error) from None
-        return [*additions, *(CommitOperationDelete(path_in_repo=name) for name in made.removed)]
+        return [*additions, *(CommitOperationDelete(path_in_repo=name) for name in changes.removed)]
 
     def commit(
         self,
@@ -164,7 +164,7 @@ class HubRepository:
         It is asked for once: where the answer is lost, the commit may be there all the same.
         """
         try:
-            made = parsed(
+            commit = parsed(
                 lambda: self._api.create_commit(
                     self.name,
                     operations,
@@ -178,7 +178,7 @@ class HubRepository:
             if isinstance(error, OSError):
                 raise
             raise refused_content(self.name, error) from None
-        return Published(commit=made.oid, proposal=made.pr_url)
+        return Published(commit=commit.oid, proposal=commit.pr_url)
 
     def proposals(self) -> list[Proposal]:
         """Its pull requests, the newest first."""
@@ -213,7 +213,7 @@ class HubRepository:
     def go_back(
         self,
         to: str,
-        made: Changes,
+        changes: Changes,
         *,
         parent: str,
         message: str,
@@ -227,9 +227,9 @@ class HubRepository:
                 *(self.upload(local, Changes(added=tuple(local))) if local else ()),
                 *(
                     CommitOperationCopy(src_path_in_repo=name, path_in_repo=name, src_revision=to)
-                    for name in made.added
+                    for name in changes.added
                 ),
-                *(CommitOperationDelete(path_in_repo=name) for name in made.removed),
+                *(CommitOperationDelete(path_in_repo=name) for name in changes.removed),
             ],
             parent=parent,
             message=message,
@@ -242,10 +242,12 @@ class HubRepository:
     def collect(self, title: str, *, private: bool) -> None:
         """Put it into its namespace's collection of that title, which is made where there is none."""
         namespace = self.name.partition("/")[0]
-        made = self._retry.call(
+        collection = self._retry.call(
             lambda: self._api.create_collection(title, namespace=namespace, private=private, exists_ok=True)
         )
-        self._retry.call(lambda: self._api.add_collection_item(made.slug, self.name, "model", exists_ok=True))
+        self._retry.call(
+            lambda: self._api.add_collection_item(collection.slug, self.name, "model", exists_ok=True)
+        )
 
     def mark_pending(self) -> None:
         """Note in the repository that it is private only until its first good commit."""

@@ -55,7 +55,7 @@ class Rollback:
         retry: for the commit, before which everything is read anew.
     """
 
-    place: HubRepository
+    remote: HubRepository
     retry: Retry
 
     def run(self) -> str:
@@ -69,11 +69,11 @@ class Rollback:
         unwanted, failures = "", 0
         while True:
             with self._unsure("may be back at its earlier publication") if failures else nullcontext():
-                head = self.place.head()
+                head = self.remote.head()
             card = None if head is None else head.card
             if head is None or card is None or card.fingerprint is None:
                 raise PublishError(
-                    f"{self.place.name} holds nothing on the Hub that this tool published",
+                    f"{self.remote.name} holds nothing on the Hub that this tool published",
                     hint="Check the cell, publish.namespace and the token.",
                 )
             if unwanted and card.fingerprint != unwanted:
@@ -81,23 +81,23 @@ class Rollback:
                     # It was done, and the answer was lost.
                     return head.commit
                 raise PublishError(
-                    f"{self.place.name}: something else was published meanwhile",
+                    f"{self.remote.name}: something else was published meanwhile",
                     hint="Look at it, and run the rollback again if that is to be taken back.",
                 )
             unwanted = card.fingerprint
             earlier = self._earlier(head, {unwanted, *card.rejected})
-            now = self.place.files(head.commit)
+            now = self.remote.files(head.commit)
             local = self._content(head, earlier, [*card.rejected, unwanted])
-            made = restored(
+            needed = restored(
                 {name: file for name, file in earlier.files.items() if name not in local},
                 {name: file for name, file in now.items() if name not in local},
                 earlier.ours - local.keys(),
                 self._ours(head),
             )
             try:
-                commit = self.place.go_back(
+                commit = self.remote.go_back(
                     earlier.commit,
-                    made,
+                    needed,
                     parent=head.commit,
                     message=f"Go back to {earlier.commit[:12]}",
                     local=local,
@@ -112,33 +112,33 @@ class Rollback:
                 with self._unsure("may be back at its earlier publication"):
                     raise
             with self._unsure(f"is back at its earlier publication by {commit}, which could not be checked"):
-                seen = self.place.files(commit)
-            self._check(commit, seen, head, earlier, now, local, made)
+                seen = self.remote.files(commit)
+            self._check(commit, seen, head, earlier, now, local, needed)
             return commit
 
     @contextmanager
     def _unsure(self, state: str) -> Iterator[None]:
         """Once a commit was sent, no error may invite to go back once more."""
         try:
-            with publishing_errors(self.place.name):
+            with publishing_errors(self.remote.name):
                 yield
         except PublishError as error:
             raise PublishError(
-                f"{self.place.name} {state}: {error.message}",
+                f"{self.remote.name} {state}: {error.message}",
                 hint="Look at it on the Hub: if it is, the same rollback again would go back further.",
             ) from None
 
     def _earlier(self, head: Head, unwanted: set[str]) -> _Publication:
         """The newest publication that is none of these and is still what its own record says."""
-        for commit in self.place.commits()[:_LOOKED_AT]:
+        for commit in self.remote.commits()[:_LOOKED_AT]:
             record = self._record(commit)
             if record is None or commit == head.commit or record["fingerprint"] in unwanted:
                 continue
-            files = self.place.files(commit)
+            files = self.remote.files(commit)
             if all(self._is_intact(commit, name, sha, files) for name, sha in record["files"].items()):
                 return _Publication(commit=commit, record=record, files=files)
         raise PublishError(
-            f"{self.place.name}: there is no earlier good publication to go back to",
+            f"{self.remote.name}: there is no earlier good publication to go back to",
             hint="Make the repository private on the Hub, or publish a better one.",
         )
 
@@ -147,7 +147,7 @@ class Rollback:
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            record = json.loads(self.place.read(RECORD_FILE, commit, limit=_SMALL))
+            record = json.loads(self.remote.read(RECORD_FILE, commit, limit=_SMALL))
         except (EntryNotFoundError, ValueError):
             return None
         files = record.get("files") if isinstance(record, dict) else None
@@ -162,7 +162,7 @@ class Rollback:
             return file is not None
         if file.sha256 is not None:
             return file.sha256 == sha256
-        return hashlib.sha256(self.place.read(name, commit, limit=_SMALL)).hexdigest() == sha256
+        return hashlib.sha256(self.remote.read(name, commit, limit=_SMALL)).hexdigest() == sha256
 
     def _content(self, head: Head, earlier: _Publication, rejected: list[str]) -> dict[str, LocalFile]:
         """The earlier card with the sections that people wrote by now and what was taken back; its record."""
@@ -175,7 +175,7 @@ class Rollback:
         return {_CARD: file, RECORD_FILE: LocalFile.of_bytes(to_json(record).encode("utf-8"))}
 
     def _card(self, commit: str) -> str:
-        return self.place.read(_CARD, commit, limit=_SMALL).decode("utf-8", errors="replace")
+        return self.remote.read(_CARD, commit, limit=_SMALL).decode("utf-8", errors="replace")
 
     def _ours(self, head: Head) -> frozenset[str]:
         record = self._record(head.commit)
@@ -189,11 +189,11 @@ class Rollback:
         earlier: _Publication,
         before: Mapping[str, RemoteFile],
         local: Mapping[str, LocalFile],
-        made: Changes,
+        changes: Changes,
     ) -> None:
         """Compare what the Hub holds now with what it is to hold; take the commit back where it differs."""
-        wanted = {name: file for name, file in before.items() if name not in made.removed}
-        wanted |= {name: earlier.files[name] for name in made.added}
+        wanted = {name: file for name, file in before.items() if name not in changes.removed}
+        wanted |= {name: earlier.files[name] for name in changes.added}
         wrong = sorted(
             name
             for name in {*wanted, *now, *local}
@@ -204,14 +204,14 @@ class Rollback:
             )
         )
         if wrong:
-            self.place.go_back(
+            self.remote.go_back(
                 head.commit,
                 way_back(before, now),
                 parent=commit,
                 message=f"Take back {commit[:12]}: it is not what was sent",
             )
             raise PublishError(
-                f"{self.place.name}: what the Hub holds at {commit} is not the earlier state: "
+                f"{self.remote.name}: what the Hub holds at {commit} is not the earlier state: "
                 + plain(", ".join(wrong)),
                 hint="What was there before was put back by a further commit.",
             )

@@ -24,22 +24,22 @@ def tag_of(revision: str | None) -> str | None:
     return None if found is None else f"base-{found[1]}"
 
 
-def apply_options(place: HubRepository, spec: PublishSpec, origin: Origin, commit: str) -> None:
+def apply_options(remote: HubRepository, spec: PublishSpec, origin: Origin, commit: str) -> None:
     """Tag the commit and put the repository into its collection, as far as the manifest asks for it.
 
     Raises:
         PublishError: where that fails; the checkpoint is published all the same.
     """
     try:
-        with publishing_errors(place.name):
+        with publishing_errors(remote.name):
             tag = tag_of(origin.revision)
             if spec[TAG] and tag is not None:
-                place.tag(tag, commit)
+                remote.tag(tag, commit)
             if (template := spec[COLLECTION]) is not None:
                 title = render(template, {"model": origin.model.rpartition("/")[2]})
-                place.collect(title, private=spec.private)
+                remote.collect(title, private=spec.private)
     except PublishError as error:
         raise PublishError(
-            f"{place.name} is published at {commit}, but not tagged or collected: {error.message}",
+            f"{remote.name} is published at {commit}, but not tagged or collected: {error.message}",
             hint=f"{error.hint or ''} `model-quantizer publish DIR` then does the rest.".strip(),
         ) from None

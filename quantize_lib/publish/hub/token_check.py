@@ -43,8 +43,8 @@ def check_access(repository: str, token: str, retry: Retry) -> None:
         return
 
 
-def _role(told: dict[str, Any]) -> object:
+def _role(answer: dict[str, Any]) -> object:
     """The token's role as https://huggingface.co/api/whoami-v2 gives it; None for other kinds of login."""
-    auth = told.get("auth")
+    auth = answer.get("auth")
     access = auth.get("accessToken") if isinstance(auth, dict) else None
     return access.get("role") if isinstance(access, dict) else None
