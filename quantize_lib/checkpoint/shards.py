@@ -276,6 +276,10 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close what is open, as it is."""
         if self._current is not None:
             self._current.abandon()
             self._current = None

@@ -137,6 +137,12 @@ class Spill(Mapping[str, "Batches"]):
         self._number += 1
         return self._current.path
 
+    def abandon(self) -> None:
+        """Close what was written for the next block, as it is."""
+        if self._next is not None:
+            self._next.abandon()
+            self._next = None
+
     def __getitem__(self, name: str) -> Batches:
         if self._current is None:
             raise KeyError(name)

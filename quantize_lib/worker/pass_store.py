@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from quantize_lib.checkpoint.shards import ShardWriter, write_tensors
 from quantize_lib.engine.block import Fold
@@ -110,10 +110,24 @@ class PassFolder:
             # Killed before its first block, damaged, or of another version of this tool.
             found.keys.clear()
         if not found.keys:
+            found.close()
             shutil.rmtree(folder)
             return None
         found._sweep()
         return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every file as it is; what was committed is all there."""
+        for writer in self.writers.values():
+            writer.abandon()
+        if self._spill is not None:
+            self._spill.abandon()
 
     def _restore(self, data: Mapping[str, Any], keys: Mapping[str, str], room: Mapping[str, int]) -> None:
         if data["key"] != self._key:

@@ -149,17 +149,18 @@ class _Job:
         )
         for folder in passes:
             works = [_work(cell, facts, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
-            outcome = SharedPass(
-                model,
-                works,
-                calibration=calibration,
-                evaluation=evaluation,
-                sample=sample,
-                reporter=self._reporter,
-                store=folder,
-                ahead=room.ahead,
-            ).run()
-            self._leave(works, outcome, folder, model, facts, finished)
+            with folder:
+                outcome = SharedPass(
+                    model,
+                    works,
+                    calibration=calibration,
+                    evaluation=evaluation,
+                    sample=sample,
+                    reporter=self._reporter,
+                    store=folder,
+                    ahead=room.ahead,
+                ).run()
+                self._leave(works, outcome, folder, model, facts, finished)
             del outcome
 
     def _leave(
