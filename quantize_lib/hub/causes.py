@@ -46,7 +46,7 @@ CAUSES: Mapping[str, Cause] = {
         ("{shown} was disabled on the Hub", "Choose another one."),
         ("{repository} was disabled on the Hub", "Ask the Hub's support, or choose another name."),
     ),
-    # The Hub tells nobody which of the two it is; but 401 is the answer to who sent no token.
+    # The Hub does not say which of the two it is; but its answer to a request without a token is 401.
     "missing, without a token": Cause(
         (_MISSING, f"Check the spelling; a private one needs a token with read access in {_READ_TOKEN}."),
     ),

@@ -70,7 +70,7 @@ class Retry:
 
 
 READING = Retry(attempts=4)
-"""For what is read before anything is computed: whoever has no network learns it after some seconds."""
+"""For what is read before anything is computed: that there is no network is reported after some seconds."""
 
 
 def parsed(request: Callable[[], T]) -> T:
