@@ -29,8 +29,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """
     first = next((word for word in arguments if not word.startswith("-")), None)
     if first is None or first in COMMANDS:
-        return _commands().parse_args(arguments)
-    parser = _single_model()
+        return command_parser().parse_args(arguments)
+    parser = single_model_parser()
     # `./plan` and `org/plan` are models, whether they exist or not.
     close = [] if "/" in first else difflib.get_close_matches(first, COMMANDS, n=1)
     if close and not Path(first).exists():
@@ -49,7 +49,8 @@ def _parser(description: str, usage: str | None = None) -> argparse.ArgumentPars
     )
 
 
-def _commands() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Of the commands and their options."""
     parser = _parser(
         "Quantize Hugging Face models from one manifest, check them and publish them.",
         usage="model-quantizer COMMAND …  |  model-quantizer MODEL [--method METHOD] [--bits BITS] …",
@@ -64,7 +65,12 @@ def _commands() -> argparse.ArgumentParser:
 
     plan = _add(commands, "plan", "show cells and jobs with estimates")
     _manifest(plan)
-    plan.add_argument("--format", choices=("table", "json", "github"), default="table", help="default: table")
+    plan.add_argument(
+        "--format",
+        choices=("table", "json", "github"),
+        default="table",
+        help="how the plan is written; default: table",
+    )
     plan.add_argument(
         "--changed-only", action="store_true", help="leave out cells that are published unchanged"
     )
@@ -81,7 +87,12 @@ def _commands() -> argparse.ArgumentParser:
     run.add_argument(
         "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
     )
-    run.add_argument("--executor", choices=("local", "docker"), default="local", help="default: local")
+    run.add_argument(
+        "--executor",
+        choices=("local", "docker"),
+        default="local",
+        help="where jobs run: here, or each in a container; default: local",
+    )
     run.add_argument("--image", help="for --executor docker; default: this release's own")
     run.add_argument(
         "--memory",
@@ -102,7 +113,13 @@ def _commands() -> argparse.ArgumentParser:
         help="what quantizing may take of this machine's memory, as in 12g: activations are kept on disk "
         "where they do not fit; default: no limit",
     )
-    run.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
+    run.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output"),
+        metavar="DIR",
+        help="where everything is written; default: output",
+    )
     run.add_argument(
         "--publish",
         action=argparse.BooleanOptionalAction,
@@ -138,17 +155,26 @@ def _commands() -> argparse.ArgumentParser:
     return parser
 
 
-def _single_model() -> argparse.ArgumentParser:
+def single_model_parser() -> argparse.ArgumentParser:
+    """Of the form for one model without a manifest."""
     parser = _parser("Quantize one model into a folder.")
     parser.add_argument(
         "model", metavar="MODEL", help="Hub id or model folder (a folder named as a command: ./plan)"
     )
     parser.add_argument(
-        "--method", choices=tuple(METHODS), default=DEFAULT_METHOD, help=f"default: {DEFAULT_METHOD}"
+        "--method",
+        choices=tuple(METHODS),
+        default=DEFAULT_METHOD,
+        help=f"how weights are rounded; default: {DEFAULT_METHOD}",
     )
-    parser.add_argument("--bits", type=_positive, default=8, help="default: 8")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="default: {model}-{method}-{bits}bit")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    parser.add_argument("--bits", type=_positive, default=8, help="of a weight; default: 8")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="the checkpoint's folder; default: {model}-{method}-{bits}bit",
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to quantize; default: auto")
     parser.add_argument(
         "--calibration-dataset",
         metavar="DATA",

@@ -6,8 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-# The parsers are no part of the package's surface; they are read here so that the page cannot differ.
-from quantize_lib.cli.arguments import _commands, _single_model
+from quantize_lib.cli.arguments import command_parser, single_model_parser
 from tools.docs.markdown import code, table
 
 _DEFAULT = re.compile(r"(?:^|; )default: (.+)$")
@@ -18,10 +17,10 @@ _ADDED = " (default: %(default)s)"
 def tables() -> dict[str, str]:
     """`command-line.COMMAND` for each command, and `command-line.MODEL` for the form for one model."""
     commands: dict[str, argparse.ArgumentParser] = {}
-    for action in _commands()._actions:
+    for action in command_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             commands = dict(action.choices)
-    found = {"MODEL": _single_model(), **commands}
+    found = {"MODEL": single_model_parser(), **commands}
     return {
         f"command-line.{name}": table(("Argument", "Value", "Default", "Meaning"), _rows(parser))
         for name, parser in found.items()
