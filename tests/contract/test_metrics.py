@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,10 +15,12 @@ from jsonschema import Draft202012Validator
 
 from quantize_lib.card.figures import all_words, figures, measured_words
 from quantize_lib.gate import check_gate
+from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.metrics import LIMITS, METRICS, Figure, Limit, Metric
+from quantize_lib.plan.cells import HELD_OUT
 from quantize_lib.precision import Precision
 from quantize_lib.report import record_from_json, record_to_json, summary_table
-from quantize_lib.schemas import load_schema
+from quantize_lib.report.report_schema import report_schema
 from tests.support.records import MEASURED, RECORD, RELOAD
 
 BATCH, LENGTH, VOCABULARY = 6, 33, 40
@@ -50,6 +53,25 @@ def test_there_is_a_float32_value_for_each_predicted_token_that_depends_on_it_al
     assert torch.equal(part, whole[2:3])
     half = metric.per_token(logits[:, :9], base[:, :9] if metric.compares else None, ids[:, :9])
     assert torch.allclose(half, whole[:, :8])
+
+
+@EVERY
+def test_its_names_are_its_own(metric: Metric) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", metric.name)
+    schema = report_schema()["$defs"]
+    for keys, of in ((metric.keys, schema["cell"]), (metric.sample_keys, schema["reload"])):
+        for key in keys:
+            assert of["properties"][key]["x-metrics"] == [metric.name]
+    others = [one for one in METRICS.values() if one is not metric]
+    taken = {key for one in others for key in (*one.keys, *one.sample_keys)}
+    assert not taken & {*metric.keys, *metric.sample_keys}
+    if metric.limit is not None:
+        assert LIMITS[metric.limit.key] == (metric, metric.limit)
+        assert metric.limit.key != HELD_OUT
+    assert metric.title
+    assert metric.unit
+    assert metric.description
+    assert metric.compared
 
 
 @EVERY
@@ -138,7 +160,7 @@ def test_its_examples_are_limits_that_it_takes_and_an_own_figure_is_judged(
     metric: Metric, limit: Limit
 ) -> None:
     words = {**limit.words}
-    schema = load_schema("quantize")["$defs"]["evaluate"]["properties"][limit.key]
+    schema = manifest_schema()["$defs"]["evaluate"]["properties"][limit.key]
     assert {key: schema[key] for key in words} == words
     for written in words["examples"]:
         Draft202012Validator(schema).validate(written)
