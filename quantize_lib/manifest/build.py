@@ -148,7 +148,9 @@ class _Builder:
                 )
                 self.report((*path, "id"), message)
         if folder and "revision" in model:
-            self.report((*path, "revision"), "a local folder has no revisions; it is told apart by its content.")
+            self.report(
+                (*path, "revision"), "a local folder has no revisions; it is told apart by its content."
+            )
         if folder and model.get("trust_remote_code") is True:
             message = "the code of a local folder cannot be pinned to a commit, so it is never run."
             self.report((*path, "trust_remote_code"), message)
