@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.errors import ExitCode, ManifestError
+from quantize_lib.formats import FORMATS
 from quantize_lib.manifest import InvalidManifestError, load_manifest, parse_manifest
+from quantize_lib.methods import METHODS
 
 
 def faults(text: str | bytes, folder: Path) -> list[str]:
@@ -66,7 +68,7 @@ ENTRY = [
     (
         "method: gptq, bits: 4, format: compressed_tensors",
         "4:48: models[0].quantize[0].format: `compressed_tensors` is not a format. "
-        "Allowed: auto, gptq, awq, compressed-tensors, bitsandbytes. Perhaps you meant `compressed-tensors`?",
+        f"Allowed: auto, {', '.join(FORMATS)}. Perhaps you meant `compressed-tensors`?",
     ),
     (
         "method: gptq, bits: [4, 5]",
@@ -81,12 +83,12 @@ ENTRY = [
     (
         "method: bnb, bits: 4",
         "4:25: models[0].quantize[0].method: `bnb` is not allowed here. "
-        "Allowed: gptq, awq, bitsandbytes. Perhaps you meant `bitsandbytes`?",
+        f"Allowed: {', '.join(METHODS)}. Perhaps you meant `bitsandbytes`?",
     ),
     (
         "method: GPTQ, bits: 4",
         "4:25: models[0].quantize[0].method: `GPTQ` is not allowed here. "
-        "Allowed: gptq, awq, bitsandbytes. Perhaps you meant `gptq`?",
+        f"Allowed: {', '.join(METHODS)}. Perhaps you meant `gptq`?",
     ),
     (
         "method: gptq, bits: 4, groupsize: 64",

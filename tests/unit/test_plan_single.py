@@ -10,6 +10,7 @@ import pytest
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.manifest import single_model_plan
+from quantize_lib.methods import METHODS
 from quantize_lib.methods.settings import Settings
 from quantize_lib.targets.directory import PATH
 
@@ -102,7 +103,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": "awk"},
-        "--method: `awk` is not allowed here. Allowed: gptq, awq, bitsandbytes. Perhaps you meant `awq`?",
+        f"--method: `awk` is not allowed here. Allowed: {', '.join(METHODS)}. Perhaps you meant `awq`?",
     ),
     (
         {"method": "awq", "bits": 4, "sym": False},
