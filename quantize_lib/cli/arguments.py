@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quantize_lib import __version__
-from quantize_lib.methods import DEFAULT_METHOD, METHODS
+from quantize_lib.formats import FORMATS
+from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS
 
 COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "job")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -168,6 +169,12 @@ def single_model_parser() -> argparse.ArgumentParser:
         help=f"how weights are rounded; default: {DEFAULT_METHOD}",
     )
     parser.add_argument("--bits", type=_positive, default=8, help="of a weight; default: 8")
+    parser.add_argument(
+        "--format",
+        choices=(AUTO_FORMAT, *FORMATS),
+        default=AUTO_FORMAT,
+        help="how rounded weights are stored; auto is the method's own; default: auto",
+    )
     parser.add_argument(
         "--output-dir",
         type=Path,

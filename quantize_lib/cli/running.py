@@ -140,6 +140,7 @@ def run_single_model(options: argparse.Namespace, reporter: Reporter) -> int:
         options.model,
         method=options.method,
         bits=options.bits,
+        format=options.format,
         output_dir=options.output_dir,
         device=options.device,
         calibration_dataset=options.calibration_dataset,

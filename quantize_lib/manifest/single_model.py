@@ -16,7 +16,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show_path
-from quantize_lib.methods import DEFAULT_METHOD, GroupSize
+from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, GroupSize
 from quantize_lib.names import absolute, local_folder
 from quantize_lib.plan.cells import Plan
 from quantize_lib.targets import publish_spec
@@ -31,6 +31,7 @@ _OPTIONS = {
     "calibration": "--calibration-dataset",
     "method": "--method",
     "bits": "--bits",
+    "format": "--format",
     "group_size": "--group-size",
     "desc_act": "--desc-act",
     "sym": "--no-sym",
@@ -43,6 +44,7 @@ def single_model_plan(
     *,
     method: str = DEFAULT_METHOD,
     bits: int = 8,
+    format: str = AUTO_FORMAT,
     output_dir: Path | None = None,
     device: DeviceName = "auto",
     calibration_dataset: str | None = None,
@@ -56,6 +58,7 @@ def single_model_plan(
         model: Hub id or local folder; paths are relative to the current folder.
         method: one of `METHODS`.
         bits: as the method allows.
+        format: one of `FORMATS`, or `auto` for the method's own.
         output_dir: the checkpoint's folder; the cell's id in the current folder where not given.
         device: where to quantize.
         calibration_dataset: a file if it exists, texts at commas if it has a comma or white space, else the
@@ -70,6 +73,8 @@ def single_model_plan(
     """
     here = Path.cwd()
     entry: dict[str, Any] = {"method": method, "bits": bits, "device": device}
+    if format != AUTO_FORMAT:
+        entry["format"] = format
     given = {"group_size": group_size, "desc_act": desc_act, "sym": sym}
     entry |= {key: value for key, value in given.items() if value is not None}
     document: dict[str, Any] = {"id": model, "name": _name(model, here), "quantize": [entry]}

@@ -121,7 +121,12 @@ def test_bitsandbytes_replaces_its_own_earlier_checkpoint_and_a_folder_may_be_na
         ),
         (
             "--method awq --bits 8",
-            "--bits: 8 is not allowed for awq (AWQ's GEMM format has kernels for 4 bits only). Allowed: 4.",
+            "--bits: 8 is not allowed for awq (AWQ's GEMM format has kernels for 4 bits only). Allowed: 4. "
+            "Another format may do: `gptq`, `compressed-tensors`.",
+        ),
+        (
+            "--method awq --bits 4 --format bitsandbytes",
+            "--format: `bitsandbytes` is not a format of awq. Allowed: auto, awq, gptq, compressed-tensors.",
         ),
         (
             "--method bitsandbytes --bits 4 --group-size 64",

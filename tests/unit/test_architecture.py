@@ -85,8 +85,8 @@ EDGES: dict[str, set[str]] = {
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text"},
     "cli": {
-        *("environment", "errors", "executors", "host", "job", "manifest", "methods", "plan", "publish"),
-        *("report", "reporting", "targets", "text", "versions", "worker"),
+        *("environment", "errors", "executors", "formats", "host", "job", "manifest", "methods", "plan"),
+        *("publish", "report", "reporting", "targets", "text", "versions", "worker"),
     },
     "__main__": {"cli"},
 }
