@@ -299,8 +299,8 @@ def test_an_engine_that_stops_in_the_middle_fails_the_cells_that_are_left(stub: 
     docker_manifest(tmp_path, "one", "two")
     image = stub(RESULT + "say(event='info', message='here'); time.sleep(600)")
     with second_engine() as (host, stop):
-        save = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
-        subprocess.run(["docker", "--host", host, "load", "--quiet"], stdin=save.stdout, check=True)
+        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as save:
+            subprocess.run(["docker", "--host", host, "load", "--quiet"], stdin=save.stdout, check=True)
         process = start(tmp_path, "--image", image, env=without_torch(tmp_path) | {"DOCKER_HOST": host})
         wait_for(process.stderr, "here")
         stop()
