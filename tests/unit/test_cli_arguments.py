@@ -32,6 +32,7 @@ DEFAULTS = {
     "model": "MODEL_NAME",
     "method": "gptq",
     "bits": 8,
+    "format": "auto",
     "output_dir": None,
     "device": "auto",
     "calibration_dataset": None,
