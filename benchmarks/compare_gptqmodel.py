@@ -4,7 +4,7 @@
 
 Each side runs in a process of its own, GPTQModel once for each --peer-dtype. All checkpoints are then read by
 one function that knows nothing of either (packed tensors to float32 weights, no kernel in between), and
-measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be held against the
+measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be compared with the
 base model. 5 to 10 minutes on 2 cores for 64 × 512 tokens.
 
 Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
