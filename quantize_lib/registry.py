@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
+
+from quantize_lib.wording import meant
 
 
 class Entry(Protocol):
@@ -47,9 +48,7 @@ def get_entry(entries: Mapping[str, E], name: str, kind: str) -> E:
     """
     if name in entries:
         return entries[name]
-    close = difflib.get_close_matches(name, entries, n=1)
-    meant = f" Perhaps you meant `{close[0]}`?" if close else ""
-    raise KeyError(f"there is no {kind} {name!r}; there are {', '.join(entries)}.{meant}")
+    raise KeyError(f"there is no {kind} {name!r}; there are {', '.join(entries)}.{meant(name, entries)}")
 
 
 def load(place: str) -> Any:

@@ -62,9 +62,3 @@ def definition(name: str) -> dict[str, Any]:
     """One of the definitions in the manifest schema's file, without what entries add to it."""
     found: dict[str, Any] = load_schema("quantize")["$defs"][name]
     return found
-
-
-def definition_or_empty(name: str) -> dict[str, Any]:
-    """As `definition`, but empty where there is none."""
-    found: dict[str, Any] = load_schema("quantize")["$defs"].get(name, {})
-    return found

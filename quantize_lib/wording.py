@@ -56,5 +56,11 @@ def meant(word: Any, known: Iterable[Any], also: Mapping[str, str] = _SWITCHES) 
     return f" Perhaps you meant `{names[near]}`?" if near else ""
 
 
+def joined(words: Iterable[str], last: str = "and") -> str:
+    """`a, b and c`; nothing of no words."""
+    *first, end = list(words) or [""]
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

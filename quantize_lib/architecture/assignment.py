@@ -50,7 +50,7 @@ def assign(architecture: Architecture, settings: Settings) -> list[tuple[LayerIn
         if any(fnmatchcase(layer.name, pattern) for pattern in settings.modules_to_not_convert):
             continue
         bits, group_size = settings.bits, settings.group_size
-        override = next((o for o in settings.overrides if fnmatchcase(layer.name, o.modules)), None)
+        override = settings.override_of(layer.name)
         if override is not None:
             bits = override.bits if override.bits is not None else bits
             group_size = override.group_size if override.group_size is not None else group_size

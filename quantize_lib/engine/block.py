@@ -61,6 +61,11 @@ class LinearInput:
     group_size: int
     conv1d: bool = False
 
+    @property
+    def group_inputs(self) -> int:
+        """How many inputs share a scale."""
+        return self.group_size if self.group_size > 0 else self.weight.shape[1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
@@ -150,8 +149,7 @@ def _dynamic(context: CheckpointContext) -> dict[str, dict[str, int]]:
     }
     by_values: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for name in context.quantized:
-        # The first override that matches counts, as when the layers were assigned.
-        override = next((o for o in context.settings.overrides if fnmatchcase(name, o.modules)), None)
+        override = context.settings.override_of(name)
         if override is not None:
             values = {"bits": override.bits, "group_size": override.group_size}
             key = tuple((word, value) for word, value in values.items() if value is not None)

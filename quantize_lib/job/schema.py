@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -10,13 +9,16 @@ from quantize_lib.cell_words import all_bits, settings_words
 from quantize_lib.errors import ErrorCode
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, METHODS
-from quantize_lib.schemas import load_schema
+from quantize_lib.schemas import completed
 
 
 @cache
 def job_schema() -> dict[str, Any]:
     """The whole schema of a job; callers do not change it."""
-    schema = deepcopy(load_schema("job"))
+    return completed("job", _complete_settings)
+
+
+def _complete_settings(schema: dict[str, Any]) -> None:
     settings = schema["properties"]["cells"]["items"]["properties"]["settings"]
     words = settings_words(settings["properties"])
     words["overrides"]["items"]["properties"]["bits"] = {"enum": [*all_bits(), None]}
@@ -26,12 +28,13 @@ def job_schema() -> dict[str, Any]:
         "format": {"enum": [AUTO_FORMAT, *FORMATS]},
         **words,
     }
-    return schema
 
 
 @cache
 def result_schema() -> dict[str, Any]:
     """The whole schema of a result; callers do not change it."""
-    schema = deepcopy(load_schema("result"))
+    return completed("result", _complete_codes)
+
+
+def _complete_codes(schema: dict[str, Any]) -> None:
     schema["$defs"]["failed"]["properties"]["code"]["enum"] = list(map(str, ErrorCode))
-    return schema

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.formats import FORMATS, formats_for, get_format
 from quantize_lib.methods import AUTO_FORMAT, METHODS, SETTINGS, Method, Setting, takers
 from quantize_lib.methods.common import OVERRIDE_GROUP_SIZES, OVERRIDES
 from quantize_lib.methods.settings import plain_value
+from quantize_lib.wording import joined
 
 _FIXED = ("method", "bits", "format", "name", "device")
 """Keys of an entry that are no method's settings."""
@@ -32,13 +33,13 @@ def complete_entries(schema: dict[str, Any]) -> None:
     optional = {name: {"$ref": f"#/$defs/{name}"} for name in ("format", "device", *SETTINGS)}
     definitions["model_defaults"]["properties"] = optional
     calibration = definitions["defaults"]["properties"]["calibration"]
-    learning = _and(method.name for method in METHODS.values() if method.calibrated)
+    learning = joined(method.name for method in METHODS.values() if method.calibrated)
     calibration["description"] = (
         f"Text from which {learning} learn what the layers' inputs look like. Where no source is named, the "
         "data set below is used."
     )
     definitions["defaults"]["properties"] = {**optional, "calibration": calibration}
-    slugs = _and((method.slug for method in METHODS.values()), "or")
+    slugs = joined((method.slug for method in METHODS.values()), "or")
     definitions["publish"]["properties"]["name"]["description"] = (
         f"Template with `{{model}}`, `{{method}}` ({slugs}), `{{bits}}` and `{{name}}` (the cell's id). An "
         "entry with its own `name` is published under its cell id, unless the template has `{name}`."
@@ -48,13 +49,13 @@ def complete_entries(schema: dict[str, Any]) -> None:
 def _method_words() -> dict[str, Any]:
     return {
         "title": "Method",
-        "description": f"How weights are rounded: {_and((m.summary for m in METHODS.values()), 'or')}.",
+        "description": f"How weights are rounded: {joined((m.summary for m in METHODS.values()), 'or')}.",
         "enum": list(METHODS),
     }
 
 
 def _format_words() -> dict[str, Any]:
-    stored = _and((entry.summary for entry in FORMATS.values()), "or")
+    stored = joined((entry.summary for entry in FORMATS.values()), "or")
     return {
         "title": "Format",
         "description": f"How rounded weights are stored: {stored}. `{AUTO_FORMAT}` is the method's own, or "
@@ -73,7 +74,7 @@ def _bits_words(method: Method) -> dict[str, Any]:
         "errorMessage": f"not allowed for {method.name} ({method.bits_note})",
     }
     if method.experimental:
-        few = _and(map(str, method.experimental))
+        few = joined(map(str, method.experimental))
         words["description"] += f" {few} bits are experimental: few kernels load them, and quality drops."
     return words
 
@@ -118,10 +119,10 @@ def _widths() -> str:
     texts = []
     for method in METHODS.values():
         own = get_format(method.formats[0])
-        notes = [f"{_and(map(str, method.experimental))} are experimental"] if method.experimental else []
+        notes = [f"{joined(map(str, method.experimental))} are experimental"] if method.experimental else []
         if not set(method.bits) <= set(own.bits):
             notes.append(
-                f"{_and(str(width) for width in method.bits if width in own.bits)} in its own format"
+                f"{joined(str(width) for width in method.bits if width in own.bits)} in its own format"
             )
         text = f"{method.name}: {', '.join(map(str, method.bits))}"
         texts.append(f"{text} ({'; '.join(notes)})" if notes else text)
@@ -152,7 +153,7 @@ def _rules(method: Method) -> list[dict[str, Any]]:
             by_widths.setdefault(excluded, []).append(setting)
     for widths, settings in by_widths.items():
         named = {"anyOf": [{"enum": list(widths)}, {"type": "array", "items": {"enum": list(widths)}}]}
-        what = f"{method.name} with {_and(map(str, widths))} bits"
+        what = f"{method.name} with {joined(map(str, widths))} bits"
         rules.append(
             _rule(
                 {"method": {"const": method.name}, "bits": named},
@@ -174,17 +175,11 @@ def _whose(setting: Setting[Any], reason: str | None) -> str:
     """Why a method does not take a setting, and which does."""
     whose = setting.whose
     if whose is None:
-        whose = f"it belongs to {_and(method.name for method in takers(setting))}"
-        whose += f" with {_and(map(str, setting.bits))} bits" if setting.bits else ""
+        whose = f"it belongs to {joined(method.name for method in takers(setting))}"
+        whose += f" with {joined(map(str, setting.bits))} bits" if setting.bits else ""
     return whose if reason is None else f"{reason}; {whose}"
 
 
 def _whose_bits(setting: Setting[Any]) -> str:
-    belongs = f"it belongs to {_and(map(str, setting.bits or ()))} bits"
+    belongs = f"it belongs to {joined(map(str, setting.bits or ()))} bits"
     return belongs if setting.bits_note is None else f"{setting.bits_note}; {belongs}"
-
-
-def _and(words: Iterable[str], last: str = "and") -> str:
-    """`a, b and c`."""
-    *first, end = list(words)
-    return f"{', '.join(first)} {last} {end}" if first else end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Generic, Literal, TypeVar, cast
 
 GroupSize = int | Literal["auto"]
@@ -77,6 +78,11 @@ class Settings:
         if setting.name in SHARED:
             return cast(T, getattr(self, setting.name))
         return cast(T, self.own.get(setting.name, setting.default))
+
+    def override_of(self, layer: str) -> Override | None:
+        """The override of a layer, by its full name: the first that matches, as in GPTQModel's and vLLM's
+        `dynamic`. A `*` matches dots too."""
+        return next((one for one in self.overrides if fnmatchcase(layer, one.modules)), None)
 
 
 SHARED = ("group_size", "modules_to_not_convert", "overrides")

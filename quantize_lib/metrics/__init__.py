@@ -7,6 +7,7 @@ from typing import cast
 
 from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
 from quantize_lib.registry import find_entries, get_entry
+from quantize_lib.wording import joined
 
 __all__ = [
     "LIMITS",
@@ -45,5 +46,4 @@ def listed(metrics: Iterable[Metric], *, details: bool = False) -> str:
     Args:
         details: whether each is followed by its own.
     """
-    names = [f"{one.title} {one.detail}".rstrip() if details else one.title for one in metrics]
-    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), *names[-1:]])
+    return joined(f"{one.title} {one.detail}".rstrip() if details else one.title for one in metrics)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.files import sha256_file, write_json
@@ -16,30 +15,15 @@ from quantize_lib.publish.base import Published, PublishedState
 from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import publish_spec
-from tests.support.hub import Hub, Repository, Request, serve
+from tests.support.hub import Hub, Repository, Request
+from tests.support.publications import NAME, ONE, TWO, met
 
-NAME = "acme/tiny-gptq-4bit"
-TOKEN = "hf_" + "w" * 34
-ONE, TWO = "a1" * 32, "b2" * 32
 NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serve(Hub()) as server:
-        server.add_token(TOKEN, "acme")
-        # Values that the client reads from the environment at its import.
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setenv("HF_TOKEN_WRITE", TOKEN)
-        for name in ("HF_TOKEN", "HF_TOKEN_READ"):
-            monkeypatch.delenv(name, raising=False)
+    with met(monkeypatch) as server:
         yield server
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
@@ -111,10 +111,11 @@ def events(said: str, start: str) -> Any:
     return json.loads(line.removeprefix(start))
 
 
-def wait_for(stream: object, words: str) -> None:
+def wait_for(stream: IO[str] | None, words: str) -> None:
     """Read a run's lines until those words come."""
     deadline = time.monotonic() + 120
-    for line in iter(stream.readline, ""):  # type: ignore[attr-defined]
+    assert stream is not None
+    for line in iter(stream.readline, ""):
         if words in line:
             return
         assert time.monotonic() < deadline

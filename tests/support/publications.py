@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.report.records import RECORD_FILE
-from tests.support.hub import Hub, serve
+from tests.support.hub import Hub, serve_here
 
 NAME = "acme/tiny-gptq-4bit"
 TOKEN = "hf_" + "w" * 34
@@ -21,15 +21,8 @@ ONE, TWO, THREE = "a1" * 32, "b2" * 32, "c3" * 32
 @contextmanager
 def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub, and this process's client pointed at it; HF_TOKEN_WRITE may write to `acme`."""
-    with serve(Hub()) as server:
+    with serve_here(Hub()) as server:
         server.add_token(TOKEN, "acme")
-        # Values that the client reads from the environment at its import.
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        )
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_TOKEN_WRITE", TOKEN)

@@ -20,7 +20,7 @@ EDGES: dict[str, set[str]] = {
     "logits": {"sizing"},
     "process_memory": set(),
     "reporting": set(),
-    "registry": set(),
+    "registry": {"wording"},
     "schemas": set(),
     "sizing": set(),
     "text": set(),
@@ -35,7 +35,7 @@ EDGES: dict[str, set[str]] = {
     "formats": {"errors", "methods", "packing", "precision", "registry"},
     "effective_settings": {"formats", "methods"},
     "cell_words": {"formats", "methods"},
-    "metrics": {"files", "logits", "precision", "registry"},
+    "metrics": {"files", "logits", "precision", "registry", "wording"},
     "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods"},

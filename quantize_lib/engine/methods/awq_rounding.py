@@ -66,7 +66,7 @@ class Target:
     def of(cls, linear: LinearInput, grid: Grid) -> Target:
         """Of a layer in a cell whose format asks for this grid."""
         return cls(
-            group_size=linear.group_size if linear.group_size > 0 else linear.weight.shape[1],
+            group_size=linear.group_inputs,
             levels=2**linear.bits - 1,
             symmetric=grid.symmetric,
             lowest_zero=grid.lowest_zero,

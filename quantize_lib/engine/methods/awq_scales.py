@@ -49,7 +49,7 @@ def search_scale(
     samples = [_sample(weight) for weight in weights]
     loudness = _shared(fold, statistics.mean_abs)
     loudness = (loudness / loudness.mean().clamp(min=torch.finfo(torch.float32).tiny)).clamp(min=_SMALLEST)
-    share = _shared(fold, _share_of_range(weights, targets[0].group_size))
+    share = _shared(fold, _share_of_range(weights, targets[0].group_inputs))
 
     device = statistics.hessian.device
 
@@ -129,11 +129,10 @@ def _shared(fold: Fold, values: Tensor) -> Tensor:
     return target_scale(fold, means)
 
 
-def _share_of_range(weights: Sequence[Tensor], group_size: int) -> Tensor:
-    """Mean over rows of each weight's size relative to the largest of its group: (in,)."""
+def _share_of_range(weights: Sequence[Tensor], size: int) -> Tensor:
+    """Mean over rows of each weight's size relative to the largest of its group of `size` inputs: (in,)."""
     total = torch.zeros(weights[0].shape[1], device=weights[0].device)
     for weight in weights:
-        size = group_size if group_size > 0 else weight.shape[1]
         groups = weight.abs().reshape(len(weight), -1, size)
         largest = groups.amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
         total += (groups / largest).flatten(1).sum(0)

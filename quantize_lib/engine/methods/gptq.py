@@ -46,8 +46,7 @@ class Gptq(Rounder):
         for linears in _sharing(block):
             factor = _factor(linears)
             notes += _notes(block.index, linears, factor)
-            size = linears[0].group_size if linears[0].group_size > 0 else linears[0].weight.shape[1]
-            grouping = make_grouping(factor, size, desc_act=grid.reordered)
+            grouping = make_grouping(factor, linears[0].group_inputs, desc_act=grid.reordered)
             with one_thread(elements=_largest(linears)):
                 rounded = _round(linears, factor, grouping, grid)
             start = 0
