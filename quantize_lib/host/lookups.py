@@ -101,6 +101,10 @@ class Lookups:
                     else read_facts(model, model.local, revision="")
                 )
             )
+            found = self._facts[key]
+            if isinstance(found, ModelFacts):
+                for note in found.notes:
+                    self._reporter.warning(f"{model.id}: {note}")
         return _answer(self._facts[key])
 
     def text_revision(self, text: TextSpec) -> str:

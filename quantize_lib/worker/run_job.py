@@ -238,7 +238,7 @@ class _Job:
             format=work.format.name,
             seconds=cell.seconds + outcome.shared_seconds / sharers,
             size_after=weight_bytes(folder),
-            notes=(*cell.notes, *left_out(facts, work.settings)),
+            notes=(*facts.notes, *cell.notes, *left_out(facts, work.settings)),
             errors=cell.errors,
             figures={
                 name: METRICS[name].measured(values, outcome.base_tokens.get(name))
