@@ -12,7 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.text import printable
+
 _CHUNK = 1 << 20
+_TAIL_BYTES = 4000
+_LINE_CHARACTERS = 300
 
 
 def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | None = None) -> None:
@@ -27,6 +31,14 @@ def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | N
             digest.update(buffer[:count])
             if advance is not None:
                 advance(count)
+
+
+def last_line(log: Path) -> str:
+    """The last line that a process printed, for a message; its whole output may be of any length."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
+    return lines[-1][:_LINE_CHARACTERS] if lines else "it said nothing"
 
 
 def git_blob(size: int) -> hashlib._Hash:

@@ -289,20 +289,25 @@ class SharedPass:
         )
 
     def _write_block(self, cell: CellWork, block: CalibratedBlock, output: RoundedBlock) -> None:
-        """What the method made, packed by the format, and the block's other tensors as they are on disk."""
+        """What the method made, packed by the format, and the block's other tensors."""
         prefix = self._model.prefix(block.index)
         packed = pack_block(cell.format, self._model, block.module, output)
         result = {f"{prefix}.{name}": tensor for name, tensor in packed.items()}
         replaced = {f"{prefix}.{name}.weight" for name in output.layers} | set(result)
         untouched = [name for name in self._model.block_tensors(block.index) if name not in replaced]
-        result.update(self._model.read(untouched))
+        result.update((name, self._kept(cell, tensor)) for name, tensor in self._model.read(untouched))
         cell.sink.write(result)
+
+    def _kept(self, cell: CellWork, tensor: Tensor) -> Tensor:
+        """A tensor of the base model as the cell's format stores it."""
+        convert = cell.format.one_dtype and tensor.is_floating_point()
+        return tensor.to(self._model.disk_dtype) if convert else tensor
 
     def _write_outside(self) -> None:
         for name, tensor in self._model.read(self._model.outside_tensors()):
             for cell in self._alive():
                 try:
-                    cell.sink.write({self._model.output_name(name): tensor})
+                    cell.sink.write({self._model.output_name(name): self._kept(cell, tensor)})
                 except QuantizerError as error:
                     self._fail(cell, error)
 

@@ -15,15 +15,13 @@ from typing import Any
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
-from quantize_lib.files import finite, read_json, write_json
+from quantize_lib.files import finite, last_line, read_json, write_json
 from quantize_lib.job.records import Reload, SampleFigure
 from quantize_lib.metrics import METRICS, Metric
 from quantize_lib.precision import Precision
 
 NEW_TOKENS = 20
 """Length of the greedy continuation."""
-_TAIL_LINES = 8
-_TAIL_CHARACTERS = 4000
 
 
 def is_reproduced(means: Mapping[str, float], expected: Mapping[str, float], precision: Precision) -> bool:
@@ -77,6 +75,7 @@ def check_reload(
     """
     result = _run(
         folder,
+        folder.name,
         prompt,
         sample,
         base_logits,
@@ -122,12 +121,15 @@ def generate_base(
         EvaluationError: where the base model does not load or generate.
     """
     trust = trust_remote_code
-    result = _run(folder, prompt, None, None, work=work, device=device, trust=trust, timeout=timeout)
+    result = _run(
+        folder, "the base model", prompt, None, None, work=work, device=device, trust=trust, timeout=timeout
+    )
     return str(result["generated"])
 
 
 def _run(
     folder: Path,
+    name: str,
     prompt: str,
     sample: Path | None,
     base_logits: Path | None,
@@ -169,27 +171,22 @@ def _run(
                 ).returncode
             except subprocess.TimeoutExpired as error:
                 raise EvaluationError(
-                    f"{folder.name}: the reload took longer than {timeout:.0f} s",
+                    f"{name}: the reload took longer than {timeout:.0f} s",
                     hint=f"What it printed is in {log}.",
                 ) from error
         if code != 0:
             raise EvaluationError(
-                f"{folder.name} cannot be reloaded by transformers ({_ending(code)}):\n{_tail(log)}",
+                f"{name}: the process that loads it {_ending(code)} ({last_line(log)})",
                 hint=f"Everything it printed is in {log}.",
             )
         result: dict[str, Any] = read_json(result_file)
     if "error" in result:
-        raise EvaluationError(f"{folder.name}: {result['error']}", hint=f"What was printed is in {log}.")
+        raise EvaluationError(f"{name}: {result['error']}", hint=f"What was printed is in {log}.")
     return result
 
 
 def _ending(code: int) -> str:
-    return f"exit code {code}" if code > 0 else f"ended by signal {-code}"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])[-_TAIL_CHARACTERS:]
+    return f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
 
 
 def _sample_figures(means: Mapping[str, float], expected: Mapping[str, float]) -> dict[str, SampleFigure]:

@@ -1,33 +1,38 @@
 """Loads a checkpoint as a user would and says what came of it; run in a fresh process.
 
 `python -m quantize_lib.evaluate.reload SPEC.json RESULT.json`, both files of `check`. What is wrong with the
-checkpoint itself stands in the result as `error`; everything else that goes wrong ends the process.
+checkpoint stands in the result as `error`, in a sentence; what a library says of it at length is printed.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
+from quantize_lib.evaluate.continuation import continue_prompt
 from quantize_lib.files import read_json, write_json
 from quantize_lib.formats import Format, format_of_config
 from quantize_lib.formats.loading import LoadRequest, load_with_transformers
 from quantize_lib.precision import precision_of
 from quantize_lib.process_memory import peak_resident_bytes
+from quantize_lib.text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _NAMED = 5
 """How many tensors an error names before it counts the rest."""
+_LINE_CHARACTERS = 300
 
 
 class _CheckpointError(Exception):
-    """The checkpoint loads, and is not what it should be."""
+    """The checkpoint is not what it should be."""
 
 
 def main(arguments: list[str]) -> int:
@@ -51,24 +56,17 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     trust, sample = spec["trust_remote_code"], spec["sample"]
     quantization = read_json(Path(folder) / "config.json").get("quantization_config") or {}
     chosen = format_of_config(quantization)
-    model, load_seconds = _load(spec, chosen, quantization)
+    with _doing("it cannot be loaded"):
+        model, load_seconds = _load(spec, chosen, quantization)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     precision = precision_of(dtype) if chosen is None else chosen.precision(dtype, quantization)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-    inputs = tokenizer(spec["prompt"], return_tensors="pt").to(device)
-    prompt_tokens = inputs["input_ids"].shape[1]
     with torch.inference_mode():
-        # Only what every decoder takes: some tokenizers add token_type_ids.
-        tokens = model.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=spec["new_tokens"],
-        )
+        with _doing("it cannot continue a prompt"):
+            generated = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
         result: dict[str, Any] = {
             "load_seconds": load_seconds,
-            "generated": tokenizer.decode(tokens[0, prompt_tokens:], skip_special_tokens=True),
+            "generated": generated,
             # Before the sample: its logits are this check's own need, not the model's.
             "peak_memory_bytes": _peak_memory(device),
             "dtype": dtype,
@@ -79,16 +77,35 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
         }
         if sample is None:
             return result
-        result.update(_measure(model, Path(sample), spec["base_logits"], device))
+        with _doing("it cannot read the held-out text"):
+            result.update(_measure(model, Path(sample), spec["base_logits"], device))
         for mode in () if chosen is None else chosen.modes(quantization):
             if mode:
                 # Two at once may not fit into memory.
                 del model
                 print(f"Loading once more, with the mode {mode!r}.", flush=True)
-                model, _ = _load(spec, chosen, quantization, mode)
-                measured = _measure(model, Path(sample), spec["base_logits"], device)
+                with _doing(f"it cannot be loaded and read with the mode {mode!r}"):
+                    model, _ = _load(spec, chosen, quantization, mode)
+                    measured = _measure(model, Path(sample), spec["base_logits"], device)
                 result["further"][mode] = measured["means"]
     return result
+
+
+@contextmanager
+def _doing(failed: str) -> Iterator[None]:
+    """Says of a library's error what it was that could not be done, and keeps the error's first line.
+
+    The libraries read foreign files here, and raise whatever they like.
+    """
+    try:
+        yield
+    except _CheckpointError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        # Advice follows in further lines, and all of it is in the log.
+        line = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+        raise _CheckpointError(f"{failed} ({plain(line)[:_LINE_CHARACTERS]})") from error
 
 
 def _load(

@@ -12,6 +12,7 @@ from typing import IO
 
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EngineError, ExitCode, UsageError
+from quantize_lib.files import last_line
 from quantize_lib.job.events import MAX_LINE, Relay
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.job.result import read_result
@@ -93,8 +94,7 @@ def _reason(code: int, log: Path) -> str:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"the quantizing process was ended by {name}"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return "the quantizing process failed: " + (lines[-1] if lines else f"exit code {code}")
+    return f"the quantizing process failed (exit code {code}): {last_line(log)}"
 
 
 def _advice(code: int, log: Path) -> str:

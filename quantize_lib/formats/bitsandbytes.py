@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
 from quantize_lib.formats.entry import CheckpointContext, Format
+from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.usage import Usage
 from quantize_lib.methods import Settings
@@ -32,6 +34,7 @@ class _BitsAndBytes(Format):
     bits_note = "it has NF4 and FP4 in 4 bits and LLM.int8 in 8 bits"
     result = RESULT
     exclusive = True
+    one_dtype = True
     limit = "The layers need the bitsandbytes library wherever they are loaded."
     requirements = ("transformers", "accelerate", "bitsandbytes")
 
@@ -72,6 +75,14 @@ class _BitsAndBytes(Format):
             ),
         )
         return cast(dict[str, Any], json.loads(config.to_json_string(use_diff=False)))
+
+    def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
+        """In the checkpoint's own dtype, whatever was asked for.
+
+        Asked for another, transformers leaves the weights of norms as they are and converts their biases,
+        which PyTorch's LayerNorm refuses.
+        """
+        return load_with_transformers(replace(request, dtype="auto"))
 
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         if quantization["load_in_8bit"]:

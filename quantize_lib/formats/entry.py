@@ -104,6 +104,8 @@ class Format(ABC):
         reorders: whether groups may follow the order of rounding.
         mixed: whether layers may have bits and a group size of their own.
         fixed: settings that can have but one value here, by name: (value, reason).
+        one_dtype: whether all that is not quantized has to be in one dtype, the model's: loaders leave some
+            tensors as they are on disk and bring the others to it.
         limit: what its users have to know, for the card.
     """
 
@@ -120,6 +122,7 @@ class Format(ABC):
     mixed: ClassVar[bool] = False
     reorders: ClassVar[bool] = False
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {}
+    one_dtype: ClassVar[bool] = False
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""

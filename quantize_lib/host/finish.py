@@ -16,6 +16,7 @@ from quantize_lib.gate import check_gate
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
+from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
 from quantize_lib.plan.cells import Cell, Job
@@ -82,17 +83,22 @@ class Finisher:
                 code=ErrorCode.CHECKPOINT,
                 versions=result.versions,
             )
+        record = replace(
+            record, format=quantized.format, settings={**record.settings, **_resolved(quantized)}
+        )
+        versions = quantized.versions or result.versions
+        if quantized.failure is not None:
+            marked = replace(record, versions=versions, notes=quantized.notes)
+            return set_aside(marked, quantized.failure, checkpoint_dir, self.output, self.state, code=code)
         add_notice(checkpoint_dir, prepared.facts.terms)
         fault = name_warning(prepared.facts.terms, cell.repository)
         record = replace(
             record,
             status="built",
             path=cell.id,
-            format=quantized.format,
-            settings={**record.settings, **_resolved(quantized)},
             calibration=result.calibration if prepared.calibration else None,
             measurements=_measurements(quantized, result, prepared),
-            versions=result.versions,
+            versions=versions,
             notes=(*quantized.notes, *([fault] if fault else [])),
         )
         card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)

@@ -55,11 +55,16 @@ class JobState:
             else:
                 entry.unlink()
 
+    def leave_for_another(self) -> None:
+        """Let another quantizing process go on here: this one has ended, and some of its cells failed."""
+        (self.folder / ENDED_FILE).unlink(missing_ok=True)
+
     def end(self, *, keep: bool = False) -> None:
         """Remove it.
 
         Args:
-            keep: an error or a signal ended the job; then it stays where a later run can go on from it.
+            keep: a cell failed, or an error or a signal ended the job; then it stays where a later run can go
+                on from it.
         """
         passes = self.folder / PASSES
         worth = [self.folder / _BUILT_FILE, self.folder / CONTAINER_OUTPUT / PASSES]

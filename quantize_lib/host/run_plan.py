@@ -19,11 +19,12 @@ from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared, prepare
+from quantize_lib.host.set_aside import take_up
 from quantize_lib.host.survey import Surveyed, survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.job.result import JobResult, read_result
+from quantize_lib.job.result import JobResult, QuantizedCell, read_result
 from quantize_lib.methods import get_method
 from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan.cells import Cell, Job, Plan
@@ -246,15 +247,7 @@ class _Run:
                 self._finish(made, prepared.keep(made), source, state, result)
             state.drop_made()
             rest = tuple(cell for cell in todo if cell not in made)
-            if rest:
-                state.begin([cell.id for cell in rest])
-                kept = prepared.keep(rest)
-                job_file = hand_over(kept, source, state.folder, max_memory=self._options.max_memory)
-                self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
-                result = read_result(state.folder / RESULT_FILE)
-                state.write_made(kept)
-                self._finish(rest, kept, source, state, result)
-            keep = False
+            keep = bool(rest) and self._make(prepared.keep(rest), source, state)
         except UsageError:
             raise
         except (QuantizerError, OSError) as error:
@@ -266,6 +259,31 @@ class _Run:
             self._fail(prepared.job, unfinished, failure)
         finally:
             state.end(keep=keep)
+
+    def _make(self, prepared: Prepared, source: ModelSource, state: JobState) -> bool:
+        """Let a process quantize the job's cells, and finish them.
+
+        Returns:
+            Whether there is something left that a later run can go on from.
+        """
+        cells = prepared.job.cells
+        state.begin([cell.id for cell in cells])
+        for cell in cells:
+            wanted = prepared.identities[cell.id].fingerprint
+            take_up(cell.id, wanted, self._options.output, state.folder / cell.id)
+        job_file = hand_over(prepared, source, state.folder, max_memory=self._options.max_memory)
+        self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
+        result = read_result(state.folder / RESULT_FILE)
+        if not result.unfinished:
+            state.write_made(prepared)
+        self._finish(cells, prepared, source, state, result)
+        if result.unfinished:
+            state.leave_for_another()
+        # A whole checkpoint that was refused on this side is looked at again, too.
+        return result.unfinished or any(
+            self._records[cell.id].status == "failed" and isinstance(result.cells.get(cell.id), QuantizedCell)
+            for cell in cells
+        )
 
     def _finish(
         self,
@@ -279,6 +297,11 @@ class _Run:
             record = self._finisher.finish(cell, prepared, source, state.folder, result)
             if record.status == "failed":
                 self._reporter.error(f"{cell.id} failed: {record.error}")
+                if record.path is not None:
+                    self._reporter.info(
+                        f"{cell.id}: its tensors are kept in {self._options.output / record.path}; the same "
+                        "command makes the checks again without quantizing"
+                    )
             self._records[cell.id] = record
 
     def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:

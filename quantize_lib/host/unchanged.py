@@ -11,6 +11,7 @@ from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.files import read_json
 from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.set_aside import is_set_aside
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
@@ -26,6 +27,8 @@ def earlier_record(cell_id: str, output: Path) -> CellRecord | None:
     """
     try:
         data = read_json(output / cell_id / RECORD_FILE)
+        if is_set_aside(data):
+            return None
         return record_from_json({**data, "status": "built", "error": None, "path": cell_id, "commit": None})
     except (OSError, ValueError, KeyError, TypeError):
         # Not ours, or of another version of this tool: it is made again.

@@ -19,7 +19,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCell:
-    """A cell of which there is no checkpoint.
+    """Why a cell failed.
 
     Attributes:
         error: why, for people.
@@ -48,6 +48,8 @@ class QuantizedCell:
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
         reload: None until it was loaded again.
+        versions: of everything that had a part in making it.
+        failure: what went wrong once its tensors were written; they lie in its folder all the same.
     """
 
     seconds: float
@@ -58,6 +60,8 @@ class QuantizedCell:
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     reload: Reload | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    failure: FailedCell | None = None
 
 
 CellResult = FailedCell | QuantizedCell
@@ -75,6 +79,7 @@ class JobResult:
         cells: by id.
         shared_seconds: wall time that no single cell caused; None where no pass came to its end.
         calibration, evaluation: the texts; None where there was none, or it was not reached.
+        unfinished: whether another process can go on from what this one left.
     """
 
     job: str
@@ -85,10 +90,12 @@ class JobResult:
     shared_seconds: float | None = None
     calibration: TextRecord | None = None
     evaluation: TextRecord | None = None
+    unfinished: bool = False
 
     def first_failed(self) -> FailedCell | None:
-        """The first cell that failed; None where all were quantized."""
-        return next((cell for cell in self.cells.values() if isinstance(cell, FailedCell)), None)
+        """Why the first cell failed; None where all were quantized and passed their checks."""
+        failures = (cell if isinstance(cell, FailedCell) else cell.failure for cell in self.cells.values())
+        return next((failure for failure in failures if failure is not None), None)
 
 
 def write_result(path: Path, result: JobResult) -> None:
@@ -100,6 +107,7 @@ def write_result(path: Path, result: JobResult) -> None:
         "versions": dict(result.versions),
         "peak_memory_bytes": result.peak_memory_bytes,
         "cells": {cell_id: cell_to_json(cell) for cell_id, cell in result.cells.items()},
+        "unfinished": result.unfinished,
     }
     if result.shared_seconds is not None:
         data["shared_seconds"] = result.shared_seconds
@@ -128,6 +136,7 @@ def read_result(path: Path) -> JobResult:
         shared_seconds=data.get("shared_seconds"),
         calibration=_text(data.get("calibration")),
         evaluation=_text(data.get("evaluation")),
+        unfinished=data.get("unfinished", False),
     )
 
 
@@ -138,24 +147,30 @@ def cell_to_json(cell: CellResult) -> dict[str, Any]:
         data["errors"] = {
             name: None if value is None else finite(value) for name, value in cell.errors.items()
         }
-        if cell.reload is None:
-            del data["reload"]
+        for name in ("reload", "failure"):
+            if data[name] is None:
+                del data[name]
     return data
 
 
 def cell_from_json(data: Mapping[str, Any]) -> CellResult:
     """The cell again. A figure of a metric that is not known here is left out."""
     if "error" in data:
-        return FailedCell(error=data["error"], code=code_of(data["code"]))
-    reload = data.get("reload")
+        return _failed(data)
+    reload, failure = data.get("reload"), data.get("failure")
     return QuantizedCell(
         **{
             **data,
             "notes": tuple(data.get("notes", ())),
             "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
             "reload": None if reload is None else _reload(reload),
+            "failure": None if failure is None else _failed(failure),
         }
     )
+
+
+def _failed(data: Mapping[str, Any]) -> FailedCell:
+    return FailedCell(error=data["error"], code=code_of(data["code"]))
 
 
 def _reload(data: Mapping[str, Any]) -> Reload:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 
 from quantize_lib.errors import QuantizerError
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.job.records import TextRecord
-from quantize_lib.job.result import CellResult, FailedCell, JobResult, write_result
+from quantize_lib.job.result import CellResult, FailedCell, JobResult, QuantizedCell, write_result
 from quantize_lib.versions import versions
 from quantize_lib.worker.device import peak_memory
 
@@ -23,6 +23,7 @@ class Answer:
         cells: by id, those of which something is known.
         shared_seconds: None until every pass came to its end.
         peak_memory_bytes: of earlier processes.
+        unfinished: whether another process can go on from what this one leaves.
     """
 
     def __init__(self, job: JobFile) -> None:
@@ -33,14 +34,19 @@ class Answer:
         self.cells: dict[str, CellResult] = {}
         self.shared_seconds: float | None = None
         self.peak_memory_bytes = 0
+        self.unfinished = False
         self._job = job
 
     def fail_rest(self, error: QuantizerError) -> None:
-        """Every cell that has no error yet failed with this one; what was written of any goes."""
+        """Every cell that is not done yet failed with this one; those whose tensors are written keep them."""
+        self.unfinished = True
+        failure = FailedCell.of(error)
         for cell in self._job.cells:
-            if not isinstance(self.cells.get(cell.id), FailedCell):
-                self.cells[cell.id] = FailedCell.of(error)
-            shutil.rmtree(self._job.output / cell.id, ignore_errors=True)
+            known = self.cells.get(cell.id)
+            if known is None:
+                self.cells[cell.id] = failure
+            elif isinstance(known, QuantizedCell) and known.reload is None and known.failure is None:
+                self.cells[cell.id] = replace(known, failure=failure)
 
     def result(self) -> JobResult:
         """All of it, in the job's order."""
@@ -53,6 +59,7 @@ class Answer:
             shared_seconds=self.shared_seconds,
             calibration=self.calibration,
             evaluation=self.evaluation,
+            unfinished=self.unfinished,
         )
 
     def write(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.checkpoint.assemble import cannot_write
-from quantize_lib.errors import EvaluationError, QuantizerError
+from quantize_lib.errors import EvaluationError
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.result import FailedCell, QuantizedCell
 from quantize_lib.process_memory import release_freed
@@ -45,8 +45,10 @@ def check_cells(
         evaluation: held-out token ids.
         device: where checkpoints are loaded.
 
+    A checkpoint that does not pass stays where it is, with the reason. The base model's own continuation is
+    only shown beside the checkpoint's: where there is none, a note says why.
+
     Raises:
-        EvaluationError: where the base model itself cannot be loaded.
         CheckpointError: where the disk is full.
     """
     from quantize_lib.checkpoint.shards import write_tensors
@@ -75,14 +77,8 @@ def check_cells(
     release_freed()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
         base_generated = ""
-        too_large = base_too_large(job, facts, device)
-        if too_large is not None:
-            reporter.warning(too_large)
-            cells = {
-                cell_id: replace(result, notes=(*result.notes, too_large))
-                for cell_id, result in cells.items()
-            }
-        else:
+        without_base = base_too_large(job, facts, device)
+        if without_base is None:
             try:
                 base_generated = generate_base(
                     job.model.path,
@@ -92,7 +88,13 @@ def check_cells(
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
-                raise _with_log(error, work / f"{job.model.path.name}.log") from error
+                without_base = _with_log(error, work / f"{job.model.path.name}.log").message
+        if without_base is not None:
+            reporter.warning(without_base)
+            cells = {
+                cell_id: replace(result, notes=(*result.notes, without_base))
+                for cell_id, result in cells.items()
+            }
         for cell_id, result in cells.items():
             try:
                 reload = check_reload(
@@ -107,8 +109,8 @@ def check_cells(
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
-                finished.cells[cell_id] = FailedCell.of(_with_log(error, work / f"{cell_id}.log"))
-                shutil.rmtree(job.output / cell_id)
+                failure = FailedCell.of(_with_log(error, work / f"{cell_id}.log"))
+                finished.cells[cell_id] = replace(result, failure=failure)
             else:
                 finished.cells[cell_id] = replace(result, reload=reload)
             finished.save()
@@ -116,11 +118,15 @@ def check_cells(
     shutil.rmtree(work)
 
 
-def _with_log(error: EvaluationError, log: Path) -> QuantizerError:
-    """The error, its log among the temporary files copied to our own standard error, which is kept."""
+def _with_log(error: EvaluationError, log: Path) -> EvaluationError:
+    """The error, its log among the temporary files copied to our own standard error, which is kept.
+
+    Raises:
+        CheckpointError: where the disk is full.
+    """
     if log.exists():
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
     if shutil.disk_usage(log.parent).free < _LEAST_FREE_BYTES:
         # The reload could write neither its log nor its result; what it did say only misleads.
-        return cannot_write(log.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        raise cannot_write(log.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     return EvaluationError(error.message, hint="Everything it printed is in the log of the run.")

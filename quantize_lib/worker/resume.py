@@ -6,10 +6,11 @@ import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantize_lib import __version__
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
@@ -38,23 +39,32 @@ def alone_in(output: Path) -> Iterator[None]:
 
 
 def pass_key(job: JobFile, known: Answer) -> str:
-    """Digest of what determines every cell of a job, from the base model to the metrics.
+    """Digest of what determines every cell of a pass, from the base model to the metrics.
 
     Args:
         known: device, versions and texts.
     """
-    return sha256_json(
-        {
-            "format": FORMAT,
-            "revision": job.model.revision,
-            "trust_remote_code": job.model.trust_remote_code,
-            "device": known.device,
-            "versions": known.versions,
-            "evaluation": _digest(known.evaluation),
-            "prompt": job.prompt,
-            "metrics": list(METRICS),
-        }
-    )
+    return sha256_json({**_of_job(job, known), "versions": known.versions})
+
+
+def finished_key(job: JobFile, known: Answer) -> str:
+    """As `pass_key`, for cells whose tensors are written: another version of a library changes them no more.
+
+    So a check that failed because of a library is made again with a better one, and nothing is quantized.
+    """
+    return sha256_json({**_of_job(job, known), "version": __version__})
+
+
+def _of_job(job: JobFile, known: Answer) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "revision": job.model.revision,
+        "trust_remote_code": job.model.trust_remote_code,
+        "device": known.device,
+        "evaluation": _digest(known.evaluation),
+        "prompt": job.prompt,
+        "metrics": list(METRICS),
+    }
 
 
 def cell_keys(job: JobFile, known: Answer) -> dict[str, str]:
@@ -116,9 +126,11 @@ class Finished:
                 raise ValueError(f"{cell_id} is no cell's id")
             folder = output / cell_id
             result = cell_from_json(kept["result"]) if fits else None
-            there = isinstance(result, FailedCell) or folder.is_dir()
-            if result is not None and there and kept["key"] == keys.get(cell_id):
-                self.add(cell_id, kept["key"], result, kept["means"])
+            if isinstance(result, FailedCell):
+                # There is nothing of it: it gets another try.
+                continue
+            if result is not None and folder.is_dir() and kept["key"] == keys.get(cell_id):
+                self.add(cell_id, kept["key"], replace(result, failure=None), kept["means"])
             elif folder.is_dir():
                 shutil.rmtree(folder)
         if fits:

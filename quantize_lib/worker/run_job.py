@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
-from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError
+from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
 from quantize_lib.job.records import TextRecord
@@ -29,7 +29,7 @@ from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_text import load_tokens
-from quantize_lib.worker.resume import Finished, alone_in, cell_keys, open_passes, pass_key
+from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
@@ -91,16 +91,20 @@ class _Job:
         facts = read_facts(spec, job.model.path, revision=job.model.revision)
         calibration, self._answer.calibration = self._tokens(job.calibration, "calibration")
         evaluation, self._answer.evaluation = self._tokens(job.evaluation, "evaluation")
-        key, keys = pass_key(job, self._answer), cell_keys(job, self._answer)
-        finished = Finished.find(job.output, key, keys)
+        keys = cell_keys(job, self._answer)
+        finished = Finished.find(job.output, finished_key(job, self._answer), keys)
+        # The same object: what comes of a cell is part of the answer at once.
+        self._answer.cells = finished.cells
         left = tuple(cell for cell in job.cells if cell.id not in finished.cells)
         if left:
+            key = pass_key(job, self._answer)
             self._quantize(left, key, keys, finished, facts, device, calibration, evaluation)
-        # The same object: what the check says of a cell is part of the answer at once.
-        self._answer.cells = finished.cells
         self._answer.shared_seconds = finished.shared_seconds
         self._answer.peak_memory_bytes = finished.peak_memory_bytes
         check_cells(job, facts, finished, evaluation, self._answer.device, self._reporter)
+        self._answer.unfinished = any(
+            isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
+        )
 
     def _tokens(self, text: JobText | None, word: str) -> tuple[Tensor | None, TextRecord | None]:
         if text is None:
@@ -172,7 +176,11 @@ class _Job:
         facts: ModelFacts,
         finished: Finished,
     ) -> None:
-        """Finish a pass's cells and put them beside the job, then forget the pass."""
+        """Finish a pass's cells and put them beside the job, then forget the pass.
+
+        Raises:
+            CheckpointError: where the disk takes no more; the pass stays, and another process goes on there.
+        """
         from quantize_lib.checkpoint.shards import write_tensors
 
         if outcome.base_logits is not None and not finished.sample:
@@ -180,18 +188,14 @@ class _Job:
             write_tensors(finished.logits_file, [("logits", outcome.base_logits)], count=1)
         for work in works:
             cell = outcome.cells[work.id]
-            result: CellResult | None = None if cell.error is None else FailedCell.of(cell.error)
-            if result is None:
-                try:
-                    result = self._finish(work, cell, model, folder, facts, len(works), outcome)
-                except CheckpointError as error:
-                    result = FailedCell.of(error)
-            means = None
-            if isinstance(result, FailedCell):
-                shutil.rmtree(folder.folder / work.id, ignore_errors=True)
+            result: CellResult
+            if cell.error is not None:
+                result, means = FailedCell.of(cell.error), None
             else:
+                result = self._finish(work, cell, model, folder, facts, len(works), outcome)
                 means = _sample_means(cell, finished.sample)
             finished.add(work.id, folder.keys[work.id], result, means)
+            finished.save()
         finished.shared_seconds += outcome.shared_seconds
         finished.peak_memory_bytes = max(
             finished.peak_memory_bytes, folder.peak_memory_bytes, peak_memory(self._answer.device)
@@ -238,6 +242,7 @@ class _Job:
             format=work.format.name,
             seconds=cell.seconds + outcome.shared_seconds / sharers,
             size_after=weight_bytes(folder),
+            versions=self._answer.versions,
             notes=(*facts.notes, *cell.notes, *left_out(facts, work.settings)),
             errors=cell.errors,
             figures={

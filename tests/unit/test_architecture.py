@@ -16,7 +16,7 @@ EDGES: dict[str, set[str]] = {
     "errors": set(),
     "devices": set(),
     "environment": set(),
-    "files": set(),
+    "files": {"text"},
     "logits": {"sizing"},
     "process_memory": set(),
     "reporting": set(),
@@ -61,6 +61,7 @@ EDGES: dict[str, set[str]] = {
     "checkpoint": {"errors", "files"},
     "evaluate": {
         *("environment", "errors", "files", "formats", "job", "metrics", "precision", "process_memory"),
+        *("text",),
     },
     "worker": {
         *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate", "files"),

@@ -89,6 +89,23 @@ def take(output: Path, cells: Iterable[str], target: Path) -> None:
         path.rename(target / name)
 
 
+def give_back(cells: Iterable[str], source: Path, output: Path, user: tuple[int, int]) -> None:
+    """Move folders that were taken, and whose checks are made again, to where a container looks for them.
+
+    Args:
+        source: where they were taken to, by the cell's id.
+        user: whom the container's files belong to.
+    """
+    for name in cells:
+        folder = source / name
+        if not folder.is_dir() or (output / name).exists():
+            continue
+        if os.getuid() == 0:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, *user, follow_symlinks=False)
+        folder.rename(output / name)
+
+
 def _make_ours(folder: Path, *, depth: int) -> None:
     """Give a folder and its regular files the owner and modes of this process's files.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
-from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, take
+from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, give_back, take
 from quantize_lib.executors.docker.container_spec import (
     OUTPUT_FOLDER,
     Bind,
@@ -41,7 +41,7 @@ from quantize_lib.executors.docker.daemon import (
     remove,
     remove_leftovers,
 )
-from quantize_lib.files import remove_tree, sha256_file, sha256_json, write_text
+from quantize_lib.files import last_line, remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.job.job_file import JobFile, read_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
 from quantize_lib.job.result import read_result
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 _END_SECONDS = 20.0
 """How long the engine may take to say that a container ended once its output did."""
-_TAIL_BYTES = 4000
-_REASON_CHARACTERS = 300
 _KILLED = 137
 _ENDED_FROM_OUTSIDE = (_KILLED, 143, ExitCode.INTERRUPTED)
 
@@ -139,6 +137,7 @@ class DockerExecutor:
         output_dir.mkdir(mode=0o700, exist_ok=True)
         bind, model = model_bind(job.model.path)
         user = container_user(output_dir)
+        give_back((cell.id for cell in job.cells), folder, output_dir, user)
         check_readable(job.model.path, user)
         on_gpu = self._on_gpu(job.device)
         # Rather slower than ended by the kernel at its limit.
@@ -294,7 +293,4 @@ def _reason(output_dir: Path, log: Path) -> str:
         failed = read_result(output_dir.parent / RESULT_FILE).first_failed()
         if failed is not None:
             return printable(failed.error)
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
-    return lines[-1][:_REASON_CHARACTERS] if lines else "it said nothing"
+    return last_line(log)

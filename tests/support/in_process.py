@@ -1,0 +1,48 @@
+"""Runs a plan with its quantizing process inside this one, so that a test can reach into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantize_lib.errors import EngineError, ExitCode, QuantizerError, UsageError
+from quantize_lib.host.run_plan import RunOptions, run_plan
+from quantize_lib.job.job_file import read_job
+from quantize_lib.manifest import load_manifest
+from quantize_lib.publish.base import Publisher
+from quantize_lib.report.records import CellRecord
+from quantize_lib.reporting import Reporter
+from quantize_lib.worker.run_job import run_job
+
+
+def execute(job_file: Path, *, log: Path, reporter: Reporter) -> None:
+    """As `executors.local.run_local` sees the process: what is wrong with cells is in the result."""
+    try:
+        run_job(read_job(job_file), reporter)
+    except UsageError:
+        raise
+    except QuantizerError as error:
+        if error.exit_code != ExitCode.CELL_FAILED:
+            raise
+    except Exception as error:
+        raise EngineError(f"the quantizing process failed (exit code 1): {error}") from error
+
+
+def run_here(
+    manifest: Path, output: Path, reporter: Reporter, *, publisher: Publisher | None = None
+) -> tuple[ExitCode, dict[str, CellRecord]]:
+    """Run a manifest; its exit code and its records by id."""
+    shown: list[Sequence[CellRecord]] = []
+    result = run_plan(
+        load_manifest(manifest),
+        RunOptions(
+            output=output,
+            publisher=publisher,
+            execute=execute,
+            command="model-quantizer run",
+            log=output.parent / "log.txt",
+            show=shown.append,
+        ),
+        reporter,
+    )
+    return result.code, {record.id: record for record in result.records}
