@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def continue_prompt(model: Any, tokenizer: Any, prompt: str, *, count: int) -> str:
     """The greedy continuation of a prompt by at most `count` tokens, without special tokens.
 
-    `generation_config.json` is how its author likes to sample: it may ask for stop strings, several sequences,
-    caches and helpers that are not there. Of all that only the tokens that end a text count here.
+    `generation_config.json` is how a model's author likes to sample: it may ask for stop strings, several
+    sequences, caches and helpers that are not there. Of all that only the tokens that end a text count here.
 
     Args:
         model: a causal language model of transformers; its `generation_config` is replaced.

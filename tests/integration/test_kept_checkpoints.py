@@ -1,4 +1,4 @@
-"""What is finished is never thrown away: whatever fails once tensors are written, the next run goes on there."""
+"""What is finished is never thrown away: whatever fails after the writing, the next run goes on there."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_failed_its_check_lies_in_the_output_folder_marked(
     assert code == ExitCode.CELL_FAILED
     for name, record in records.items():
         assert (record.status, record.path) == ("failed", name)
-        assert record.error is not None and record.error.startswith("it does not load\n")
+        assert str(record.error).startswith("it does not load\n")
         assert (output / name / "model.safetensors").stat().st_size > 100_000
         assert not (output / name / "README.md").exists()
         mark = read_json(output / name / RECORD_FILE)

@@ -17,6 +17,7 @@ from quantize_lib.worker.run_job import run_job
 
 def execute(job_file: Path, *, log: Path, reporter: Reporter) -> None:
     """As `executors.local.run_local` sees the process: what is wrong with cells is in the result."""
+    del log  # What libraries print stays with the test.
     try:
         run_job(read_job(job_file), reporter)
     except UsageError:
