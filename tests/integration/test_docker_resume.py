@@ -50,3 +50,34 @@ def test_what_a_failed_container_wrote_is_forgotten(stub: Callable[[str], str], 
     assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
     again = finish(start(tmp_path, "--image", stub(GOOD)))
     assert again[0] == 0, again[1]
+
+
+LATE = """
+folder = out / cell
+if not folder.exists():
+    checkpoint()
+    result["cells"][cell]["failure"] = {"error": "it does not load", "code": "evaluation"}
+    result["unfinished"] = True
+else:
+    (folder / "added.json").write_text("{}")
+    (folder / "added.json").unlink()
+    say(event="info", message="checked again: " + " ".join(sorted(path.name for path in folder.iterdir())))
+save()
+"""
+
+
+def test_a_checkpoint_that_failed_its_check_is_given_back_to_the_next_container(
+    stub: Callable[[str], str], tmp_path: Path
+) -> None:
+    docker_manifest(tmp_path, "one")
+    image = stub(RESULT + LATE)
+    code, said = run(tmp_path, "--image", image)
+    assert code == 3, said
+    cell = report(tmp_path / "out")[CELL_ID]
+    assert (cell["status"], cell["error"], cell["path"]) == ("failed", "it does not load", CELL_ID)
+    assert (tmp_path / "out" / CELL_ID / "model.safetensors").is_file()
+    code, said = run(tmp_path, "--image", image)
+    assert code == 0, said
+    assert "checked again: config.json model.safetensors" in said
+    assert report(tmp_path / "out")[CELL_ID]["status"] == "published"
+    assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
