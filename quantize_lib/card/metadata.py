@@ -40,7 +40,7 @@ def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[
         "license": _texts(card.get("license")) or _text(source.license),
         "license_name": _text(card.get("license_name")),
         "license_link": _text(card.get("license_link")),
-        "language": _languages(card.get("language")),
+        "language": _texts(card.get("language")),
         "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
         "tags": [get_method(record.method).slug, f"{record.bits}-bit", "quantized", "model-quantizer"],
         STATE_KEY: _state(record),
@@ -77,10 +77,3 @@ def _texts(value: object) -> str | list[str] | None:
     if isinstance(value, list):
         return [plain(item) for item in value if isinstance(item, str) and plain(item)] or None
     return _text(value)
-
-
-def _languages(value: object) -> str | list[str] | None:
-    """As `_texts`; YAML 1.1 reads Norwegian's code, `no`, as false."""
-    if isinstance(value, list):
-        return _texts(["no" if item is False else item for item in value])
-    return "no" if value is False else _text(value)

@@ -7,8 +7,8 @@ from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_l
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts, ModelSource
-from quantize_lib.source.local import inspect_local, make_source, read_facts
-from quantize_lib.source.model_files import base_card, side_files
+from quantize_lib.source.local import base_card, inspect_local, make_source, read_facts
+from quantize_lib.source.model_files import side_files
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import Resolved
 from quantize_lib.source.terms import display, name_warning, notice

@@ -35,6 +35,8 @@ class ModelFacts(Architecture):
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     """Everything that a Hub model's repository holds at `revision`."""
     terms: Terms = Terms()
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """What a checkpoint's card takes from the base model's (`card_rules.KEYS`), in the Hub's words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,4 +48,4 @@ class ModelSource:
     license: str | None = None
     """`license` of the base model's card; None where it says nothing."""
     card: Mapping[str, Any] = field(default_factory=dict)
-    """The YAML metadata of the base model's card."""
+    """As `ModelFacts.card`."""

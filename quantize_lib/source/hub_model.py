@@ -23,6 +23,7 @@ from quantize_lib.hub.explanations import reading_errors
 from quantize_lib.hub.remote_files import RemoteFile, fetch_file, read_start
 from quantize_lib.hub.retry import READING
 from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
     INDEX,
@@ -81,6 +82,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
             raise no_tokenizer(model)
         shards = {info.file for info in tensors.values()}
         missing = _not_cached(model, _needed(model, files, shards), commit)
+        card = _card(model, files, commit, token)
     return ModelFacts(
         config=config,
         revision=commit,
@@ -90,6 +92,8 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         download_bytes=sum(file.size for file in missing.values()),
         files=files,
         terms=resolved.terms,
+        card=card.fields,
+        notes=card.notes,
     )
 
 
@@ -153,6 +157,14 @@ def _damaged(
 
         intact = pool.map(lambda name: is_intact(folder / name, files[name], advance=advance), files)
         return [name for name, good in zip(files, intact, strict=True) if not good]
+
+
+def _card(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str, token: str | None) -> BaseCard:
+    """The model's card, read as a folder's is: the Hub's own reading tells of nothing that it leaves out."""
+    count = min(files[CARD].size, MAX_BYTES) if CARD in files else 0
+    if count == 0:
+        return BaseCard()
+    return parse_card(read_start(hub_client(token), model.id, CARD, commit, count, retry=READING))
 
 
 def _small_file(

@@ -16,11 +16,12 @@ from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed
 from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
 from quantize_lib.source.model_files import (
+    CARD,
     CONFIG,
-    base_card,
     has_tokenizer,
     parse_config,
     pickled_weights,
@@ -75,6 +76,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     layers = find_layers(config, tensors)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
+    card = base_card(folder)
     return ModelFacts(
         config=config,
         revision=revision,
@@ -82,19 +84,30 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         layers=layers,
         weight_bytes=sum((folder / shard).stat().st_size for shard in {i.file for i in tensors.values()}),
         download_bytes=0,
-        terms=terms_of(base_card(folder)),
+        terms=terms_of(card.fields, restricted=card.restricted),
+        card=card.fields,
+        notes=card.notes,
     )
+
+
+def base_card(folder: Path) -> BaseCard:
+    """The card of a model folder; an empty one where there is none.
+
+    Raises:
+        SourceError: where the file cannot be read.
+    """
+    path = folder / CARD
+    return parse_card(_read(path, limit=MAX_BYTES)) if path.is_file() else BaseCard()
 
 
 def make_source(folder: Path, facts: ModelFacts) -> ModelSource:
     """A model folder with what its card says."""
-    card = base_card(folder)
-    license_name = card.get("license")
+    license_name = facts.card.get("license")
     return ModelSource(
         folder=folder,
         facts=facts,
         license=license_name if isinstance(license_name, str) else None,
-        card=card,
+        card=facts.card,
     )
 
 
@@ -171,9 +184,10 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, limit: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(limit)
     except OSError as error:
         reason = "permission denied" if error.errno == errno.EACCES else error.strerror
         raise SourceError(f"{path} cannot be read: {reason}") from error

@@ -1,10 +1,10 @@
-"""Which files of a base model travel along, and what its card says."""
+"""Which files of a base model travel along, and what its config says."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
 _TOKENIZER_ENDINGS = (".model", ".tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _MAX_CONFIG_BYTES = 10_000_000
-_MAX_CARD_BYTES = 1_000_000
 
 
 def is_side_file(name: str, *, code: bool = False) -> bool:
@@ -114,36 +113,3 @@ def parse_config(data: bytes) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SourceError(f"{CONFIG} holds no JSON object", hint="Fetch the base model again.")
     return config
-
-
-def base_card(folder: Path) -> Mapping[str, Any]:
-    """The metadata of the base model's card: the YAML between the first two `---` lines of README.md.
-
-    Only plain values and lists of texts are kept, and nothing at all of a card that cannot be parsed: the
-    fields are copied where they are known and left out elsewhere.
-    """
-    import yaml
-
-    path = folder / CARD
-    if not path.is_file() or path.stat().st_size > _MAX_CARD_BYTES:
-        return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").removeprefix("\ufeff").splitlines()
-    if not lines or lines[0].rstrip() != "---":
-        return {}
-    end = next((i for i, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)
-    if end is None:
-        return {}
-    try:
-        data = yaml.safe_load("\n".join(lines[1:end]))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        # ValueError: the safe loader lets impossible dates through to the constructor.
-        return {}
-    if not isinstance(data, dict):
-        return {}
-    return {key: value for key, value in data.items() if isinstance(key, str) and _is_plain(value)}
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(item, str) for item in value)
-    return isinstance(value, str | int | float | bool)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from quantize_lib.source.card_rules import OTHER, license_id
 from quantize_lib.source.facts import Terms
 
 _LLAMA = "Copyright © Meta Platforms, Inc. All Rights Reserved."
@@ -66,22 +67,37 @@ _BY_LICENSE: Mapping[str, _Conditions] = {
 """By the licence's id on the Hub (https://huggingface.co/docs/hub/repositories-licenses)."""
 
 
-def terms_of(card: Mapping[str, Any], *, gated: str | bool | None = None, private: bool = False) -> Terms:
+def terms_of(
+    card: Mapping[str, Any],
+    *,
+    gated: str | bool | None = None,
+    private: bool = False,
+    restricted: bool = False,
+) -> Terms:
     """The terms of a base model.
 
     Args:
-        card: its card's metadata.
-        gated, private: as the Hub says. A folder's card tells by its `extra_gated_*` keys that it came from a
-            gated model.
+        card: its card's metadata. Its `extra_gated_*` keys tell that the model is gated.
+        gated, private: as the Hub says.
+        restricted: the card of a folder tells that it came from a gated model, or cannot be read.
     """
-    license_id, name = card.get("license"), card.get("license_name")
-    if license_id in (None, "other") and isinstance(name, str):
-        license_id = name
     kind: Literal["auto", "manual"] | None = None
-    if gated or any(key.startswith("extra_gated_") for key in card):
+    if gated or restricted or any(key.startswith("extra_gated_") for key in card):
         # Whatever else the Hub may come to say, it is not "to everybody".
         kind = "auto" if gated == "auto" else "manual"
-    return Terms(license=license_id if isinstance(license_id, str) else None, gated=kind, private=private)
+    return Terms(license=_license(card), gated=kind, private=private)
+
+
+def _license(card: Mapping[str, Any]) -> str | None:
+    """The licence's id, its name where the id is `other`; of several the first that asks for something."""
+    stated, name = card.get("license"), card.get("license_name")
+    if stated in (None, OTHER, [OTHER]) and isinstance(name, str):
+        # `Llama 3.1 Community License` is one of the Hub's ids, too.
+        return license_id(name)
+    if isinstance(stated, str):
+        return license_id(stated)
+    several = [license_id(one) for one in stated if isinstance(one, str)] if isinstance(stated, list) else []
+    return several[0] if len(several) == 1 else next((one for one in several if one in _BY_LICENSE), None)
 
 
 def name_warning(terms: Terms, repository: str) -> str | None:

@@ -39,7 +39,10 @@ EDGES: dict[str, set[str]] = {
     "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods"},
-    "source": {"architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"},
+    "source": {
+        *("architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"),
+        *("wording",),
+    },
     "calibration": {"errors", "hub"},
     "plan": {
         *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),

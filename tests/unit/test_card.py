@@ -28,7 +28,7 @@ HOSTILE = (
 )
 CARD = {
     "license": "apache-2.0",
-    "language": ["en", False],
+    "language": ["en", "no"],
     "pipeline_tag": "text-generation",
     "base_model": "HuggingFaceTB/SmolLM2-135M",
     "datasets": ["training/data"],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -254,24 +255,23 @@ def test_the_card_gives_licence_and_language(model: Path) -> None:
     assert source.card == {"license": "apache-2.0", "language": ["en", "fr"]}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "# No metadata",
-        "---\nlicense: mit\n",
-        "---\n- a\n---\n",
-        "---\nlicense: [unclosed\n---\n",
-        "---\nx: 2020-99-99\n---\n",
-        "---\nlicense: !!python/object/apply:os.system ['true']\n---\n",
-        "---\n" + "[" * 5000 + "\n---\n",
-    ],
-)
-def test_a_card_that_says_nothing_sound_says_nothing(model: Path, text: str) -> None:
-    (model / "README.md").write_text(text)
-    assert base_card(model) == {}
+def test_a_folder_without_a_card_says_nothing_and_one_with_a_bad_card_says_so(model: Path) -> None:
+    assert inspect(spec(model), token=None).notes == ()
+    (model / "README.md").write_bytes(b"---\nlicense: [mit\nlanguage: [en, no]\n---\n")
+    facts = inspect(spec(model), token=None)
+    assert facts.card == {"language": ["en", "no"]}
+    assert facts.terms.gated == "manual"
+    assert facts.notes == base_card(model).notes != ()
 
 
-def test_only_plain_values_of_a_card_are_kept(model: Path) -> None:
-    (model / "README.md").write_text("---\nlicense: {a: b}\nmodel-index: [{a: 1}]\npipeline_tag: x\n---\n")
-    assert base_card(model) == {"pipeline_tag": "x"}
+def test_a_card_that_may_not_be_read_is_an_error_that_names_it(model: Path) -> None:
+    card = model / "README.md"
+    card.write_text("---\nlicense: mit\n---\n")
+    card.chmod(0)
+    try:
+        if os.access(card, os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(SourceError, match=r"README\.md cannot be read: permission denied"):
+            inspect(spec(model), token=None)
+    finally:
+        card.chmod(0o600)
