@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.action_inputs import DEFAULTS, FORK, PUSH
 from tests.support.action_runner import ROOT
@@ -81,3 +82,18 @@ def test_a_token_or_an_identity_makes_publishing_a_step_of_its_own(
 ) -> None:
     assert read_inputs({**DEFAULTS, **given}, PUSH).two_steps == steps
     assert not read_inputs({**DEFAULTS, **given}, FORK).two_steps
+
+
+def test_a_token_is_masked_as_it_is_used_without_the_white_space_around_it(tmp_path: Path) -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    script = next(step["run"] for step in action["runs"]["steps"] if step["name"] == "Mask the tokens")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
+        env={"READ_TOKEN": " \n", "WRITE_TOKEN": "\thf_abc%\r\n"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "::add-mask::hf_abc%25\n"

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yaml import safe_load
 
 from tests.support.action_inputs import DEFAULTS, FORK, PUSH
+from tools.action.inputs import DEFAULTS as DEFAULT_VALUES
 from tools.action.inputs import InputError, Inputs, from_fork, read_inputs
+from tools.action.main import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def yaml(path: str) -> Any:
+    return safe_load((ROOT / path).read_text(encoding="utf-8"))
 
 
 def inputs(event: Mapping[str, Any] = PUSH, **changed: str) -> Inputs:
@@ -29,7 +40,7 @@ def test_cells_are_separated_by_spaces_commas_or_lines(text: str) -> None:
     assert inputs(only=text).only == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("path", ["", "a\nb", "a\x00b", "a\x1b[31m"])
+@pytest.mark.parametrize("path", ["a\nb", "a\x00b", "a\x1b[31m"])
 def test_a_path_without_sense_is_refused(path: str) -> None:
     with pytest.raises(InputError, match=r"^manifest: .* is not a plain path"):
         inputs(manifest=path)
@@ -43,10 +54,84 @@ def test_the_output_is_no_pattern(path: str) -> None:
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        inputs(command="rum", publish="yes", image="-v /:/host", only="x y;z")
+        inputs(command="rum", publish="null", image="-v /:/host", only="x y;z")
     lines = str(caught.value).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["only", "publish", "command", "image"]
+    assert lines[1] == "publish: 'null' is neither true nor false (nor yes, no, on, off, 1, 0)"
     assert lines[2] == "command: 'rum' is not one of run, plan, validate"
+
+
+def test_an_input_that_is_written_and_empty_is_at_its_default() -> None:
+    empty = {name.replace("-", "_"): "" for name in DEFAULT_VALUES}
+    given = inputs(PUSH, **empty)
+    assert replace(given, defaulted=()) == inputs()
+    assert given.defaulted == tuple(name for name, value in DEFAULT_VALUES.items() if value)
+    assert inputs(publish=" \n").defaulted == ("publish",)
+    assert inputs().defaulted == ()
+
+
+def test_the_log_says_which_inputs_are_at_their_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**DEFAULTS, "INPUT_PUBLISH": "", "INPUT_DEVICE": ""}
+    files = {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+    for name, value in {**given, **files, "GITHUB_RUN_ID": "1", "GITHUB_RUN_ATTEMPT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert prepare() == 0
+    assert capsys.readouterr().out == (
+        "::notice title=Model Quantizer::Inputs that are written and empty are at their default "
+        "(device: auto, publish: true).\n"
+    )
+
+
+def test_the_defaults_are_those_of_the_action_and_of_the_workflow() -> None:
+    declared = {name: str(words["default"]) for name, words in yaml("action.yml")["inputs"].items()}
+    assert {name: value for name, value in declared.items() if name != "python-version"} == DEFAULT_VALUES
+    # YAML 1.1 reads the key `on` as true.
+    workflow = yaml(".github/workflows/quantize.yml")[True]["workflow_call"]["inputs"]
+    for name in workflow.keys() & declared.keys():
+        assert str(workflow[name]["default"]).lower() == declared[name]
+    everything = {**{name: str(words["default"]) for name, words in workflow.items()}, **declared}
+    for path in ("action.yml", ".github/workflows/quantize.yml"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        for name, value in re.findall(r"\binputs\.([\w-]+) \|\| '?([^' }]*)", text):
+            assert name.startswith("hf-token") or value == everything[name]
+
+
+@pytest.mark.parametrize("text", ["true", "True", "TRUE", " true", "true\n", "yes", "Yes", "on", "1"])
+def test_true_is_true_however_it_is_spelt(text: str) -> None:
+    assert inputs(changed_only=text).changed_only is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "FALSE", "\tfalse ", "no", "NO", "off", "0"])
+def test_false_is_false_however_it_is_spelt(text: str) -> None:
+    assert inputs(publish=text).publish is False
+
+
+@pytest.mark.parametrize("text", ["null", "ja", "truefalse", "2", "!false", "${{ true }}"])
+def test_what_is_neither_true_nor_false_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"^publish: .* is neither true nor false"):
+        inputs(publish=text)
+
+
+def test_a_choice_may_be_written_in_any_case() -> None:
+    given = inputs(device="CPU", command=" Plan\n", executor="Local")
+    assert (given.device, given.command, given.executor) == ("cpu", "plan", "local")
+
+
+@pytest.mark.parametrize("token", ["hf_abc\n", " hf_abc", "hf_abc\r\n"])
+def test_white_space_around_a_token_is_no_part_of_it(token: str) -> None:
+    assert inputs(hf_token_write=token, hf_token_read=token).can_write
+
+
+def test_a_blank_token_is_none() -> None:
+    assert not inputs(hf_token_write=" \n").can_write
+
+
+@pytest.mark.parametrize("image", ["ghcr.io/Acme/x:1", "acme/X", "a b", "x:", "x@sha256"])
+def test_what_docker_takes_for_no_image_is_refused(image: str) -> None:
+    with pytest.raises(InputError, match=r"^image: .* is not a container image"):
+        inputs(image=image)
 
 
 def test_a_token_is_never_quoted() -> None:
@@ -56,7 +141,11 @@ def test_a_token_is_never_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["ghcr.io/acme/mq@sha256:" + "0" * 64, "localhost:5000/mq:1.2-cpu", "model-quantizer:cpu"]
+    "image",
+    [
+        *("ghcr.io/acme/mq@sha256:" + "0" * 64, "localhost:5000/mq:1.2-cpu", "model-quantizer:cpu"),
+        *("Registry.example.com/a/b_c/d:V1", "a/b", "x:1@sha256:" + "f" * 64),
+    ],
 )
 def test_an_image_is_taken_as_docker_takes_it(image: str) -> None:
     assert inputs(image=image).image == image

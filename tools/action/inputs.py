@@ -14,10 +14,32 @@ from typing import Any, Self
 COMMANDS = ("run", "plan", "validate")
 EXECUTORS = ("docker", "local")
 DEVICES = ("auto", "cpu", "cuda")
+DEFAULTS: Mapping[str, str] = {
+    "manifest": "quantize.yml",
+    "command": "run",
+    "only": "",
+    "executor": "docker",
+    "device": "auto",
+    "image": "",
+    "publish": "true",
+    "changed-only": "false",
+    "output": "output",
+    "hf-token-read": "",
+    "hf-token-write": "",
+    "cache": "true",
+    "artifacts": "false",
+}
+"""As in action.yml, which GitHub uses for an input that is not written. One that is written and empty, as
+`${{ inputs.publish }}` is on a schedule, comes as it is."""
 
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
 _CELL = re.compile(r"[A-Za-z0-9._-]+")
-# A reference as Docker takes it: registry, port, path, tag, digest.
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+# A reference as Docker takes it: registry and port, a path in lower case, tag, digest.
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?[a-z0-9][a-z0-9._/-]*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@[A-Za-z0-9][A-Za-z0-9+._-]*:[0-9A-Fa-f]+)?"
+)
 _TOKEN = re.compile(r"[!-~]+")
 # These are patterns where the cache and artifact steps read a path.
 _PATTERN = frozenset("*?[]!{}")
@@ -38,6 +60,7 @@ class Inputs:
         can_write: whether there is a token to publish with, or the job may prove who it is instead
             (`id-token: write`).
         trusted: whether the event may use tokens at all: false for a pull request of a fork.
+        defaulted: inputs that were written and empty, where the default is not.
     """
 
     manifest: str
@@ -53,6 +76,7 @@ class Inputs:
     artifacts: bool
     can_write: bool
     trusted: bool
+    defaulted: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -80,7 +104,8 @@ class Inputs:
     def load(cls, folder: Path) -> Self:
         """What `save` left."""
         words = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-        return cls(**{**words, "only": tuple(words["only"])})
+        lists = {name: tuple(words[name]) for name in ("only", "defaulted")}
+        return cls(**{**words, **lists})
 
 
 def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
@@ -94,37 +119,44 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         InputError: naming every input that is wrong.
     """
     problems: list[str] = []
+    # White space at the ends comes from block scalars, secrets and templates, and means nothing.
+    given = {name: environ[_variable(name)].strip() for name in DEFAULTS}
+    values = {name: value or DEFAULTS[name] for name, value in given.items()}
 
     def choice(name: str, allowed: tuple[str, ...]) -> str:
-        value = environ[_variable(name)]
+        value = values[name].lower()
         if value not in allowed:
-            problems.append(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+            problems.append(f"{name}: {values[name]!r} is not one of {', '.join(allowed)}")
         return value
 
+    def switch(name: str) -> bool:
+        value = values[name].lower()
+        if value not in _TRUE + _FALSE:
+            problems.append(
+                f"{name}: {values[name]!r} is neither true nor false (nor yes, no, on, off, 1, 0)"
+            )
+        return value in _TRUE
+
     def text(name: str, pattern: re.Pattern[str], what: str) -> str:
-        value = environ[_variable(name)]
+        value = values[name]
         if value and not pattern.fullmatch(value):
             problems.append(f"{name}: {value!r} is not {what}")
         return value
 
     def path(name: str) -> str:
-        value = environ[_variable(name)]
-        if not value or not value.isprintable() or (name == "output" and _PATTERN & set(value)):
+        value = values[name]
+        if not value.isprintable() or (name == "output" and _PATTERN & set(value)):
             problems.append(f"{name}: {value!r} is not a plain path")
         # Never an option, whatever it begins with.
         return value if Path(value).is_absolute() else f"./{os.path.normpath(value)}"
 
-    only = tuple(dict.fromkeys(environ[_variable("only")].replace(",", " ").split()))
+    only = tuple(dict.fromkeys(values["only"].replace(",", " ").split()))
     problems += [f"only: {cell!r} is not a cell's id" for cell in only if not _CELL.fullmatch(cell)]
     for name in ("hf-token-read", "hf-token-write"):
-        token = environ[_variable(name)]
-        if token and not _TOKEN.fullmatch(token):
+        if values[name] and not _TOKEN.fullmatch(values[name]):
             # The value itself stays out of the log.
             problems.append(f"{name}: holds white space or characters that no token has")
-    booleans = {
-        name: choice(name, ("true", "false")) == "true"
-        for name in ("publish", "changed-only", "cache", "artifacts")
-    }
+    booleans = {name: switch(name) for name in ("publish", "changed-only", "cache", "artifacts")}
     trusted = not from_fork(event, environ.get("GITHUB_REPOSITORY", ""))
     inputs = Inputs(
         manifest=path("manifest"),
@@ -132,14 +164,15 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         only=only,
         executor=choice("executor", EXECUTORS),
         device=choice("device", DEVICES),
-        image=text("image", _IMAGE, "a container image"),
+        image=text("image", _IMAGE, "a container image, whose name is in lower case: ghcr.io/acme/name:tag"),
         publish=booleans["publish"] and trusted,
         changed_only=booleans["changed-only"],
         output=path("output"),
         cache=booleans["cache"],
         artifacts=booleans["artifacts"],
-        can_write=bool(environ[_variable("hf-token-write")] or environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")),
+        can_write=bool(values["hf-token-write"] or environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")),
         trusted=trusted,
+        defaulted=tuple(name for name, value in given.items() if not value and DEFAULTS[name]),
     )
     if problems:
         raise InputError("\n".join(problems))

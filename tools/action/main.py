@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools import bootstrap
 from tools.action.github import annotate, read_event, set_outputs
 from tools.action.images import pull
-from tools.action.inputs import InputError, Inputs, read_inputs
+from tools.action.inputs import DEFAULTS, InputError, Inputs, read_inputs
 from tools.action.preflight import compare, this_runner
 from tools.action.unpublished import bring_back, keep
 
@@ -60,6 +60,9 @@ def prepare() -> int:
     except InputError as error:
         annotate("error", str(error))
         return 2
+    if inputs.defaulted:
+        words = ", ".join(f"{name}: {DEFAULTS[name]}" for name in inputs.defaulted)
+        annotate("notice", f"Inputs that are written and empty are at their default ({words}).")
     if not inputs.trusted:
         annotate("notice", "This is a pull request of a fork: no token is used and nothing is published.")
     work = Path(tempfile.mkdtemp(dir=os.environ["RUNNER_TEMP"], prefix="model-quantizer-call-"))
