@@ -66,13 +66,20 @@ def _validator() -> Validator:
 
     def unique(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
         # jsonschema's own compares each with each.
-        if wanted and isinstance(value, list) and len({json.dumps(item) for item in value}) < len(value):
+        if wanted and isinstance(value, list) and _repeated(value):
             yield ValidationError("unique")
 
     # typeshed has no types for `extend`.
     kind = extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})  # type: ignore[no-untyped-call]
     validator: Validator = kind(manifest_schema())
     return validator
+
+
+def _repeated(values: list[Any]) -> list[int]:
+    """The indices of values that are equal to an earlier one."""
+    words = [json.dumps(value) for value in values]
+    first = {word: index for index, word in reversed(list(enumerate(words)))}
+    return [index for index, word in enumerate(words) if first[word] != index]
 
 
 def _tell(error: ValidationError) -> Iterator[Finding]:
@@ -89,6 +96,9 @@ def _tell(error: ValidationError) -> Iterator[Finding]:
             for key in words:
                 if key not in value:
                     yield path, f"{reason}." if reason else f"the key `{key}` is missing.", False
+        case "uniqueItems":
+            for index in _repeated(value):
+                yield (*path, index), f"{show(value[index])} stands twice; write it once.", False
         case "not":
             yield path, f"{reason}.", True
         case keyword:
@@ -110,8 +120,6 @@ def _sentence(keyword: str, value: Any, words: Any, reason: str | None) -> str:
             return "an empty list; give at least one."
         case "maxLength":
             return f"longer than {words} characters."
-        case "uniqueItems":
-            return "the same value stands twice."
         case "minimum" if reason is None:
             return f"{show(value)} is less than {words}, the smallest that is allowed."
         case "maximum" if reason is None:

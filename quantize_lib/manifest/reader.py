@@ -25,6 +25,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]{0,17})(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
+_ESCAPE_FAULT = "found invalid Unicode character escape code"
+"""libyaml's words; to it a surrogate pair, as JSON escapes a character beyond U+FFFF, is two faults."""
 _WORDS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -165,6 +167,11 @@ class Reader:
         written = lines[line - 1] if 0 < line <= len(lines) else ""
         if "\t" in written[: len(written) - len(written.lstrip())]:
             message = "a tab in the indentation; YAML is indented with spaces"
+        elif error.problem == _ESCAPE_FAULT:
+            message = (
+                "an escape that names no character (half of a surrogate pair, or beyond U+10FFFF); write the "
+                "character itself"
+            )
         else:
             context = f" ({error.context})" if error.context else ""
             message = f"not YAML: {error.problem or 'syntax error'}{context}"

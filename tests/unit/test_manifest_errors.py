@@ -103,7 +103,7 @@ ENTRY = [
         "4:37: models[0].quantize[0].bits: expected a whole number or a list, got the text `4`.",
     ),
     ("method: gptq, bits: []", "4:37: models[0].quantize[0].bits: an empty list; give at least one."),
-    ("method: gptq, bits: [4, 4]", "4:37: models[0].quantize[0].bits: the same value stands twice."),
+    ("method: gptq, bits: [4, 4]", "4:41: models[0].quantize[0].bits[1]: 4 stands twice; write it once."),
     (
         "method: gptq, bits: ",
         "4:37: models[0].quantize[0].bits: expected a whole number or a list, got nothing (null).",
@@ -411,6 +411,20 @@ def test_aliases_cannot_use_up_memory(tmp_path: Path) -> None:
     assert faults("\n".join(lines), tmp_path) == [
         "quantize.yml:4:55: more than 10000 values, aliases written out; split the manifest"
     ]
+
+
+def test_every_value_that_stands_twice_is_told(tmp_path: Path) -> None:
+    assert faults(entry("method: gptq, bits: [8, 4, 8, 4]"), tmp_path) == [
+        "quantize.yml:4:44: models[0].quantize[0].bits[2]: 8 stands twice; write it once.",
+        "quantize.yml:4:47: models[0].quantize[0].bits[3]: 4 stands twice; write it once.",
+    ]
+
+
+@pytest.mark.parametrize("escape", ["\\ud83d", "\\ud83d\\ude00", "\\udc00"])
+def test_half_a_character_in_the_manifest_is_told_with_its_place(escape: str, tmp_path: Path) -> None:
+    (message,) = faults(rest(f'defaults: {{calibration: {{texts: ["cut {escape}"]}}}}\n'), tmp_path)
+    assert message.startswith("quantize.yml:5:")
+    assert "half of a " in message
 
 
 def test_a_key_given_twice_is_told_with_both_places(tmp_path: Path) -> None:
