@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -17,6 +18,12 @@ from quantize_lib.text import printable
 _CHUNK = 1 << 20
 _TAIL_BYTES = 4000
 _LINE_CHARACTERS = 300
+_LFS_POINTER_BYTES = 1024
+_LFS_POINTER = re.compile(
+    rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v\d+\r?\n"
+    rb"(?:ext-[^\r\n]+\r?\n)*oid sha256:[0-9a-f]{64}\r?\nsize \d+\s*"
+    rb"\Z"
+)
 
 
 def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | None = None) -> None:
@@ -47,6 +54,24 @@ def git_blob(size: int) -> hashlib._Hash:
     https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
     """
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def is_lfs_pointer(file: Path | bytes) -> bool:
+    """Whether a file, or a file's bytes, is a Git LFS pointer: what git leaves where LFS did not fetch it.
+
+    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: less than 1024 bytes of UTF-8, the version first.
+
+    Args:
+        file: a regular file's path, or the bytes; of a longer file the first 1024 are enough.
+
+    Raises:
+        OSError: where the file cannot be read.
+    """
+    if isinstance(file, Path):
+        if file.stat().st_size >= _LFS_POINTER_BYTES:
+            return False
+        file = file.read_bytes()
+    return len(file) < _LFS_POINTER_BYTES and _LFS_POINTER.match(file) is not None
 
 
 def sha256_file(path: Path) -> str:
