@@ -59,7 +59,7 @@ def git_blob(size: int) -> hashlib._Hash:
 def is_lfs_pointer(file: Path | bytes) -> bool:
     """Whether a file, or a file's bytes, is a Git LFS pointer: what git leaves where LFS did not fetch it.
 
-    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: less than 1024 bytes of UTF-8, the version first.
+    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: under 1024 bytes, the version first.
 
     Args:
         file: a regular file's path, or the bytes; of a longer file the first 1024 are enough.
