@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from quantize_lib.calibration.rows import cell
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
 from quantize_lib.hub.client import hub_client
-from quantize_lib.hub.credentials import read_token, redact
-from quantize_lib.hub.explanations import reading_errors
+from quantize_lib.hub.credentials import read_token
+from quantize_lib.hub.explanations import quote, reading_errors
 from quantize_lib.hub.retry import READING
 from quantize_lib.hub.time_limits import limit_waits
+from quantize_lib.wording import show
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 ALTERNATIVE = 'Local text works too: `files: [calibration/*.txt]` or `texts: ["…"]`.'
@@ -54,23 +55,56 @@ def read_dataset(spec: TextSpec, dataset: str, *, commit: str, token: str | None
 
 
 def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[str]:
+    place = f"data set {dataset}"
+    rows = _opened(spec, dataset, commit, token)
+    number = 0
+    while True:
+        with _foreign(spec, dataset):
+            row = next(rows, None)
+        if row is None:
+            break
+        number += 1
+        yield from cell(row, spec.column, f"{place}, row {number}")
+    if not number:
+        raise CalibrationError(
+            f"{place} has no rows in split {show(spec.split)}",
+            hint=f"Name another `split:` or `config:`. {ALTERNATIVE}",
+        )
+
+
+def _opened(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[Mapping[str, object]]:
     from datasets import load_dataset
+
+    # It makes a client of its own.
+    limit_waits()
+    try:
+        rows = load_dataset(
+            dataset, spec.config, split=spec.split, revision=commit, streaming=True, token=token
+        )
+    except StopIteration:
+        # From files without a row, which it looks into for the columns.
+        return
+    yield from rows
+
+
+@contextmanager
+def _foreign(spec: TextSpec, dataset: str) -> Iterator[None]:
+    """Whatever `datasets` and the libraries below it raise over a foreign data set, as an error of ours."""
+    import httpx2
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DatasetsError
 
+    of_transport = OSError | httpx2.HTTPError
     with _errors(dataset, spec.revision):
-        # It makes a client of its own.
-        limit_waits()
         try:
-            rows = load_dataset(
-                dataset, spec.config, split=spec.split, revision=commit, streaming=True, token=token
-            )
-            for row in rows:
-                yield from cell(row, spec.column, f"data set {dataset}")
-        except (DatasetsError, ValueError, RuntimeError) as error:
-            # What `datasets` raises for an unknown config or split, and for a data set that is a script.
+            yield
+        except Exception as error:
+            if isinstance(error, of_transport) and not isinstance(error, DatasetsError | EmptyDatasetError):
+                raise
+            # An unknown config or split, a data set that is a script, a file that is damaged.
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CalibrationError(
-                f"data set {dataset} cannot be read: {redact(first)}", hint=ALTERNATIVE
+                f"data set {dataset} cannot be read: {quote(first)}", hint=ALTERNATIVE
             ) from error
 
 

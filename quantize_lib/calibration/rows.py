@@ -1,11 +1,15 @@
-"""The text in one row of a table."""
+"""The text in one row of a table, and in one value of a document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from quantize_lib.errors import CalibrationError
+
+_LIST = "data"
+"""The key of an object's rows where it has several lists."""
 
 
 def cell(row: Mapping[str, object], column: str, place: str) -> Iterator[str]:
@@ -32,7 +36,55 @@ def cell(row: Mapping[str, object], column: str, place: str) -> Iterator[str]:
     yield value
 
 
+def entry(value: object, column: str, place: str, *, word: str) -> Iterator[str]:
+    """The text of one entry of a list: a row, or the text itself.
+
+    Args:
+        value: what JSON or YAML has there; a null gives none.
+        column, place: as for `cell`.
+        word: what the file's language calls a row: `JSON object`.
+
+    Raises:
+        CalibrationError: as `cell`, and where it is neither.
+    """
+    if isinstance(value, Mapping):
+        yield from cell(value, column, place)
+    elif isinstance(value, str):
+        yield value
+    elif value is not None:
+        raise CalibrationError(
+            f"{place} is no {word} and no text",
+            hint=f"Each row is a text, or has its text under a key that `column:` names ({column!r} now).",
+        )
+
+
+def document(value: object, column: str, place: str, *, word: str) -> Iterator[str]:
+    """The texts of a file that is one value: a list of rows, one row, or an object that holds the rows.
+
+    Args:
+        value: what JSON or YAML has there.
+        column, place, word: as for `entry`.
+
+    Raises:
+        CalibrationError: as `entry`, and for an object whose rows cannot be told.
+    """
+    found: Any = value
+    if isinstance(value, Mapping):
+        lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        if column in value:
+            found = lists.get(column)
+        elif _LIST in lists or len(lists) == 1:
+            found = lists.get(_LIST) or next(iter(lists.values()))
+        else:
+            raise no_column(place, column, list(value))
+    if not isinstance(found, list):
+        yield from entry(value, column, place, word=word)
+        return
+    for number, item in enumerate(found, start=1):
+        yield from entry(item, column, f"{place}, row {number},", word=word)
+
+
 def no_column(place: str, column: str, names: Iterable[object]) -> CalibrationError:
     """The error for a column that is not there, which names those that are."""
-    found = ", ".join(repr(name) for name in islice(names, 20))
+    found = ", ".join(f"{name!r:.60}" for name in islice(names, 20))
     return CalibrationError(f"{place} has no column {column!r}", hint=f"Columns: {found}.")

@@ -85,7 +85,7 @@ def _reader(manifest: Plan, reporter: Reporter) -> Publisher | None:
 
 def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, JobEstimate]:
     """Estimates by job id; every job's error is reported before the first one ends the command."""
-    from quantize_lib.host.prepare import look
+    from quantize_lib.host.prepare import check_texts, look
     from quantize_lib.host.terms_notice import terms_warnings
     from quantize_lib.plan.estimate import estimate_job
 
@@ -94,8 +94,11 @@ def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, Jo
     for job in plan.jobs:
         try:
             facts, sizes = look(job, lookups)
+            check_texts(job, lookups)
         except QuantizerError as error:
-            errors.append(error)
+            # Jobs of one model or text have one error.
+            if error not in errors:
+                errors.append(error)
         else:
             estimates[job.id] = estimate_job(job, facts, sizes)
             for cell in job.cells:

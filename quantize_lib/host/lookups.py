@@ -127,7 +127,9 @@ class Lookups:
         """
         if text not in self._texts:
             commit = None if text.dataset is None else self.text_revision(text)
-            self._texts[text] = _ask(lambda: collect_texts(text, token=None, commit=commit))
+            found = self._texts[text] = _ask(lambda: collect_texts(text, token=None, commit=commit))
+            for note in found.notes if isinstance(found, Texts) else ():
+                self._reporter.warning(note)
         return _answer(self._texts[text])
 
     def identity(self, cell: Cell, job: Job) -> Identity:

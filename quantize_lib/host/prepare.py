@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import UsageError
 from quantize_lib.host.lookups import Identity, Lookups
@@ -54,6 +55,23 @@ def look(job: Job, lookups: Lookups) -> tuple[ModelFacts, dict[str, int]]:
     return facts, _group_sizes(job, facts)
 
 
+def check_texts(job: Job, lookups: Lookups) -> None:
+    """Read the texts that lie here, as the run will; data sets are left to it.
+
+    Raises:
+        CalibrationError: where they cannot be read.
+    """
+    for text in _texts(job):
+        if text is not None and text.dataset is None:
+            lookups.texts(text)
+
+
+def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
+    """What the job's cells are calibrated with and what is held out, as far as it needs them."""
+    calibrated = any(get_method(cell.settings.method).calibrated for cell in job.cells)
+    return job.calibration if calibrated else None, job.evaluate.held_out
+
+
 def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
     sizes: dict[str, int] = {}
     problems: list[UsageError] = []
@@ -75,13 +93,12 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         CalibrationError: where the texts cannot be read.
     """
     facts, sizes = look(job, lookups)
-    calibrated = any(get_method(cell.settings.method).calibrated for cell in job.cells)
-    held_out = job.evaluate.held_out
+    calibration, held_out = _texts(job)
     return Prepared(
         job=job,
         facts=replace(facts, revision=lookups.model(job.model).revision),
         group_sizes=sizes,
-        calibration=lookups.texts(job.calibration) if calibrated else None,
+        calibration=None if calibration is None else lookups.texts(calibration),
         evaluation=None if held_out is None else lookups.texts(held_out),
         identities={cell.id: lookups.identity(cell, job) for cell in job.cells},
     )

@@ -43,7 +43,7 @@ def evaluate_folder(
         raise UsageError(f"--text: there is no file {missing[0]}")
     with tempfile.TemporaryDirectory() as name, reporter.group(f"Evaluating {folder.name}"):
         work = Path(name)
-        sample = _sample(folder, files, samples, sequence_length, work) if files else None
+        sample = _sample(folder, files, samples, sequence_length, work, reporter) if files else None
         reload = check_reload(
             folder,
             prompt=DEFAULT_PROMPT,
@@ -71,7 +71,14 @@ def evaluate_folder(
     }
 
 
-def _sample(folder: Path, files: tuple[Path, ...], samples: int, sequence_length: int, work: Path) -> Path:
+def _sample(
+    folder: Path,
+    files: tuple[Path, ...],
+    samples: int,
+    sequence_length: int,
+    work: Path,
+    reporter: Reporter,
+) -> Path:
     from safetensors.torch import save_file
     from transformers import AutoTokenizer
 
@@ -85,8 +92,11 @@ def _sample(folder: Path, files: tuple[Path, ...], samples: int, sequence_length
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"the tokenizer of {folder} cannot be loaded: {error}") from error
+    texts = collect_texts(spec, token=None)
+    for note in texts.notes:
+        reporter.warning(note)
     batch = tokenize(
-        collect_texts(spec, token=None).texts,
+        texts.texts,
         tokenizer,
         samples=samples,
         sequence_length=sequence_length,

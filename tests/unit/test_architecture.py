@@ -43,7 +43,7 @@ EDGES: dict[str, set[str]] = {
         *("architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"),
         *("wording",),
     },
-    "calibration": {"errors", "hub"},
+    "calibration": {"errors", "files", "hub", "wording"},
     "plan": {
         *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
         *("methods", "metrics", "schemas", "sizing", "source", "targets", "text"),

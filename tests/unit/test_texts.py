@@ -77,7 +77,10 @@ def test_a_file_in_another_encoding_is_refused_with_the_byte(tmp_path: Path) -> 
     path.write_bytes(b"caf\xe9 au lait")
     error = error_of(of_files(path))
     assert error.message == f"{path} is not UTF-8: byte 0xe9 at offset 3"
-    assert error.hint == "Convert it, as with: iconv -f LATIN1 -t UTF-8 latin.txt"
+    assert error.hint == (
+        "Its bytes do not say which encoding it is in. If this reads right: `café au lait`, it is "
+        "Windows-1252 (Latin-1); then convert it: iconv -f WINDOWS-1252 -t UTF-8 latin.txt > latin-utf8.txt"
+    )
 
 
 def test_a_file_that_ends_inside_a_character_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
-from tools.docs import action, codes, command_line, examples, families, key_tables, metrics
+from tools.docs import action, codes, command_line, examples, families, key_tables, metrics, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +40,7 @@ def parts() -> dict[str, str]:
         **examples.blocks(),
         **codes.tables(),
         **metrics.tables(),
+        **texts.tables(),
     }
 
 
