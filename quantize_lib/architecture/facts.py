@@ -15,7 +15,7 @@ class Architecture:
 
     Attributes:
         config: `config.json`.
-        tensors: what the safetensors headers say, by the name on disk.
+        tensors: what the safetensors headers say of what the model's class loads, by the name on disk.
         layers: the linear layers inside the decoder blocks, in the model's order.
         notes: what a user should know of the base model's files, a sentence each without a full stop; told in
             the log by plan and run, and in the report and on the card of every cell.

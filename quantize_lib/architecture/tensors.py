@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,23 @@ class TensorInfo:
     shape: tuple[int, ...]
     file: str
     """The shard, relative to the model's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The tensors of a model's files, as transformers reads them.
+
+    Attributes:
+        tensors: by the name on disk.
+        files: all that are read.
+        absent: the tensors that the index lists and no file holds, each with the file that it names.
+        notes: where index and files disagree; as those of `Architecture`.
+    """
+
+    tensors: Mapping[str, TensorInfo]
+    files: tuple[str, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from quantize_lib.architecture.facts import Architecture
+from quantize_lib.architecture.families import TIED
+from quantize_lib.engine.shards import open_shard
 from quantize_lib.errors import EngineError, SourceError
+from quantize_lib.wording import show
 
 _PIECE = 1 << 20
 _TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -90,13 +92,16 @@ class StreamedModel:
         self.compute_dtype = _compute_dtype(device, self.disk_dtype)
         self.config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         self.config.use_cache = False
+        if isinstance(facts.config.get(TIED), bool):
+            # The files may have shown that the config is wrong there (`tied_head`).
+            self.config.tie_word_embeddings = facts.config[TIED]
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 self.config, dtype=self.compute_dtype, trust_remote_code=trust_remote_code
             )
         self._model = cast(nn.Module, model).eval()
         self._state_names = tuple(self._model.state_dict())
-        self.tied: frozenset[str] = frozenset(getattr(model, "all_tied_weights_keys", None) or {})
+        self._tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
         self._output_names: dict[str, str] = {}
         self._source_names = self._match_names(str(getattr(model, "base_model_prefix", "")))
         block_list = self._model.get_submodule(blocks)
@@ -121,7 +126,7 @@ class StreamedModel:
     def outside_tensors(self) -> list[str]:
         """Full names of the tensors outside the blocks that a checkpoint holds (tied copies are left out)."""
         inside = self.blocks + "."
-        return [name for name in self._source_names if not name.startswith(inside) and name not in self.tied]
+        return [name for name in self._source_names if not name.startswith(inside) and name not in self._tied]
 
     def output_name(self, name: str) -> str:
         """The name under which a tensor outside the blocks is written to a checkpoint."""
@@ -143,14 +148,8 @@ class StreamedModel:
         for name in names:
             by_file.setdefault(self._facts.tensors[self._source_names[name]].file, []).append(name)
         for file, name in ((file, name) for file, wanted in by_file.items() for name in wanted):
-            try:
-                with safe_open(self._folder / file, framework="pt", device="cpu") as shard:
-                    tensor = shard.get_tensor(self._source_names[name])
-            except (SafetensorError, OSError) as error:
-                raise SourceError(
-                    f"{self._folder.name}/{file} cannot be read: {error}",
-                    hint="The file is damaged or incomplete; fetch the base model again.",
-                ) from error
+            with open_shard(self._folder, file) as shard:
+                tensor = shard.get_tensor(self._source_names[name])
             if tensor.is_floating_point() and not _is_finite(tensor):
                 raise SourceError(
                     f"{file}: tensor {self._source_names[name]} holds NaN or Inf",
@@ -171,7 +170,7 @@ class StreamedModel:
         """Everything outside the blocks (embeddings, final norm, head) is in memory inside this context."""
         meta = copy.deepcopy(self._model.state_dict())
         self._materialize(self._model, "", self.outside_tensors())
-        if self.tied:
+        if self._tied:
             cast(Any, self._model).tie_weights()
         try:
             yield
@@ -228,11 +227,21 @@ class StreamedModel:
             if converter is not None:
                 raise EngineError(f"{self._folder.name} stores {source} in a layout that has to be converted")
             full, _ = rename_source_key(source, renamings, [], base_prefix, state)
-            if full in state:
-                found[full] = source
-                # Prefixes are written as the model has them; a renamed tensor keeps the name on disk.
-                self._output_names[full] = source if plain == full else full
-        missing = [name for name in self._state_names if name not in found and name not in self.tied]
+            if full not in state or full in found:
+                raise SourceError(
+                    f"{self._folder.name}: the tensor {show(source)} has no place in "
+                    f"{type(self._model).__name__} with this config.json",
+                    hint="The safetensors files do not belong to this config.json.",
+                )
+            found[full] = source
+            # Prefixes are written as the model has them; a renamed tensor keeps the name on disk.
+            self._output_names[full] = source if plain == full else full
+        for target, origin in self._tied.items():
+            if target in found and origin not in found:
+                # Tied from the other side, as transformers does; loaders of checkpoints want the usual name.
+                found[origin] = found.pop(target)
+                self._output_names[origin] = origin
+        missing = [name for name in self._state_names if name not in found and name not in self._tied]
         if missing:
             raise SourceError(
                 f"{self._folder.name} has no tensor {missing[0]}"

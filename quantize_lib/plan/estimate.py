@@ -65,7 +65,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
         peak_memory_bytes=needs.whole,
         activation_bytes=needs.hidden + needs.ahead,
-        parameters=sum(prod(info.shape) for info in facts.tensors.values() if _is_parameter(info)),
+        parameters=sum(prod(info.shape) for info in facts.tensors.values()),
         cells=cells,
         group_sizes=dict(group_sizes),
         formats={cell.id: format_of(facts, cell.settings).name for cell in job.cells},
@@ -92,7 +92,7 @@ def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) ->
     chosen = format_of(facts, settings)
     quantized = assign(facts, settings)
     replaced = {on_disk(layer, facts.tensors).name for layer, _, _ in quantized}
-    kept = [info for name, info in facts.tensors.items() if name not in replaced and _is_parameter(info)]
+    kept = [info for name, info in facts.tensors.items() if name not in replaced]
     total = sum(_tensor_bytes(info) for info in kept) + len(kept) * _HEADER_BYTES_PER_TENSOR
     for layer, bits, wanted in quantized:
         size = group_size if wanted == "auto" else wanted
@@ -102,11 +102,6 @@ def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) ->
         )
         total += ceil(count) + tensors * _HEADER_BYTES_PER_TENSOR
     return total
-
-
-def _is_parameter(info: TensorInfo) -> bool:
-    """GPT-2's checkpoints hold causal masks (four dimensions) that no loader takes."""
-    return len(info.shape) <= 2
 
 
 def _tensor_bytes(info: TensorInfo) -> int:

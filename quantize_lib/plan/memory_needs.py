@@ -99,7 +99,7 @@ def memory_needs(
     """
     width = facts.layers[0].in_features
     inside = {on_disk(layer, facts.tensors).name for layer in facts.layers}
-    outside = [prod(i.shape) for n, i in facts.tensors.items() if n not in inside and len(i.shape) <= 2]
+    outside = [prod(i.shape) for n, i in facts.tensors.items() if n not in inside]
     if not any(get_method(cell.method).calibrated for cell in cells):
         calibration = None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)

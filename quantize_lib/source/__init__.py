@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quantize_lib.architecture.families import FAMILIES, SUPPORTED, Family, get_family
+from quantize_lib.architecture.families import FAMILIES, SUPPORTED, get_family
+from quantize_lib.architecture.family import Family
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.reporting import Reporter

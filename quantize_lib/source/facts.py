@@ -32,6 +32,8 @@ class ModelFacts(Architecture):
     """Bytes of all files with weights, on disk."""
     download_bytes: int
     """Bytes still to be fetched; 0 for a local folder."""
+    weight_files: tuple[str, ...] = ()
+    """The files with weights that transformers reads, also what has no place in the model."""
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     """Everything that a Hub model's repository holds at `revision`."""
     terms: Terms = Terms()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.errors import SourceError
+from quantize_lib.wording import show
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -53,6 +54,10 @@ DTYPE_BITS: Mapping[str, int] = {
 }
 """Bits of one value by safetensors dtype."""
 
+EVERY_FILE = (
+    "transformers reads every file of the index: take the entries of one that is not needed out of it."
+)
+"""For hints."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _AGAIN = "The file is damaged or incomplete; fetch the base model again."
 
@@ -152,28 +157,54 @@ def parse_index(
     return weight_map
 
 
-def combine(
-    weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, TensorInfo]]
-) -> dict[str, TensorInfo]:
+def single_file(tensors: Mapping[str, TensorInfo], *, indexed: bool) -> Weights:
+    """The tensors of a model in one file.
+
+    Args:
+        indexed: whether an index stands beside it.
+    """
+    notes = (f"{SINGLE} is read, as transformers does, and not {INDEX} beside it",) if indexed else ()
+    return Weights(tensors=tensors, files=(SINGLE,), notes=notes)
+
+
+def combine(weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, TensorInfo]]) -> Weights:
     """The tensors of a model in several shards.
+
+    As transformers reads them: every shard that the index names whole, in the order of their names, whatever
+    else the index says. Of a tensor that stands in several the last one counts.
 
     Args:
         weight_map: tensor name → shard.
         read: gives the tensors of one shard.
-
-    Raises:
-        SourceError: where the index names a tensor that its shard does not hold.
     """
-    shards = {shard: read(shard) for shard in sorted(set(weight_map.values()))}
     tensors: dict[str, TensorInfo] = {}
-    for name, shard in weight_map.items():
-        if name not in shards[shard]:
-            raise SourceError(
-                f"{INDEX} says that {shard} holds the tensor {name}, but it does not",
-                hint="The index and the shards do not belong together; fetch the base model again.",
-            )
-        tensors[name] = shards[shard][name]
-    return tensors
+    repeated: dict[str, str] = {}
+    files = tuple(sorted(set(weight_map.values())))
+    for shard in files:
+        found = read(shard)
+        repeated |= {name: tensors[name].file for name in found if name in tensors}
+        tensors |= found
+    listed = {name: shard for name, shard in weight_map.items() if name in tensors}
+    absent = {name: shard for name, shard in weight_map.items() if name not in tensors}
+    unlisted = [name for name in tensors if name not in weight_map]
+    notes = []
+    if absent:
+        notes.append(f"{INDEX} lists {_named(absent)}, which no shard holds; the model does not need it")
+    if unlisted:
+        notes.append(f"{INDEX} does not list {_named(unlisted)}: read all the same, as transformers does")
+    if repeated:
+        first = next(iter(repeated))
+        notes.append(
+            f"several shards hold {_named(repeated)}: that of {tensors[first].file} is read and not that of "
+            f"{repeated[first]}, as transformers does"
+        )
+    if moved := [n for n, shard in listed.items() if n not in repeated and shard != tensors[n].file]:
+        notes.append(
+            f"{INDEX} names another shard for {_named(moved)} than {tensors[moved[0]].file}, which holds it"
+        )
+    # In the order of the index, in which the tensors of a checkpoint come.
+    tensors = {name: tensors[name] for name in (*listed, *unlisted)}
+    return Weights(tensors=tensors, files=files, absent=absent, notes=tuple(notes))
 
 
 def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:
@@ -231,6 +262,11 @@ def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], i
 def _check_name(name: str, file: str) -> None:
     if len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise _damaged(file, "a tensor's name is longer than is allowed or not printable")
+
+
+def _named(names: Iterable[str]) -> str:
+    first, *more = names
+    return show(first, limit=MAX_NAME_LENGTH) + (f" and {len(more)} more" if more else "")
 
 
 def _shown(value: object) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.layers import find_layers
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.placing import place
+from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.errors import SourceError
 from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.explanations import reading_errors
@@ -26,6 +26,7 @@ from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
+    EVERY_FILE,
     INDEX,
     LENGTH_BYTES,
     MAX_INDEX_BYTES,
@@ -34,6 +35,7 @@ from quantize_lib.source.headers import (
     header_length,
     parse_header,
     parse_index,
+    single_file,
 )
 from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
 from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
@@ -41,7 +43,7 @@ from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
     PICKLED,
     PICKLED_INDEX,
-    assumed_tensors,
+    assumed_weights,
     has_pickled,
     is_pickled,
     parse_pickled_index,
@@ -76,24 +78,24 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
             raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
         config = parse_config(_small_file(model, CONFIG, files, commit, token))
         get_family(config)
-        tensors = _read_tensors(model, files, config, commit, token)
-        layers = find_layers(config, tensors)
+        weights = _read_weights(model, files, config, commit, token)
+        placed = place(config, weights)
         if not has_tokenizer(files):
             raise no_tokenizer(model)
-        shards = {info.file for info in tensors.values()}
-        missing = _not_cached(model, _needed(model, files, shards), commit)
+        missing = _not_cached(model, _needed(model, files, weights.files), commit)
         card = _card(model, files, commit, token)
     return ModelFacts(
         config=config,
         revision=commit,
-        tensors=tensors,
-        layers=layers,
-        weight_bytes=sum(files[shard].size for shard in shards),
+        tensors=placed.tensors,
+        layers=placed.layers,
+        weight_files=weights.files,
+        weight_bytes=sum(files[file].size for file in weights.files),
         download_bytes=sum(file.size for file in missing.values()),
         files=files,
         terms=resolved.terms,
         card=card.fields,
-        notes=card.notes,
+        notes=(*placed.notes, *card.notes),
     )
 
 
@@ -107,7 +109,7 @@ def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token:
         SourceError: where it cannot be reached, there is no room for it, or a file arrives damaged twice.
     """
     client = hub_client(token)
-    needed = _needed(model, facts.files, {info.file for info in facts.tensors.values()})
+    needed = _needed(model, facts.files, facts.weight_files)
 
     def download(names: Collection[str], *, force: bool) -> None:
         total = sum(needed[name].size for name in names)
@@ -178,18 +180,18 @@ def _small_file(
     return fetch_file(hub_client(token), model.id, name, commit, retry=READING).read_bytes()
 
 
-def _read_tensors(
+def _read_weights(
     model: ModelSpec,
     files: Mapping[str, RemoteFile],
     config: Mapping[str, Any],
     commit: str,
     token: str | None,
-) -> dict[str, TensorInfo]:
+) -> Weights:
     def read(shard: str) -> dict[str, TensorInfo]:
         return _remote_header(model, shard, files[shard].size, commit, token)
 
     if SINGLE in files:
-        return read(SINGLE)
+        return single_file(read(SINGLE), indexed=INDEX in files)
     if INDEX in files:
         weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
         shards = _shards(model, files, INDEX, weight_map)
@@ -199,10 +201,10 @@ def _read_tensors(
     if not (model.allow_pickle and has_pickled(files)):
         raise no_safetensors(model, list(files))
     if PICKLED in files:
-        return assumed_tensors(config)
+        return assumed_weights(config)
     weight_map = parse_pickled_index(_small_file(model, PICKLED_INDEX, files, commit, token))
     _shards(model, files, PICKLED_INDEX, weight_map)
-    return assumed_tensors(config, weight_map)
+    return assumed_weights(config, weight_map)
 
 
 def _shards(
@@ -213,7 +215,7 @@ def _shards(
         if shard not in files:
             raise SourceError(
                 f"{index} names {shard}, but {model.id} does not hold it",
-                hint="The repository is incomplete; choose another revision.",
+                hint=f"The repository is incomplete; choose another revision. {EVERY_FILE}",
             )
     return shards
 
@@ -233,7 +235,9 @@ def _remote_header(
     return parse_header(data[LENGTH_BYTES : LENGTH_BYTES + length], file=shard, file_size=size)
 
 
-def _needed(model: ModelSpec, files: Mapping[str, RemoteFile], shards: set[str]) -> dict[str, RemoteFile]:
+def _needed(
+    model: ModelSpec, files: Mapping[str, RemoteFile], shards: Collection[str]
+) -> dict[str, RemoteFile]:
     index = PICKLED_INDEX if all(map(is_pickled, shards)) else INDEX
     wanted = {CONFIG, CARD, *shards} | ({index} if SINGLE not in files else set())
     return {

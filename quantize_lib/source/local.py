@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.layers import find_layers
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.placing import place
+from quantize_lib.architecture.tensors import Weights
 from quantize_lib.errors import SourceError
 from quantize_lib.files import feed
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
-from quantize_lib.source.headers import INDEX, SINGLE, combine, parse_index, read_header
+from quantize_lib.source.headers import (
+    EVERY_FILE,
+    INDEX,
+    SINGLE,
+    combine,
+    parse_index,
+    read_header,
+    single_file,
+)
 from quantize_lib.source.model_files import (
     CARD,
     CONFIG,
@@ -31,7 +39,7 @@ from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
     PICKLED,
     PICKLED_INDEX,
-    assumed_tensors,
+    assumed_weights,
     has_pickled,
     parse_pickled_index,
 )
@@ -47,8 +55,7 @@ def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = No
         SourceError: where the folder or its files cannot be used.
     """
     facts = read_facts(model, folder, revision="")
-    shards = sorted({info.file for info in facts.tensors.values()})
-    return replace(facts, revision=_content_hash(model, folder, shards, reporter))
+    return replace(facts, revision=_content_hash(model, folder, facts.weight_files, reporter))
 
 
 def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
@@ -72,21 +79,22 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     config = parse_config(_read(_inside(folder, CONFIG)))
     get_family(config)
     names = [path.name for path in folder.iterdir()]
-    tensors = _read_tensors(model, folder, config, names)
-    layers = find_layers(config, tensors)
+    weights = _read_weights(model, folder, config, names)
+    placed = place(config, weights)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
     card = base_card(folder)
     return ModelFacts(
         config=config,
         revision=revision,
-        tensors=tensors,
-        layers=layers,
-        weight_bytes=sum((folder / shard).stat().st_size for shard in {i.file for i in tensors.values()}),
+        tensors=placed.tensors,
+        layers=placed.layers,
+        weight_files=weights.files,
+        weight_bytes=sum((folder / file).stat().st_size for file in weights.files),
         download_bytes=0,
         terms=terms_of(card.fields, restricted=card.restricted),
         card=card.fields,
-        notes=card.notes,
+        notes=(*placed.notes, *card.notes),
     )
 
 
@@ -139,12 +147,10 @@ def no_tokenizer(model: ModelSpec) -> SourceError:
     )
 
 
-def _read_tensors(
-    model: ModelSpec, folder: Path, config: Mapping[str, Any], names: list[str]
-) -> dict[str, TensorInfo]:
+def _read_weights(model: ModelSpec, folder: Path, config: Mapping[str, Any], names: list[str]) -> Weights:
     # transformers takes the single file where both are there.
     if (folder / SINGLE).is_file():
-        return read_header(_inside(folder, SINGLE), file=SINGLE)
+        return single_file(read_header(_inside(folder, SINGLE), file=SINGLE), indexed=INDEX in names)
     if (folder / INDEX).is_file():
         weight_map = parse_index(_read(_inside(folder, INDEX)))
         _check_complete(folder, INDEX, weight_map)
@@ -152,10 +158,10 @@ def _read_tensors(
     if not (model.allow_pickle and has_pickled(names)):
         raise no_safetensors(model, names)
     if (folder / PICKLED).is_file():
-        return assumed_tensors(config)
+        return assumed_weights(config)
     weight_map = parse_pickled_index(_read(_inside(folder, PICKLED_INDEX)))
     _check_complete(folder, PICKLED_INDEX, weight_map)
-    return assumed_tensors(config, weight_map)
+    return assumed_weights(config, weight_map)
 
 
 def _check_complete(folder: Path, index: str, weight_map: Mapping[str, str]) -> None:
@@ -163,7 +169,7 @@ def _check_complete(folder: Path, index: str, weight_map: Mapping[str, str]) -> 
         if not (folder / shard).is_file():
             raise SourceError(
                 f"{index} names {shard}, but {folder} does not hold it",
-                hint="The model is incomplete; fetch it again.",
+                hint=f"The model is incomplete; fetch it again. {EVERY_FILE}",
             )
 
 
@@ -193,7 +199,7 @@ def _read(path: Path, *, limit: int = -1) -> bytes:
         raise SourceError(f"{path} cannot be read: {reason}") from error
 
 
-def _content_hash(model: ModelSpec, folder: Path, shards: list[str], reporter: Reporter | None) -> str:
+def _content_hash(model: ModelSpec, folder: Path, shards: Sequence[str], reporter: Reporter | None) -> str:
     """sha256 over the names, sizes and bytes of every file that decides what comes out."""
     side = [path.relative_to(folder).as_posix() for path in side_files(folder, code=model.trust_remote_code)]
     names = sorted({CONFIG, *shards, *side})

@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from quantize_lib.architecture.families import get_family, sizes, vocabulary
-from quantize_lib.architecture.layers import expected_layers, weight_shape
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.families import get_family, is_tied
+from quantize_lib.architecture.layers import HEAD_WEIGHT, expected_shapes, full_name
+from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.source.headers import parse_index
 
 PICKLED = "pytorch_model.bin"
@@ -20,7 +20,6 @@ PICKLED_INDEX = "pytorch_model.bin.index.json"
 
 _SHARD_NAME = re.compile(r"pytorch_model[A-Za-z0-9._-]*\.bin")
 _DTYPES = {"float16": "F16", "bfloat16": "BF16"}
-_HEAD = "lm_head.weight"
 
 
 def has_pickled(names: Collection[str]) -> bool:
@@ -42,13 +41,11 @@ def parse_pickled_index(data: bytes) -> dict[str, str]:
     return parse_index(data, file=PICKLED_INDEX, shard_name=_SHARD_NAME, kind="pytorch_model*.bin")
 
 
-def assumed_tensors(
-    config: Mapping[str, Any], weight_map: Mapping[str, str] | None = None
-) -> dict[str, TensorInfo]:
+def assumed_weights(config: Mapping[str, Any], weight_map: Mapping[str, str] | None = None) -> Weights:
     """The tensors that a model should have, in the files that should hold them.
 
-    They serve estimates, and say which files belong to the model. The names of an index are real; what is
-    neither a linear layer nor an embedding has no known shape, and is small.
+    They serve estimates, and say which files belong to the model. The names of an index are real; what the
+    model's class does not load has no known shape, and is small.
 
     Args:
         config: `config.json`.
@@ -57,22 +54,15 @@ def assumed_tensors(
     Raises:
         SourceError: where the model is not supported.
     """
-    family = get_family(config)
-    embedding = (vocabulary(config), sizes(family, config)["embedding"])
-    shapes: dict[str, tuple[int, ...]] = {f"{family.embedding}.weight": embedding}
-    shapes |= {f"{layer.name}.weight": weight_shape(family, layer) for layer in expected_layers(config)}
-    if not config.get("tie_word_embeddings", False):
-        shapes[_HEAD] = embedding
+    family, shapes = get_family(config), expected_shapes(config)
     dtype = _DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "F32")
     if weight_map is None:
-        weight_map = dict.fromkeys(shapes, PICKLED)
-    prefix = family.base_prefix + "."
-    return {
+        held = (name for name in shapes if name != HEAD_WEIGHT or not is_tied(config))
+        weight_map = dict.fromkeys(held, PICKLED)
+    tensors = {
         name: TensorInfo(
-            name=name,
-            dtype=dtype,
-            shape=shapes.get(name, shapes.get(prefix + name, ())),
-            file=file,
+            name=name, dtype=dtype, shape=shapes.get(full_name(family, name, shapes), ()), file=file
         )
         for name, file in weight_map.items()
     }
+    return Weights(tensors=tensors, files=tuple(sorted(set(weight_map.values()))))

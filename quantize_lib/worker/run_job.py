@@ -82,13 +82,14 @@ class _Job:
         self._answer = answer
 
     def run(self) -> None:
+        from quantize_lib.engine.tied_head import settle_head
         from quantize_lib.source import read_facts
 
         job = self._job
         device = choose_device(job.device)
         self._answer.device = device.type
         spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
-        facts = read_facts(spec, job.model.path, revision=job.model.revision)
+        facts = settle_head(job.model.path, read_facts(spec, job.model.path, revision=job.model.revision))
         calibration, self._answer.calibration = self._tokens(job.calibration, "calibration")
         evaluation, self._answer.evaluation = self._tokens(job.evaluation, "evaluation")
         keys = cell_keys(job, self._answer)

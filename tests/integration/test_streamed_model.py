@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,22 +12,21 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.tied_head import settle_head
 from quantize_lib.errors import SourceError
+from quantize_lib.source import read_facts
 from quantize_lib.source.facts import ModelFacts
-from quantize_lib.source.headers import read_header
+from quantize_lib.source.model_spec import ModelSpec
 from tests.support.families import CONFIGS, VOCABULARY, save_family
+from tests.support.odd_weights import rewrite, say, shard, tensors_of
 
 
 def facts_of(folder: Path) -> ModelFacts:
-    return ModelFacts(
-        config=json.loads((folder / "config.json").read_text()),
-        revision="sha256:0",
-        tensors=read_header(folder / "model.safetensors", file="model.safetensors"),
-        layers=(),
-        weight_bytes=0,
-        download_bytes=0,
-    )
+    (folder / "tokenizer.json").write_text("{}")
+    found = read_facts(ModelSpec(id="./m", name="m", local=folder), folder, revision="sha256:0")
+    return settle_head(folder, found)
 
 
 def stream(folder: Path) -> StreamedModel:
@@ -80,10 +80,88 @@ def test_nan_in_a_weight_is_an_error_that_names_file_and_tensor(tmp_path: Path) 
         model.load_block(1)
 
 
-def test_a_missing_tensor_is_named_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_tensor_that_the_class_does_not_know_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
     folder = save_family("llama", tmp_path)
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.input_layernorm.weight"]
-    save_file(tensors, folder / "model.safetensors")
+    facts = facts_of(folder)
+    name = "model.layers.0.self_attn.sinks"
+    more = {**facts.tensors, name: TensorInfo(name=name, dtype="F32", shape=(4,), file="model.safetensors")}
+    with pytest.raises(SourceError, match=r"the tensor `model\.layers\.0\.self_attn\.sinks` has no place in"):
+        StreamedModel(folder, replace(facts, tensors=more), blocks="model.layers", device=torch.device("cpu"))
+
+
+def test_a_tensor_that_the_class_wants_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    folder = save_family("llama", tmp_path)
+    facts = facts_of(folder)
+    name = "model.layers.1.input_layernorm.weight"
+    fewer = {other: info for other, info in facts.tensors.items() if other != name}
     with pytest.raises(SourceError, match=r"has no tensor model\.layers\.1\.input_layernorm\.weight"):
-        stream(folder)
+        StreamedModel(
+            folder, replace(facts, tensors=fewer), blocks="model.layers", device=torch.device("cpu")
+        )
+
+
+def ends(model_type: str) -> tuple[str, str]:
+    """The names of embedding and head as save_pretrained writes them."""
+    head = "embed_out.weight" if model_type == "gpt_neox" else "lm_head.weight"
+    return f"{get_family({'model_type': model_type}).embedding}.weight", head
+
+
+def head_alone(folder: Path, model_type: str) -> None:
+    tensors, (embedding, head) = tensors_of(folder), ends(model_type)
+    tensors[head] = tensors.pop(embedding)
+    rewrite(folder, tensors)
+    say(folder, tie_word_embeddings=True)
+
+
+def head_beside(folder: Path, model_type: str) -> None:
+    tensors, (embedding, head) = tensors_of(folder), ends(model_type)
+    rewrite(folder, tensors | {head: tensors[embedding].flip(0).contiguous()})
+    say(folder, tie_word_embeddings=True)
+
+
+def head_twice(folder: Path, model_type: str) -> None:
+    tensors, (embedding, head) = tensors_of(folder), ends(model_type)
+    rewrite(folder, tensors | {head: tensors[embedding].clone()})
+    say(folder, tie_word_embeddings=True)
+
+
+def shards_that_disagree(folder: Path, _model_type: str) -> None:
+    tensors = tensors_of(folder)
+    names = sorted(tensors)
+    repeated, unlisted = names[3], names[-1]
+    parts = {
+        f"model-{part}.safetensors": {name: tensors[name].clone() for name in names[number::3]}
+        for number, part in enumerate(("b", "c", "a"))
+    }
+    weight_map = {name: file for file, held in parts.items() for name in held}
+    for file, factor in (
+        ("model-a.safetensors", 2.0),
+        ("model-b.safetensors", 3.0),
+        ("model-c.safetensors", 0.5),
+    ):
+        parts[file][repeated] = tensors[repeated] * factor
+    weight_map[repeated] = "model-a.safetensors"
+    del weight_map[unlisted]
+    weight_map["mtp.fc.weight"] = "model-c.safetensors"
+    shard(folder, parts, weight_map)
+
+
+def further_blocks(folder: Path, _model_type: str) -> None:
+    tensors = tensors_of(folder)
+    more = {name.replace(".1.", ".2."): tensor.clone() for name, tensor in tensors.items() if ".1." in name}
+    rewrite(folder, tensors | more)
+
+
+@pytest.mark.parametrize(
+    "oddity", [head_alone, head_beside, head_twice, shards_that_disagree, further_blocks]
+)
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "gpt_neox", "opt"])
+def test_odd_files_are_read_as_transformers_reads_them(
+    model_type: str, oddity: Callable[[Path, str], None], tmp_path: Path
+) -> None:
+    folder = save_family(model_type, tmp_path)
+    oddity(folder, model_type)
+    ids = torch.randint(3, VOCABULARY, (2, 20), generator=torch.Generator().manual_seed(1))
+    expected = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        assert torch.equal(logits(stream(folder), ids), expected(input_ids=ids).logits)

@@ -10,13 +10,12 @@ from tests.support.model_files import LLAMA
 
 
 def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
-    """A down projection of the demo's model (1536 → 576) per block, an embedding and a mask."""
+    """A down projection of the demo's model (1536 → 576) per block, and an embedding."""
     shapes: dict[str, tuple[int, ...]] = {prefix + "embed_tokens.weight": (100, 576)}
     layers = []
     for block in range(blocks):
         name = f"layers.{block}.mlp.down_proj"
         shapes[f"{prefix}{name}.weight"] = (576, 1536)
-        shapes[f"{prefix}layers.{block}.attn.mask"] = (1, 1, 1024, 1024)
         layers.append(LayerInfo(name=f"model.{name}", in_features=1536, out_features=576))
     tensors = {
         name: TensorInfo(name=name, dtype="BF16", shape=shape, file="model.safetensors")

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
-from quantize_lib.architecture.layers import find_layers
+from quantize_lib.architecture.placing import place
+from quantize_lib.architecture.tensors import Weights
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
@@ -55,12 +56,13 @@ class Silent:
 
 def model_facts(folder: Path) -> ModelFacts:
     config = read_json(folder / "config.json")
-    tensors = read_header(folder / "model.safetensors", file="model.safetensors")
+    file = "model.safetensors"
+    placed = place(config, Weights(tensors=read_header(folder / file, file=file), files=(file,)))
     return ModelFacts(
         config=config,
         revision="sha256:0",
-        tensors=tensors,
-        layers=find_layers(config, tensors),
+        tensors=placed.tensors,
+        layers=placed.layers,
         weight_bytes=0,
         download_bytes=0,
     )

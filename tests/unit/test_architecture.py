@@ -38,7 +38,7 @@ EDGES: dict[str, set[str]] = {
     "metrics": {"files", "logits", "precision", "registry", "wording"},
     "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
-    "architecture": {"errors", "formats", "methods"},
+    "architecture": {"errors", "formats", "methods", "wording"},
     "source": {
         *("architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"),
         *("wording",),
@@ -59,7 +59,7 @@ EDGES: dict[str, set[str]] = {
     },
     "engine": {
         *("architecture", "errors", "formats", "methods", "metrics", "process_memory", "registry"),
-        *("reporting", "sizing"),
+        *("reporting", "sizing", "wording"),
     },
     "checkpoint": {"errors", "files"},
     "evaluate": {

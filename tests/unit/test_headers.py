@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.errors import SourceError
-from quantize_lib.source.headers import MAX_HEADER_BYTES, combine, parse_index, read_header
+from quantize_lib.source.headers import MAX_HEADER_BYTES, combine, parse_index, read_header, single_file
 from tests.support.model_files import header_of, shard_bytes
 
 TWO = {"a": (2, 3), "b": (4,)}
@@ -137,9 +137,70 @@ def test_an_index_without_a_weight_map_is_damaged(text: bytes) -> None:
         parse_index(text)
 
 
-def test_a_tensor_that_its_shard_does_not_hold_is_named() -> None:
-    with pytest.raises(SourceError) as caught:
-        combine({"w": "m.safetensors"}, lambda _: {})
-    assert caught.value.message == (
-        "model.safetensors.index.json says that m.safetensors holds the tensor w, but it does not"
+def shards(**held: str) -> dict[str, dict[str, TensorInfo]]:
+    """Three shards, each with tensors of one letter."""
+    return {
+        f"{shard}.safetensors": {
+            name: TensorInfo(name=name, dtype="F32", shape=(), file=f"{shard}.safetensors") for name in names
+        }
+        for shard, names in held.items()
+    }
+
+
+def combined(weight_map: dict[str, str], **held: str) -> Weights:
+    return combine(
+        {name: f"{shard}.safetensors" for name, shard in weight_map.items()}, shards(**held).__getitem__
+    )
+
+
+def test_an_index_that_agrees_with_its_shards_gives_its_order_and_no_note() -> None:
+    found = combined({"c": "two", "a": "one", "b": "one"}, one="ab", two="c")
+    assert list(found.tensors) == ["c", "a", "b"]
+    assert (found.files, found.absent, found.notes) == (("one.safetensors", "two.safetensors"), {}, ())
+
+
+def test_a_tensor_that_no_shard_holds_is_told() -> None:
+    found = combined({"a": "one", "w": "one"}, one="a")
+    assert found.absent == {"w": "one.safetensors"}
+    assert found.notes == (
+        "model.safetensors.index.json lists `w`, which no shard holds; the model does not need it",
+    )
+
+
+def test_what_the_index_does_not_list_is_read_and_told() -> None:
+    found = combined({"a": "one"}, one="abc")
+    assert list(found.tensors) == ["a", "b", "c"]
+    assert found.notes == (
+        "model.safetensors.index.json does not list `b` and 1 more: read all the same, as transformers does",
+    )
+
+
+@pytest.mark.parametrize("listed", ["one", "two", "three"])
+def test_of_a_tensor_in_several_shards_that_of_the_last_one_counts_whatever_the_index_says(
+    listed: str,
+) -> None:
+    # By the name of the shard: `two` comes after `three`.
+    found = combined({"b": "two", "c": "three", "a": listed, "d": "one"}, one="ad", two="ab", three="ac")
+    assert found.tensors["a"].file == "two.safetensors"
+    assert found.notes == (
+        "several shards hold `a`: that of two.safetensors is read and not that of three.safetensors, as "
+        "transformers does",
+    )
+
+
+def test_a_tensor_in_another_shard_than_the_index_says_is_read_from_there() -> None:
+    found = combined({"a": "one", "b": "two"}, one="ab", two="")
+    assert found.tensors["b"].file == "one.safetensors"
+    assert found.notes == (
+        "model.safetensors.index.json names another shard for `b` than one.safetensors, which holds it",
+    )
+
+
+def test_a_file_beside_an_index_is_read_alone_and_that_is_told() -> None:
+    tensors = shards(model="a")["model.safetensors"]
+    assert single_file(tensors, indexed=False).notes == ()
+    found = single_file(tensors, indexed=True)
+    assert (found.tensors, found.files) == (tensors, ("model.safetensors",))
+    assert found.notes == (
+        "model.safetensors is read, as transformers does, and not model.safetensors.index.json beside it",
     )

@@ -162,11 +162,6 @@ def test_a_missing_tensor_is_named() -> None:
     )
 
 
-def test_more_blocks_on_disk_than_in_the_config_are_refused() -> None:
-    with pytest.raises(SourceError, match=r"but config\.json says 1 blocks"):
-        find_layers(LLAMA | {"num_hidden_layers": 1}, tensors(llama_shapes()))
-
-
 def test_weights_that_are_not_in_full_precision_are_refused() -> None:
     with pytest.raises(SourceError) as caught:
         find_layers(LLAMA, tensors(llama_shapes(), "F8_E4M3"))

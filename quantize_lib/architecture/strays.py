@@ -1,0 +1,199 @@
+"""Tensors that a model's class does not load: what stands beside it is told, what belongs in it refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from quantize_lib.architecture.families import FAMILIES, HEAD, get_family, sizes
+from quantize_lib.architecture.family import Family
+from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.errors import SourceError
+from quantize_lib.wording import joined, show
+
+_ADAPTER = re.compile(r"(^|\.)(lora_|ia3_|vera_|oft_|hada_)")
+"""Of PEFT's names."""
+_BUFFERS = re.compile(
+    r"(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|position_ids|decoder\.version"
+    r"|embed_positions\._float_tensor)$"
+)
+"""Computed by the classes of today, stored by older ones."""
+_BESIDE = re.compile(
+    r"mtp|nextn|medusa|eagle|vision|visual|image|audio|speech|video|multi_modal|multimodal|projector|connector"
+    r"|score|classifier|value_head|v_head|reward|qa_outputs|summary"
+)
+"""In the names of modules beside a language model: further predictions, other senses, other heads."""
+_SCALE = re.compile(r"(scale|scales|scale_inv|zero_point|zeros|qzeros|absmax|SCB|biases)$")
+_INDEX = re.compile(r"(?<=\.)\d+(?=\.)")
+_SHOWN = 3
+_SHOWN_NAME = 80
+
+
+def refuse_adapters(tensors: Iterable[TensorInfo]) -> None:
+    """See that no adapter is left to be merged.
+
+    Raises:
+        SourceError: where there is one.
+    """
+    found = [info for info in tensors if _ADAPTER.search(info.name)]
+    if found:
+        raise SourceError(
+            f"{found[0].file} holds an adapter that is not merged into the weights: {_listed(found)}",
+            hint="Merge it (PEFT's merge_and_unload), save the model with save_pretrained, and name that.",
+        )
+
+
+def sort_strays(
+    config: Mapping[str, Any], held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+) -> list[str]:
+    """What to tell of the tensors that have no place in a model.
+
+    Args:
+        config: `config.json`.
+        held: those that have one, by full name.
+        strays: the others.
+
+    Returns:
+        Notes, as those of `Architecture`.
+
+    Raises:
+        SourceError: where one belongs to a part of the model, which would compute something else without it.
+    """
+    family = get_family(config)
+    blocks = sizes(family, config)["blocks"]
+    groups: dict[str, list[TensorInfo]] = {"inside": [], "beyond": [], "buffer": [], "beside": []}
+    bare = not any(info.name.startswith(family.base_prefix + ".") for info in held.values())
+    for info in strays:
+        groups[_kind(info.name, family, blocks, held, bare=bare)].append(info)
+    if groups["inside"]:
+        raise _refusal(config, family, held, groups["inside"])
+    notes = []
+    if beyond := groups["beyond"]:
+        what = f"of blocks beyond the {blocks} of config.json ({family.keys['blocks']})"
+        notes.append(_left_out(beyond, what, _in_words(_block(info.name) for info in beyond)))
+    if buffers := groups["buffer"]:
+        notes.append(_left_out(buffers, "that older versions of transformers stored", _listed(buffers)))
+    if beside := groups["beside"]:
+        notes.append(_left_out(beside, "beside the language model", _listed(beside)))
+    return notes
+
+
+def _kind(name: str, family: Family, blocks: int, held: Mapping[str, TensorInfo], *, bare: bool) -> str:
+    """Where a stray stands.
+
+    Args:
+        blocks: how many the model has.
+        bare: whether names on disk lack the base model's prefix.
+    """
+    prefix = family.base_prefix + "."
+    full = prefix + name if bare and not name.startswith(f"{HEAD}.") else name
+    index, _, relative = full.removeprefix(family.blocks + ".").partition(".")
+    in_block = full.startswith(family.blocks + ".")
+    if _BUFFERS.search(name) or (in_block and relative in family.left_overs):
+        return "buffer"
+    if in_block:
+        return "beyond" if index.isdecimal() and int(index) >= blocks else "inside"
+    modules = {owner.rpartition(".")[0] for owner in held if not owner.startswith(family.blocks + ".")}
+    if any(full.startswith(module + ".") for module in modules):
+        return "inside"
+    # A module of its own: the first part of the name that leads to nothing that the model has.
+    parts = full.split(".")
+    depth = next(
+        (at for at in range(1, len(parts)) if not _leads_to(".".join(parts[:at]), (*modules, family.blocks))),
+        len(parts),
+    )
+    return "inside" if depth > 1 and not _BESIDE.search(parts[depth - 1].lower()) else "beside"
+
+
+def _leads_to(start: str, modules: Iterable[str]) -> bool:
+    return any(module == start or module.startswith(start + ".") for module in modules)
+
+
+def _refusal(
+    config: Mapping[str, Any], family: Family, held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+) -> SourceError:
+    them = "it" if len(strays) == 1 else "them"
+    return SourceError(
+        f"{strays[0].file} holds {_counted(strays)} that a {config['model_type']} with this config.json does "
+        f"not load, and without {them} it computes something else: {_listed(strays)}",
+        hint=_likely(config, family, held, strays),
+    )
+
+
+def _likely(
+    config: Mapping[str, Any], family: Family, held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+) -> str:
+    """What probably has to be mended."""
+    first = f"{family.blocks}.0."
+    stray = {_relative(info.name, family) for info in strays}
+    there = {name.removeprefix(first) for name in held if name.startswith(first)} | stray
+    others = [
+        name
+        for name, other in FAMILIES.items()
+        if other.blocks == family.blocks and stray <= _possible(other) and there <= _possible(other)
+    ]
+    exact = [name for name in others if there == _usual(FAMILIES[name])]
+    switches = {
+        switch
+        for parameter in (*family.inside, *family.outside)
+        if parameter.name in stray
+        for switch in parameter.switches
+        if not switch.is_on(config)
+    }
+    if switches and not exact:
+        keys = joined(sorted(f"{switch.key}: {str(switch.wanted).lower()}" for switch in switches))
+        return f"config.json probably has to say {keys}, as it did where the model was trained."
+    named = [name for name in exact or others if name != config["model_type"]]
+    if named:
+        return (
+            f"They are what a {joined(named, 'or')} has: model_type and architectures of config.json are "
+            "probably another model's."
+        )
+    if any(_SCALE.search(name) for name in stray):
+        return "The model looks quantized: name the full-precision model that it was made from."
+    return "config.json is probably another model's; or remove the tensors if they are left over."
+
+
+def _relative(name: str, family: Family) -> str:
+    """A stray's name in its block, or as it is outside."""
+    full = name if name.startswith(family.base_prefix + ".") else f"{family.base_prefix}.{name}"
+    inside = full.removeprefix(family.blocks + ".")
+    return name if inside == full else inside.partition(".")[2]
+
+
+def _possible(family: Family) -> set[str]:
+    return {f"{layer}.weight" for layer in family.layers} | {parameter.name for parameter in family.inside}
+
+
+def _usual(family: Family) -> set[str]:
+    """The names in a block where the config says nothing of its own."""
+    return {f"{layer}.weight" for layer in family.layers} | {
+        parameter.name for parameter in family.inside if all(one.is_on({}) for one in parameter.switches)
+    }
+
+
+def _left_out(tensors: Sequence[TensorInfo], what: str, names: str) -> str:
+    are, them = ("is", "it") if len(tensors) == 1 else ("are", "them")
+    return f"{_counted(tensors)} {what} {are} left out, as transformers does not load {them}: {names}"
+
+
+def _counted(tensors: Sequence[TensorInfo]) -> str:
+    return "1 tensor" if len(tensors) == 1 else f"{len(tensors)} tensors"
+
+
+def _listed(tensors: Iterable[TensorInfo]) -> str:
+    """Their names, those of several blocks once."""
+    return _in_words(_INDEX.sub("*", info.name) for info in tensors)
+
+
+def _block(name: str) -> str:
+    """`model.layers.3` of `model.layers.3.mlp.up_proj.weight`."""
+    index = _INDEX.search(name)
+    return name if index is None else name[: index.end()]
+
+
+def _in_words(names: Iterable[str]) -> str:
+    different = list(dict.fromkeys(names))
+    more = [f"{len(different) - _SHOWN} more"] if len(different) > _SHOWN else []
+    return joined([*(show(name, limit=_SHOWN_NAME) for name in different[:_SHOWN]), *more])
