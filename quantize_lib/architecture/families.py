@@ -322,6 +322,20 @@ def is_tied(config: Mapping[str, Any]) -> bool:
     return said if isinstance(said, bool) else get_family(config).tied
 
 
+def positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a sequence may have; None where positions are computed and have no end.
+
+    Raises:
+        SourceError: as `sizes`.
+    """
+    # Of the sizes of its own that a parameter can have, the table of positions is the only one.
+    sizes_of_their_own = (
+        word for parameter in get_family(config).outside for word in parameter.shape if isinstance(word, Rows)
+    )
+    table = next(sizes_of_their_own, None)
+    return None if table is None else _number(config, table.key, default=table.default)
+
+
 def _number(config: Mapping[str, Any], key: str, *, default: int | None = None) -> int:
     value = config.get(key)
     if value is None and default is not None:

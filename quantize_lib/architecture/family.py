@@ -27,7 +27,7 @@ class Switch:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A size that only one parameter has.
+    """A size that only one parameter has: the length of a learned table of positions.
 
     Attributes:
         key: of the config.

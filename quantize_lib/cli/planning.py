@@ -91,6 +91,7 @@ def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, Jo
 
     estimates: dict[str, JobEstimate] = {}
     errors: list[QuantizerError] = []
+    lookups.tokenizers.look_up(plan.jobs)
     for job in plan.jobs:
         try:
             facts, sizes = look(job, lookups)

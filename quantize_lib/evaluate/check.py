@@ -16,12 +16,10 @@ from typing import Any
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import finite, last_line, read_json, write_json
+from quantize_lib.job.job_file import NEW_TOKENS
 from quantize_lib.job.records import Reload, SampleFigure
 from quantize_lib.metrics import METRICS, Metric
 from quantize_lib.precision import Precision
-
-NEW_TOKENS = 20
-"""Length of the greedy continuation."""
 
 
 def is_reproduced(means: Mapping[str, float], expected: Mapping[str, float], precision: Precision) -> bool:

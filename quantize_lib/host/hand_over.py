@@ -41,6 +41,7 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
             evaluation=_text(job.evaluate.held_out, prepared.evaluation, folder / "evaluation.json"),
             cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
             output=folder,
+            told=prepared.facts.notes,
             max_memory=max_memory,
         ),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,6 +10,8 @@ from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts
 from quantize_lib.errors import QuantizerError
+from quantize_lib.host.parallel import in_parallel
+from quantize_lib.host.tokenizers import Tokenizers
 from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import fingerprint, inputs
@@ -20,11 +21,7 @@ from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.wording import show
 
-CONNECTIONS = 16
-"""Requests under way at a time."""
-
 _T = TypeVar("_T")
-_Item = TypeVar("_Item")
 _ModelKey = ModelSpec | tuple[str, str]
 _DatasetKey = tuple[str, str]
 
@@ -56,11 +53,12 @@ class Lookups:
         self._datasets: dict[_DatasetKey, str | QuantizerError] = {}
         self._texts: dict[TextSpec, Texts | QuantizerError] = {}
         self._facts: dict[ModelSpec, ModelFacts | QuantizerError] = {}
+        self.tokenizers = Tokenizers(self, reporter)
 
     def look_up(self, jobs: Iterable[Job]) -> None:
         """Ask the Hub, at once, for all that the identities of these jobs need and that is not known."""
         jobs = tuple(jobs)
-        calibrations = [job.calibration for job in jobs if _is_calibrated(job)]
+        calibrations = [job.calibration for job in jobs if job.calibrated]
         models = {_model_key(job.model): job.model for job in jobs if job.model.local is None}
         datasets = {(text.dataset, text.revision) for text in calibrations if text.dataset is not None}
         asked: list[Callable[[], None]] = [
@@ -165,19 +163,6 @@ class Lookups:
         if key not in self._datasets:
             dataset, revision = key
             self._datasets[key] = _ask(lambda: dataset_commit(dataset, revision, token=None))
-
-
-def in_parallel(work: Callable[[_Item], _T], items: Sequence[_Item]) -> list[_T]:
-    """`work` for each item, in order; what has not begun when one fails or a signal comes never begins."""
-    pool = ThreadPoolExecutor(CONNECTIONS)
-    try:
-        return list(pool.map(work, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _is_calibrated(job: Job) -> bool:
-    return any(get_method(cell.settings.method).calibrated for cell in job.cells)
 
 
 def _model_key(model: ModelSpec) -> _ModelKey:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from quantize_lib.architecture.families import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import UsageError
 from quantize_lib.host.lookups import Identity, Lookups
-from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.estimate import JobEstimate, estimate_job
 from quantize_lib.source import resolve_group_size
@@ -45,14 +45,18 @@ class Prepared:
 
 
 def look(job: Job, lookups: Lookups) -> tuple[ModelFacts, dict[str, int]]:
-    """The base model's facts and the group size of every cell, from config and headers alone.
+    """The base model's facts and the group size of every cell, from config, headers and tokenizer alone.
 
     Raises:
-        SourceError: where the base model cannot be used.
-        UsageError: where a cell's settings do not fit it, naming the cell.
+        SourceError: where the base model or its tokenizer cannot be used.
+        UsageError: where a cell's settings or a text's length do not fit it, naming the cell or the key.
+        CalibrationError: where a text cannot be read, or gives tokens that the model lacks.
     """
     facts = lookups.facts(job.model)
-    return facts, _group_sizes(job, facts)
+    sizes = _group_sizes(job, facts)
+    _check_lengths(job, facts)
+    notes = lookups.tokenizers.check(job)
+    return replace(facts, notes=(*facts.notes, *notes)), sizes
 
 
 def check_texts(job: Job, lookups: Lookups) -> None:
@@ -68,8 +72,7 @@ def check_texts(job: Job, lookups: Lookups) -> None:
 
 def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
     """What the job's cells are calibrated with and what is held out, as far as it needs them."""
-    calibrated = any(get_method(cell.settings.method).calibrated for cell in job.cells)
-    return job.calibration if calibrated else None, job.evaluate.held_out
+    return job.calibration if job.calibrated else None, job.evaluate.held_out
 
 
 def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
@@ -85,12 +88,27 @@ def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
     return sizes
 
 
+def _check_lengths(job: Job, facts: ModelFacts) -> None:
+    """Refuse sequences that are longer than the model's table of positions."""
+    limit = positions(facts.config)
+    held_out = job.evaluate.held_out
+    asked = {"calibration.sequence_length": job.calibration.sequence_length} if job.calibrated else {}
+    if held_out is not None:
+        asked["evaluate.perplexity.sequence_length"] = held_out.sequence_length
+    for key, length in asked.items():
+        if limit is not None and length > limit:
+            raise UsageError(
+                f"{job.model.id}: {key} is {length}, and the model has {limit} positions",
+                hint=f"Write `sequence_length: {limit}` or less there in the manifest.",
+            )
+
+
 def prepare(job: Job, lookups: Lookups) -> Prepared:
     """Look at the base model, collect the texts and find out what determines each cell.
 
     Raises:
         SourceError, UsageError: as `look`.
-        CalibrationError: where the texts cannot be read.
+        CalibrationError: as `look`, and where a data set cannot be read.
     """
     facts, sizes = look(job, lookups)
     calibration, held_out = _texts(job)

@@ -124,6 +124,7 @@ class _Run:
             if self._options.publisher is not None:
                 self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
             self._lookups.look_up(waiting)
+            self._lookups.tokenizers.look_up(waiting)
             prepared = [job for job in map(self._prepare, waiting) if job is not None]
             for job, cell in self._plan.cells():
                 if cell.id in self._built:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
-from quantize_lib.host.lookups import Identity, Lookups, in_parallel
+from quantize_lib.host.lookups import Identity, Lookups
+from quantize_lib.host.parallel import in_parallel
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.fingerprint import INPUTS
 from quantize_lib.plan.verdict import Reason, Verdict

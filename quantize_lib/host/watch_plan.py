@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import QuantizerError
-from quantize_lib.host.lookups import Lookups, in_parallel
+from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.parallel import in_parallel
 from quantize_lib.host.prepare import look
 from quantize_lib.host.survey import survey
 from quantize_lib.manifest import expand

@@ -14,6 +14,8 @@ from quantize_lib.job.schema import job_schema
 from quantize_lib.methods import Settings, settings_of
 
 DEFAULT_PROMPT = "The capital of France is"
+NEW_TOKENS = 20
+"""How far the check after the reload continues the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class JobFile:
     cells: tuple[JobCell, ...]
     output: Path
     prompt: str = DEFAULT_PROMPT
+    told: tuple[str, ...] = ()
+    """Notes on the base model that the host has told already."""
     max_memory: int | None = None
 
 
@@ -88,6 +92,7 @@ def read_job(path: Path) -> JobFile:
         cells=tuple(JobCell(id=cell["id"], settings=_settings(cell["settings"])) for cell in data["cells"]),
         output=base / data["output"],
         prompt=data.get("prompt", DEFAULT_PROMPT),
+        told=tuple(data.get("told", ())),
         max_memory=data.get("max_memory"),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
+from quantize_lib.methods import get_method
 from quantize_lib.methods.settings import Settings
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
@@ -61,6 +62,11 @@ class Job:
     calibration: TextSpec
     evaluate: EvaluateSpec
     cells: tuple[Cell, ...]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether any cell's method needs calibration."""
+        return any(get_method(cell.settings.method).calibrated for cell in self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from quantize_lib.errors import SourceError
 CONFIG = "config.json"
 CARD = "README.md"
 
-_SIDE_PATTERNS = (
+_TOKENIZER_PATTERNS = (
     "tokenizer*.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -22,6 +22,9 @@ _SIDE_PATTERNS = (
     "merges.txt",
     "*.model",
     "*.tiktoken",
+)
+_SIDE_PATTERNS = (
+    *_TOKENIZER_PATTERNS,
     "chat_template*.json",
     "chat_template*.jinja",
     "additional_chat_templates/*.jinja",
@@ -56,6 +59,11 @@ def is_side_file(name: str, *, code: bool = False) -> bool:
         if fnmatch.fnmatchcase(name, pattern) and folder == pattern.rpartition("/")[0]:
             return True
     return False
+
+
+def is_tokenizer_file(name: str) -> bool:
+    """Whether a file at the top of a model decides how text becomes token ids."""
+    return "/" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in _TOKENIZER_PATTERNS)
 
 
 def is_terms_file(name: str) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.errors import EvaluationError, UsageError
+from quantize_lib.errors import EvaluationError, SourceError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
+from quantize_lib.tokenizer.loading import load_tokenizer
 
 
 def evaluate_folder(
@@ -80,7 +81,6 @@ def _sample(
     reporter: Reporter,
 ) -> Path:
     from safetensors.torch import save_file
-    from transformers import AutoTokenizer
 
     from quantize_lib.calibration.texts import collect_texts
     from quantize_lib.calibration.tokens import tokenize
@@ -89,9 +89,10 @@ def _sample(
         files=tuple(file.absolute() for file in files), samples=samples, sequence_length=sequence_length
     )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"the tokenizer of {folder} cannot be loaded: {error}") from error
+        tokenizer = load_tokenizer(folder, trust_remote_code=False)
+    except SourceError as error:
+        raise EvaluationError(f"{folder}: {error.message}", hint=error.hint) from error
+    rows = read_json(folder / "config.json").get("vocab_size")
     texts = collect_texts(spec, token=None)
     for note in texts.notes:
         reporter.warning(note)
@@ -102,6 +103,7 @@ def _sample(
         sequence_length=sequence_length,
         seed=0,
         allow_short=False,
+        rows=rows if isinstance(rows, int) else None,
     )
     path = work / "sample.safetensors"
     save_file({"ids": batch.ids}, path)

@@ -1,48 +1,72 @@
-"""A job's text as token ids."""
+"""A job's tokenizer, and its text as token ids."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quantize_lib.errors import CalibrationError
+from quantize_lib.architecture.families import positions, vocabulary
+from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.files import read_json
-from quantize_lib.job.job_file import JobModel, JobText
+from quantize_lib.job.job_file import NEW_TOKENS, JobFile, JobText
 from quantize_lib.job.records import TextRecord
 from quantize_lib.reporting import Reporter
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tokenizer.examine import Room, examine
+from quantize_lib.tokenizer.loading import load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+def open_tokenizer(job: JobFile, facts: ModelFacts, reporter: Reporter) -> tuple[Any, tuple[str, ...]]:
+    """The base model's tokenizer, tried, and what a user should know of it; the host may have had no way to.
+
+    Raises:
+        SourceError: where it does not load, gives no tokens or has too many for the model.
+    """
+    room = Room(
+        rows=vocabulary(facts.config),
+        positions=positions(facts.config),
+        prompt=job.prompt,
+        new_tokens=NEW_TOKENS,
+    )
+    try:
+        tokenizer = load_tokenizer(job.model.path, trust_remote_code=job.model.trust_remote_code)
+        notes = examine(tokenizer, job.model.path, room)
+    except SourceError as error:
+        raise SourceError(f"{job.model.name}: {error.message}", hint=error.hint) from error
+    for note in notes:
+        if note not in job.told:
+            reporter.warning(f"{job.model.name}: {note}")
+    return tokenizer, notes
+
+
 def load_tokens(
-    text: JobText, model: JobModel, *, word: str, reporter: Reporter
+    text: JobText, tokenizer: Any, *, rows: int, word: str, reporter: Reporter
 ) -> tuple[Tensor, TextRecord]:
     """Token ids, int64 (sequences, length), and what report and card say of them.
 
     Args:
+        rows: of the model's embedding.
         word: `calibration` or `evaluation`, for messages.
 
     Raises:
-        CalibrationError: where the tokenizer does not load or the text is too short.
+        CalibrationError: where the text is too short, or gives a token that the model has no row for.
     """
-    from transformers import AutoTokenizer
-
     from quantize_lib.calibration.tokens import tokenize
 
     try:
-        _check_tokenizer(model.path / "tokenizer.json")
-        tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibrationError(f"the tokenizer of {model.name} cannot be loaded: {error}") from error
-    batch = tokenize(
-        read_json(text.texts),
-        tokenizer,
-        samples=text.samples,
-        sequence_length=text.sequence_length,
-        seed=text.seed,
-        allow_short=text.allow_short,
-    )
+        batch = tokenize(
+            read_json(text.texts),
+            tokenizer,
+            samples=text.samples,
+            sequence_length=text.sequence_length,
+            seed=text.seed,
+            allow_short=text.allow_short,
+            rows=rows,
+        )
+    except CalibrationError as error:
+        raise CalibrationError(f"{word}: {text.source}: {error.message}", hint=error.hint) from error
     if batch.short:
         reporter.warning(
             f"{word}: {text.source} gives {batch.ids.shape[0]} sequences of {batch.ids.shape[1]} tokens, "
@@ -59,16 +83,3 @@ def load_tokens(
         short=batch.short,
     )
     return batch.ids, record
-
-
-def _check_tokenizer(file: Path) -> None:
-    """The tokenizers library raises the bare `Exception` for a damaged file; this says it better.
-
-    Raises:
-        ValueError: where it is no tokenizer.
-    """
-    if not file.exists():
-        return
-    data = read_json(file)
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise ValueError(f"{file.name} holds no tokenizer")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.assignment import format_of, left_out
+from quantize_lib.architecture.families import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.formats import CheckpointContext
@@ -28,7 +29,7 @@ from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
-from quantize_lib.worker.job_text import load_tokens
+from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
 from quantize_lib.worker.unpickle import as_safetensors
 
@@ -90,8 +91,17 @@ class _Job:
         self._answer.device = device.type
         spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
         facts = settle_head(job.model.path, read_facts(spec, job.model.path, revision=job.model.revision))
-        calibration, self._answer.calibration = self._tokens(job.calibration, "calibration")
-        evaluation, self._answer.evaluation = self._tokens(job.evaluation, "evaluation")
+        tokenizer, notes = open_tokenizer(job, facts, self._reporter)
+        facts = replace(facts, notes=(*facts.notes, *notes))
+
+        def tokens(text: JobText | None, word: str) -> tuple[Tensor | None, TextRecord | None]:
+            if text is None:
+                return None, None
+            rows = vocabulary(facts.config)
+            return load_tokens(text, tokenizer, rows=rows, word=word, reporter=self._reporter)
+
+        calibration, self._answer.calibration = tokens(job.calibration, "calibration")
+        evaluation, self._answer.evaluation = tokens(job.evaluation, "evaluation")
         keys = cell_keys(job, self._answer)
         finished = Finished.find(job.output, finished_key(job, self._answer), keys)
         # The same object: what comes of a cell is part of the answer at once.
@@ -106,11 +116,6 @@ class _Job:
         self._answer.unfinished = any(
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
         )
-
-    def _tokens(self, text: JobText | None, word: str) -> tuple[Tensor | None, TextRecord | None]:
-        if text is None:
-            return None, None
-        return load_tokens(text, self._job.model, word=word, reporter=self._reporter)
 
     def _quantize(
         self,

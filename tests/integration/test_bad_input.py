@@ -183,7 +183,10 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told(
     (model / "tokenizer.json").write_text("{}", encoding="utf-8")
     quantize = [{"method": "gptq", "bits": 4}]
     code, _, error = run(tmp_path, model, calibration_text, quantize=quantize)
-    assert error == "the tokenizer of tiny cannot be loaded: tokenizer.json holds no tokenizer"
+    assert error is not None
+    first, hint = error.splitlines()
+    assert first == f"{model}: the tokenizer cannot be loaded: tokenizer.json holds no tokenizer"
+    assert hint.startswith("  Add a tokenizer.json: ")
     assert code == 3
 
 

@@ -24,3 +24,7 @@ class ByteTokenizer:
         del verbose
         front = self._front if add_special_tokens else []
         return {"input_ids": [[*front, *one.encode()] for one in text]}
+
+    def convert_ids_to_tokens(self, ids: int) -> str:
+        """A token as it is shown."""
+        return {EOS: "</s>", BOS: "<s>"}.get(ids) or chr(ids)

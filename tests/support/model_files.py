@@ -23,6 +23,23 @@ LLAMA: dict[str, Any] = {
 }
 """96 and 160 are multiples of 32 and no more."""
 
+WORDS: dict[str, Any] = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None,
+    "decoder": None,
+    "model": {
+        "type": "WordLevel",
+        "vocab": {"<unk>": 0, "The": 1, "capital": 2, "of": 3},
+        "unk_token": "<unk>",
+    },
+}
+"""A `tokenizer.json` that any text is tokens to; fewer than the model above has rows."""
+
 
 def llama_shapes(config: Mapping[str, Any] = LLAMA) -> dict[str, tuple[int, ...]]:
     """Tensor name → shape of a Llama with an untied head."""
@@ -72,7 +89,7 @@ def write_model(folder: Path, config: Mapping[str, Any] = LLAMA, *, shards: int 
     """A Llama of zeros with a tokenizer file, in one file or several."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text(json.dumps(WORDS))
     shapes = llama_shapes(config)
     if shards == 1:
         write_shard(folder / "model.safetensors", shapes)

@@ -31,3 +31,9 @@ def no_process_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, _forbid("start a process"))
     for name in ("connect", "connect_ex", "bind"):
         monkeypatch.setattr(socket.socket, name, _forbid("open a connection"))
+
+
+@pytest.fixture(autouse=True)
+def no_tokenizer_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying one takes a process; a plan goes on without, as in the light install."""
+    monkeypatch.setattr("quantize_lib.host.tokenizers.can_ask", lambda: False)

@@ -43,6 +43,7 @@ EDGES: dict[str, set[str]] = {
         *("architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"),
         *("wording",),
     },
+    "tokenizer": {"calibration", "environment", "errors", "files", "text", "wording"},
     "calibration": {"errors", "files", "hub", "wording"},
     "plan": {
         *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
@@ -69,7 +70,7 @@ EDGES: dict[str, set[str]] = {
     "worker": {
         *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate", "files"),
         *("formats", "job", "methods", "metrics", "plan", "process_memory", "reporting", "source", "text"),
-        *("versions",),
+        *("tokenizer", "versions"),
     },
     # Who judges, shows and publishes.
     "report": {
@@ -85,7 +86,7 @@ EDGES: dict[str, set[str]] = {
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings", "errors"),
         *("files", "formats", "gate", "job", "manifest", "methods", "plan", "publish", "report"),
-        *("reporting", "source", "targets", "text", "wording"),
+        *("reporting", "source", "targets", "text", "tokenizer", "wording"),
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text"},
     "cli": {

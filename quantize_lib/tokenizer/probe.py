@@ -1,0 +1,63 @@
+"""Loads a tokenizer and tries it; run in a process of its own.
+
+`python -m quantize_lib.tokenizer.probe QUESTION.json ANSWER.json`, both as `question` says. What is wrong
+with the tokenizer or a text stands in the answer; everything else that goes wrong ends the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.calibration.windows import check_ends, cut_windows
+from quantize_lib.environment import end_with_parent
+from quantize_lib.errors import CalibrationError, SourceError
+from quantize_lib.files import read_json, write_json
+from quantize_lib.tokenizer.examine import examine
+from quantize_lib.tokenizer.loading import load_tokenizer
+from quantize_lib.tokenizer.question import Answer, AskedText, Question
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; see the module."""
+    end_with_parent()
+    # Tokenizers need no torch, whose import takes longer than all the rest.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    question_file, answer_file = map(Path, arguments)
+    write_json(answer_file, answer(Question.from_json(read_json(question_file))).to_json())
+    return 0
+
+
+def answer(question: Question) -> Answer:
+    """Load, look, and cut the texts as the run will."""
+    try:
+        tokenizer = load_tokenizer(question.folder, trust_remote_code=False)
+        notes = examine(tokenizer, question.folder, question.room)
+    except SourceError as error:
+        return Answer(error=error)
+    rows = question.room.rows
+    return Answer(notes=notes, texts=tuple(_problem(tokenizer, text, rows) for text in question.texts))
+
+
+def _problem(tokenizer: Any, text: AskedText, rows: int) -> CalibrationError | None:
+    try:
+        if text.texts is None:
+            check_ends(tokenizer, rows)
+        else:
+            cut_windows(
+                text.texts,
+                tokenizer,
+                samples=text.samples,
+                sequence_length=text.sequence_length,
+                seed=text.seed,
+                allow_short=text.allow_short,
+                rows=rows,
+            )
+    except CalibrationError as error:
+        return error
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
