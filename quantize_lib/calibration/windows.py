@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
     ) -> Mapping[str, list[list[int]]]:
         """`input_ids` of each text."""
 
-    def convert_ids_to_tokens(self, ids: int) -> str | None:
+    def convert_ids_to_tokens(self, ids: int) -> object:
         """A token as the vocabulary writes it."""
 
 
