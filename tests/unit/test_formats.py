@@ -455,7 +455,7 @@ class _Loads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, Any]] = []
-        for module in ("entry", "gptq", "awq", "compressed_tensors"):
+        for module in ("entry", "gptq", "awq", "bitsandbytes", "compressed_tensors"):
             monkeypatch.setattr(f"quantize_lib.formats.{module}.load_with_transformers", self.transformers)
         monkeypatch.setattr("quantize_lib.formats.gptq.load_with_gptqmodel", self.gptqmodel)
 
