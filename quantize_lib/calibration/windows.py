@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quantize_lib.errors import CalibrationError
+from quantize_lib.text import plain
 from quantize_lib.wording import show
 
 _LEAST_TOKENS = 2
@@ -24,6 +25,10 @@ class Tokenizer(Protocol):
     @property
     def eos_token_id(self) -> int | None:
         """The token between documents; None where the tokenizer has none."""
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """The token for what the vocabulary does not know; None where the tokenizer has none."""
 
     def __call__(
         self, text: list[str], *, add_special_tokens: bool, verbose: bool
@@ -76,11 +81,18 @@ def cut_windows(
         rows: of the model's token embedding; None where they are not known.
 
     Raises:
-        CalibrationError: where the text is too short, or a window holds a token that the model lacks.
+        CalibrationError: where the text cannot be read, is too short, or gives a token that the model lacks.
     """
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    encoded = encode(tokenizer, texts)
     prefix = front_tokens(tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    unknown = tokenizer.unk_token_id
+    if unknown is not None and {token for document in encoded for token in document} == {unknown}:
+        raise CalibrationError(
+            f"the tokenizer knows nothing of the text: all of it is {named(tokenizer, unknown)} to it",
+            hint="Take text of the model's language. Where it is that, the tokenizer's files do not go with "
+            "its class: add a tokenizer.json from the model that this one was made from.",
+        )
     stream = [token for document in encoded if document for token in (*document, *end)]
     available = len(stream) + len(prefix)
     body = sequence_length - len(prefix)
@@ -107,6 +119,26 @@ def cut_windows(
         check_ends(tokenizer, rows, used)
         check_rows(tokenizer, rows, used, of="the text")
     return Windows(ids=chosen, available=available, short=windows < samples)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], *, whole: bool = False) -> list[list[int]]:
+    """The ids of each text.
+
+    Args:
+        whole: with what the tokenizer itself puts around a text.
+
+    Raises:
+        CalibrationError: where the tokenizer has no way to write one.
+    """
+    try:
+        return tokenizer(list(texts), add_special_tokens=whole, verbose=False)["input_ids"]
+    except Exception as error:
+        # What the tokenizers library raises, for a vocabulary without a word for what it does not know.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CalibrationError(
+            f"the tokenizer cannot read the text ({plain(reason)})",
+            hint="Take text that its vocabulary has words for, or give the tokenizer an unknown token.",
+        ) from error
 
 
 def check_ends(tokenizer: Tokenizer, rows: int, used: Iterable[int] | None = None) -> None:
@@ -156,11 +188,10 @@ def named(tokenizer: Tokenizer, token: int) -> str:
 
 def front_tokens(tokenizer: Tokenizer) -> list[int]:
     """The tokens that the tokenizer puts in front of a text."""
-    probe = ["a"]
-    plain = tokenizer(probe, add_special_tokens=False, verbose=False)["input_ids"][0]
-    full = tokenizer(probe, add_special_tokens=True, verbose=False)["input_ids"][0]
-    for start in range(len(full) - len(plain) + 1):
-        if full[start : start + len(plain)] == plain:
+    (bare,) = encode(tokenizer, ["a"])
+    (full,) = encode(tokenizer, ["a"], whole=True)
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
             return full[:start]
     return []
 

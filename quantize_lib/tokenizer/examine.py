@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.calibration.windows import check_ends, check_rows, named
+from quantize_lib.calibration.windows import check_ends, check_rows, encode, named
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.tokenizer.loading import WAY_OUT, vocabularies
-from quantize_lib.tokenizer.readings import PLAIN, difference
+from quantize_lib.tokenizer.readings import PLAIN, difference, ids_of
 from quantize_lib.wording import joined, show
 
 
@@ -40,13 +40,13 @@ def examine(tokenizer: Any, folder: Path, room: Room) -> tuple[str, ...]:
     Raises:
         SourceError: where it gives no tokens, or the prompt needs more than the model has room for.
     """
-    if not any(tokenizer(list(PLAIN), add_special_tokens=False, verbose=False)["input_ids"]):
+    if not any(ids_of(tokenizer, text) for text in PLAIN):
         raise _gives_nothing(tokenizer, folder)
     shown = f"the prompt of the check after the reload ({show(room.prompt)})"
-    prompt = tokenizer([room.prompt], add_special_tokens=True, verbose=False)["input_ids"][0]
-    if not prompt:
-        raise SourceError(f"the tokenizer gives no tokens for {shown}", hint=WAY_OUT)
     try:
+        (prompt,) = encode(tokenizer, [room.prompt], whole=True)
+        if not prompt:
+            raise SourceError(f"the tokenizer gives no tokens for {shown}", hint=WAY_OUT)
         check_ends(tokenizer, room.rows, prompt)
         check_rows(tokenizer, room.rows, prompt, of=shown)
     except CalibrationError as error:
@@ -65,12 +65,13 @@ def examine(tokenizer: Any, folder: Path, room: Room) -> tuple[str, ...]:
 
 def _gives_nothing(tokenizer: Any, folder: Path) -> SourceError:
     reads = sorted({name for name in tokenizer.vocab_files_names.values() if isinstance(name, str)})
-    found = joined(map(show, vocabularies(folder))) or "none of these"
-    return SourceError(
-        f"the tokenizer gives no tokens: transformers' {type(tokenizer).__name__} reads "
-        f"{joined(reads)}, and the model has {found}",
-        hint=WAY_OUT,
-    )
+    names = vocabularies(folder)
+    found = joined(map(show, names))
+    if set(names) & set(reads):
+        why = f"what is in {found} has no word for plain text"
+    else:
+        why = f"transformers' {type(tokenizer).__name__} reads {joined(reads)}, and the model has {found}"
+    return SourceError(f"the tokenizer gives no tokens: {why}", hint=WAY_OUT)
 
 
 def _without_rows(tokenizer: Any, rows: int) -> str | None:

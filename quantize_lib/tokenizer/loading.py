@@ -14,6 +14,10 @@ from quantize_lib.wording import joined, show
 TOKENIZER_JSON = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
 _SHOWN_REASON = 200
+_AGAIN = (
+    "Fetch the tokenizer's files again, or copy tokenizer.json and tokenizer_config.json from the model that "
+    "this one was made from."
+)
 WAY_OUT = (
     "Add a tokenizer.json: copy it from the model that this one was made from, or write it once where the "
     "tokenizer loads, with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(…)."
@@ -52,12 +56,18 @@ def _cannot_load(folder: Path, error: Exception) -> SourceError:
             hint=f"Say trust_remote_code: true and run with --executor docker. Or: {WAY_OUT}",
         )
     return SourceError(
-        f"the tokenizer cannot be loaded: {_reason(folder, names, config, error)}", hint=WAY_OUT
+        f"the tokenizer cannot be loaded: {_reason(folder, names, config, error)}",
+        hint=_AGAIN if TOKENIZER_JSON in names else WAY_OUT,
     )
 
 
 def _reason(folder: Path, names: list[str], config: Mapping[str, Any], error: Exception) -> str:
     """What is wrong with the files, as far as it can be told; else the library's words behind ours."""
+    kind = config.get("tokenizer_class")
+    if (folder / _CONFIG).is_file() and _object(folder / _CONFIG) is None:
+        return f"{_CONFIG} holds no JSON object"
+    if kind is not None and not isinstance(kind, str):
+        return f"{_CONFIG}: tokenizer_class is {show(kind)}, not the name of a class"
     if TOKENIZER_JSON in names:
         data = _object(folder / TOKENIZER_JSON)
         if data is None or not isinstance(data.get("model"), dict):
@@ -68,8 +78,7 @@ def _reason(folder: Path, names: list[str], config: Mapping[str, Any], error: Ex
     # What ends in a colon only begins to say it.
     because = "" if said.endswith(":") else f" ({said[:_SHOWN_REASON]})"
     found = joined(map(show, names)) or "no vocabulary"
-    kind = config.get("tokenizer_class")
-    reader = f"transformers' {show(kind)}" if isinstance(kind, str) else "transformers"
+    reader = "transformers" if kind is None else f"transformers' {show(kind)}"
     return f"{reader} makes none of {found}{because}"
 
 

@@ -49,7 +49,7 @@ class Question:
         return cls(
             folder=Path(data["folder"]),
             room=Room(**data["room"]),
-            texts=tuple(AskedText(**text) for text in data["texts"]),
+            texts=tuple(_asked(text) for text in data["texts"]),
         )
 
 
@@ -97,6 +97,11 @@ class Answer:
         if error is None and len(answer.texts) != texts:
             raise ValueError("an answer to another question")
         return answer
+
+
+def _asked(data: Mapping[str, Any]) -> AskedText:
+    texts = data["texts"]
+    return AskedText(**{**data, "texts": None if texts is None else tuple(texts)})
 
 
 def _error_to_json(error: QuantizerError | None) -> dict[str, Any] | None:

@@ -6,10 +6,12 @@ Some classes build the pipeline anew from the vocabulary alone and ignore what t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.calibration.windows import encode
+from quantize_lib.errors import CalibrationError
 from quantize_lib.tokenizer.loading import TOKENIZER_JSON
 from quantize_lib.wording import show
 
@@ -31,14 +33,18 @@ PLAIN = (
     "नमस्ते สวัสดี مرحبا שלום",
     "👍🏽 🏳️‍🌈 ½ ∑",
 )
-"""Tried first to last: an example of a difference is the first of them."""
 _ADDED = 32
 """Added tokens that are tried; some tokenizers have thousands of one kind."""
+_OF_EACH_KIND = 1000
+"""Entries of the vocabulary that are tried: with a digit, with a sign, and others."""
 _SHOWN_IDS = 12
 
 
 def difference(tokenizer: Any, folder: Path) -> str | None:
-    """One text that the two read differently, as a sentence without a full stop; None where there is none.
+    """The shortest text that the two read differently, in a sentence without a full stop; None without one.
+
+    The vocabulary's own entries are tried beside the plain texts: an entry is what one way of splitting
+    leaves whole and another cuts.
 
     Args:
         tokenizer: as transformers loads it.
@@ -53,24 +59,78 @@ def difference(tokenizer: Any, folder: Path) -> str | None:
     # What a file says of lengths is for batches, and no reading.
     own.no_truncation()
     own.no_padding()
-    for text in _texts(own):
-        ours = tokenizer([text], add_special_tokens=False, verbose=False)["input_ids"][0]
-        theirs = own.encode(text, add_special_tokens=False).ids
-        if ours != theirs:
-            return (
-                f"transformers, as the model's users get it ({type(tokenizer).__name__}), reads text "
-                f"otherwise than {TOKENIZER_JSON} says: {show(text)} is {_shown(ours)} to transformers and "
-                f"{_shown(theirs)} by the file; transformers' reading is used here"
-            )
-    return None
+    texts = [*PLAIN, *_added(own), *_entries(own, tokenizer.get_added_vocab())]
+    read = zip(texts, _each(_by_transformers(tokenizer), texts), _each(_by_file(own), texts), strict=True)
+    found = [
+        (len(text), text, ours, theirs)
+        for text, ours, theirs in read
+        if ours is not None and theirs is not None and ours != theirs
+    ]
+    if not found:
+        return None
+    _, text, ours, theirs = min(found)
+    return (
+        f"transformers, as the model's users get it ({type(tokenizer).__name__}), reads text otherwise than "
+        f"{TOKENIZER_JSON} says: {show(text)} is {_shown(ours)} to transformers and {_shown(theirs)} by the "
+        "file; transformers' reading is used here"
+    )
 
 
-def _texts(own: Any) -> Iterator[str]:
-    yield from PLAIN
+def ids_of(tokenizer: Any, text: str) -> list[int] | None:
+    """A text's ids; None where the tokenizer has no way to write it."""
+    return _each(_by_transformers(tokenizer), [text])[0]
+
+
+_Read = Callable[[list[str]], list[list[int]]]
+"""Gives the ids of each text, or a CalibrationError where one cannot be read."""
+
+
+def _each(read: _Read, texts: list[str]) -> Sequence[list[int] | None]:
+    """The ids of each text, all at once where that can be."""
+    try:
+        return read(texts)
+    except CalibrationError:
+        return [None] if len(texts) == 1 else [_each(read, [text])[0] for text in texts]
+
+
+def _by_transformers(tokenizer: Any) -> _Read:
+    return lambda texts: encode(tokenizer, texts)
+
+
+def _by_file(own: Any) -> _Read:
+    def read(texts: list[str]) -> list[list[int]]:
+        try:
+            return [list(one.ids) for one in own.encode_batch(texts, add_special_tokens=False)]
+        except Exception as error:
+            # The bare one, where a vocabulary has no word for what it does not know.
+            raise CalibrationError("a text cannot be read") from error
+
+    return read
+
+
+def _added(own: Any) -> Iterator[str]:
     added = own.get_added_tokens_decoder()
     for token in sorted(added)[:_ADDED]:
         yield added[token].content
         yield f"a {added[token].content} b"
+
+
+def _entries(own: Any, added: Collection[str]) -> list[str]:
+    """What entries of the vocabulary stand for, the same ones each time.
+
+    Args:
+        added: by transformers, as tokens that are never split: what makes them so is no part of the file.
+    """
+    kinds: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for entry, token in own.get_vocab(with_added_tokens=False).items():
+        if entry in added:
+            continue
+        kind = 0 if any(map(str.isdigit, entry)) else 1 if not entry.isalpha() else 2
+        kinds[kind].append(token)
+    chosen = [token for kind in kinds for token in sorted(kind)[:: -(-len(kind) // _OF_EACH_KIND) or 1]]
+    return [
+        text for text in own.decode_batch([[token] for token in chosen], skip_special_tokens=False) if text
+    ]
 
 
 def _shown(ids: Sequence[int]) -> str:

@@ -17,6 +17,11 @@ class ByteTokenizer:
         """The end token's id."""
         return EOS if self._eos else None
 
+    @property
+    def unk_token_id(self) -> int | None:
+        """Every byte is known."""
+        return None
+
     def __call__(
         self, text: list[str], *, add_special_tokens: bool, verbose: bool
     ) -> dict[str, list[list[int]]]:

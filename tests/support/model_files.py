@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 import struct
 from collections.abc import Mapping
 from math import prod
@@ -23,22 +24,22 @@ LLAMA: dict[str, Any] = {
 }
 """96 and 160 are multiples of 32 and no more."""
 
-WORDS: dict[str, Any] = {
+LETTERS: dict[str, Any] = {
     "version": "1.0",
     "truncation": None,
     "padding": None,
     "added_tokens": [],
     "normalizer": None,
-    "pre_tokenizer": {"type": "Whitespace"},
+    "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False},
     "post_processor": None,
     "decoder": None,
     "model": {
         "type": "WordLevel",
-        "vocab": {"<unk>": 0, "The": 1, "capital": 2, "of": 3},
+        "vocab": {letter: index for index, letter in enumerate(["<unk>", *string.ascii_letters])},
         "unk_token": "<unk>",
     },
 }
-"""A `tokenizer.json` that any text is tokens to; fewer than the model above has rows."""
+"""A `tokenizer.json` with fewer tokens than the model above has rows."""
 
 
 def llama_shapes(config: Mapping[str, Any] = LLAMA) -> dict[str, tuple[int, ...]]:
@@ -89,7 +90,7 @@ def write_model(folder: Path, config: Mapping[str, Any] = LLAMA, *, shards: int 
     """A Llama of zeros with a tokenizer file, in one file or several."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(json.dumps(WORDS))
+    (folder / "tokenizer.json").write_text(json.dumps(LETTERS))
     shapes = llama_shapes(config)
     if shards == 1:
         write_shard(folder / "model.safetensors", shapes)

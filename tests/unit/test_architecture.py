@@ -44,7 +44,7 @@ EDGES: dict[str, set[str]] = {
         *("wording",),
     },
     "tokenizer": {"calibration", "environment", "errors", "files", "text", "wording"},
-    "calibration": {"errors", "files", "hub", "wording"},
+    "calibration": {"errors", "files", "hub", "text", "wording"},
     "plan": {
         *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
         *("methods", "metrics", "schemas", "sizing", "source", "targets", "text"),

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from quantize_lib.calibration.tokens import TokenBatch, tokenize
+from quantize_lib.calibration.windows import check_ends
 from quantize_lib.errors import CalibrationError
 from tests.support.byte_tokenizer import BOS, EOS, ByteTokenizer
 
@@ -17,6 +18,7 @@ def cut(
     seed: int = 0,
     allow_short: bool = False,
     tokenizer: ByteTokenizer | None = None,
+    rows: int | None = None,
 ) -> TokenBatch:
     return tokenize(
         texts,
@@ -25,6 +27,7 @@ def cut(
         sequence_length=length,
         seed=seed,
         allow_short=allow_short,
+        rows=rows,
     )
 
 
@@ -90,3 +93,65 @@ def test_the_seed_chooses_and_the_choice_is_pinned() -> None:
     # Another choice would change every user's calibration under an unchanged fingerprint.
     assert chosen == [3, 5, 7, 12, 15]
     assert other != chosen
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokenizer", "message"),
+    [
+        (["abc\x80"], ByteTokenizer(eos=False), "the text gives the token `Â` (id 194)"),
+        (["abc"], ByteTokenizer(), "the tokenizer puts the token `</s>` (id 256) after each document"),
+        (
+            ["abc"],
+            ByteTokenizer(bos=True),
+            "the tokenizer puts the token `<s>` (id 257) in front of each text",
+        ),
+    ],
+    ids=["text", "end", "begin"],
+)
+def test_a_token_that_the_model_has_no_row_for_is_named(
+    texts: list[str], tokenizer: ByteTokenizer, message: str
+) -> None:
+    with pytest.raises(CalibrationError) as caught:
+        cut(*texts, tokenizer=tokenizer, rows=128)
+    assert caught.value.message == f"{message}, and the model's embedding has 128 rows, for the ids up to 127"
+    assert caught.value.hint is not None
+
+
+def test_a_token_without_a_row_in_no_window_refuses_nothing() -> None:
+    assert cut("abcd", rows=128).ids.tolist() == [[97, 98, 99, 100]]
+    assert cut("abc", rows=257).ids.tolist() == [[97, 98, 99, EOS]]
+
+
+def test_an_end_token_without_a_row_is_seen_before_the_text_is_known() -> None:
+    check_ends(ByteTokenizer(), 257)
+    with pytest.raises(CalibrationError, match="after each document"):
+        check_ends(ByteTokenizer(), 256)
+
+
+class Silent(ByteTokenizer):
+    """Knows no text: answers with the unknown token alone, or not at all."""
+
+    def __init__(self, *, unknown: int | None) -> None:
+        super().__init__(eos=False)
+        self._unknown = unknown
+
+    @property
+    def unk_token_id(self) -> int | None:
+        return self._unknown
+
+    def __call__(self, text: list[str], **_: object) -> dict[str, list[list[int]]]:
+        if self._unknown is None:
+            raise Exception("WordLevel error: Missing [UNK] token from the vocabulary\nat line 3")
+        return {"input_ids": [[self._unknown] * len(one) for one in text]}
+
+
+def test_text_that_a_tokenizer_cannot_read_is_told() -> None:
+    with pytest.raises(CalibrationError) as caught:
+        cut("abcd", tokenizer=Silent(unknown=None))
+    reason = "WordLevel error: Missing [UNK] token from the vocabulary"
+    assert caught.value.message == f"the tokenizer cannot read the text ({reason})"
+
+
+def test_text_of_which_a_tokenizer_knows_nothing_is_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"all of it is `\?` \(id 63\) to it"):
+        cut("abcd", tokenizer=Silent(unknown=63))
