@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import CheckpointError
-from quantize_lib.files import write_json
+from quantize_lib.files import write_json, write_text
 
+_CODE_KEY = "auto_map"
+"""Where files name the Python classes that transformers is to load them with."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -21,6 +24,7 @@ def assemble(
     config: Mapping[str, Any],
     quantization_config: Mapping[str, Any],
     side_files: Sequence[Path],
+    code: bool = False,
 ) -> None:
     """Add config.json and the side files of the base model to finished shards.
 
@@ -30,19 +34,46 @@ def assemble(
         config: the base model's config.json; its dtype stays, because unquantized tensors keep theirs.
         quantization_config: what tells loaders how to read the packed tensors.
         side_files: files of the base model that belong to inference, inside `base`.
+        code: whether the base model's own Python files are among them; where not, nothing names them either
+            (`auto_map`), so that the checkpoint loads for who trusts remote code, too.
 
     Raises:
         CheckpointError: where a file cannot be written.
     """
     try:
-        write_json(folder / "config.json", {**config, "quantization_config": dict(quantization_config)})
+        config = {**config, "quantization_config": dict(quantization_config)}
+        write_json(folder / "config.json", config if code else _without_code(config))
         for file in side_files:
             target = folder / file.relative_to(base)
             target.parent.mkdir(parents=True, exist_ok=True)
+            described = None if code else _code_free(file)
+            if described is not None:
+                write_text(target, described)
+                continue
             # The content, not the mode or a link: a Hub cache holds links into its blob store.
             shutil.copyfile(file, target)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def _code_free(file: Path) -> str | None:
+    """The text of a small config file that names Python code, without that; None where it names none."""
+    if not file.name.endswith("_config.json"):
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        kept = _without_code(value)
+    except (ValueError, RecursionError):
+        # Whatever it is, it is who reads it that says so.
+        return None
+    return None if kept == value else json.dumps(kept, indent=2) + "\n"
+
+
+def _without_code(value: Any) -> Any:
+    """JSON without its `auto_map`, at any depth: a processor's file holds those of its parts."""
+    if isinstance(value, Mapping):
+        return {key: _without_code(item) for key, item in value.items() if key != _CODE_KEY}
+    return [_without_code(item) for item in value] if isinstance(value, list) else value
 
 
 def cannot_write(folder: Path, error: Exception) -> CheckpointError:
