@@ -18,7 +18,8 @@ from quantize_lib.text import printable
 _CHUNK = 1 << 20
 _TAIL_BYTES = 4000
 _LINE_CHARACTERS = 300
-_LFS_POINTER_BYTES = 1024
+_LFS_POINTER_BYTES = (120, 1024)
+"""The least that its three lines take, and what the specification allows."""
 _LFS_POINTER = re.compile(
     rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v\d+\r?\n"
     rb"(?:ext-[^\r\n]+\r?\n)*oid sha256:[0-9a-f]{64}\r?\nsize \d+\s*"
@@ -56,6 +57,11 @@ def git_blob(size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
+def may_be_lfs_pointer(size: int) -> bool:
+    """Whether a file of so many bytes can be a Git LFS pointer."""
+    return _LFS_POINTER_BYTES[0] <= size < _LFS_POINTER_BYTES[1]
+
+
 def is_lfs_pointer(file: Path | bytes) -> bool:
     """Whether a file, or a file's bytes, is a Git LFS pointer: what git leaves where LFS did not fetch it.
 
@@ -68,10 +74,10 @@ def is_lfs_pointer(file: Path | bytes) -> bool:
         OSError: where the file cannot be read.
     """
     if isinstance(file, Path):
-        if file.stat().st_size >= _LFS_POINTER_BYTES:
+        if not may_be_lfs_pointer(file.stat().st_size):
             return False
         file = file.read_bytes()
-    return len(file) < _LFS_POINTER_BYTES and _LFS_POINTER.match(file) is not None
+    return may_be_lfs_pointer(len(file)) and _LFS_POINTER.match(file) is not None
 
 
 def sha256_file(path: Path) -> str:

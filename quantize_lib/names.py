@@ -13,6 +13,9 @@ from quantize_lib.wording import SHOWN_PATH, allowed, meant, show
 
 PLACEHOLDERS = ("model", "method", "bits", "name")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_GGUF = b"GGUF"
+"""The first bytes of such a file."""
+_WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 _LOCAL = ("./", "../", "/", "~")
 # As huggingface_hub's validate_repo_id, with letters limited to ASCII.
 _REPOSITORY = re.compile(
@@ -84,7 +87,7 @@ def local_folder(model: str, base: Path) -> Path | None:
         base: the folder that relative paths start from.
 
     Raises:
-        ValueError: where it looks like a path but is no folder, with the reason.
+        ValueError: where it looks like a path, or is a file of weights, but is no folder; with the reason.
     """
     looks_local = model in (".", "..") or model.startswith(_LOCAL)
     folder = absolute(model, base)
@@ -94,8 +97,28 @@ def local_folder(model: str, base: Path) -> Path | None:
         raise ValueError(f"cannot be looked at: {error.strerror}") from None
     if is_folder:
         return folder
+    weights = _weights_file(folder)
+    if weights is not None:
+        raise ValueError(f"{show(str(folder), limit=SHOWN_PATH)} is {weights}")
     if not looks_local:
         return None
     if folder.exists():
         raise ValueError(f"{show(str(folder), limit=SHOWN_PATH)} is not a folder")
     raise ValueError(f"no such folder: {show(str(folder), limit=SHOWN_PATH)}")
+
+
+def _weights_file(path: Path) -> str | None:
+    """What a file of weights is that is named in the place of a model, and what to name; None for others."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            start = file.read(len(_GGUF))
+    except OSError:
+        return None
+    if start == _GGUF:
+        return (
+            "a GGUF file, which cannot be read (most are quantized already): name the transformers model in "
+            "safetensors that it was made from"
+        )
+    return "one file of a model: name its folder" if path.suffix in _WEIGHT_ENDINGS else None

@@ -6,7 +6,7 @@ a model are known from its `config.json` before a byte of its weights is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from quantize_lib.architecture.family import Family, Parameter, Rows, Switch, biases, norms
@@ -56,7 +56,11 @@ _OPT_AFFINE = Switch(key="layer_norm_elementwise_affine", default=True)
 
 
 def _gated(
-    *further: Parameter, key_value_heads: int | None = None, head_dim: int | None = None, tied: bool = False
+    *further: Parameter,
+    key_value_heads: int | None = None,
+    head_dim: int | None = None,
+    tied: bool = False,
+    even_heads: bool = False,
 ) -> Family:
     return Family(
         blocks="model.layers",
@@ -68,6 +72,7 @@ def _gated(
         key_value_heads=key_value_heads,
         head_dim=head_dim,
         tied=tied,
+        even_heads=even_heads,
     )
 
 
@@ -78,6 +83,7 @@ FAMILIES: Mapping[str, Family] = {
         key_value_heads=4,
         head_dim=256,
         tied=True,
+        even_heads=True,
     ),
     "gpt2": Family(
         blocks="transformer.h",
@@ -94,6 +100,8 @@ FAMILIES: Mapping[str, Family] = {
         conv1d=True,
         tied=True,
         left_overs=("attn.bias", "attn.masked_bias"),
+        padded=False,
+        even_heads=True,
     ),
     "gpt_neox": Family(
         blocks="gpt_neox.layers",
@@ -112,6 +120,8 @@ FAMILIES: Mapping[str, Family] = {
         base_prefix="gpt_neox",
         renamed={"embed_out.": "lm_head."},
         left_overs=("attention.bias", "attention.masked_bias"),
+        padded=False,
+        even_heads=True,
     ),
     "llama": _gated(
         *_ATTENTION_BIASES,
@@ -120,6 +130,7 @@ FAMILIES: Mapping[str, Family] = {
             ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
             Switch(key="mlp_bias", default=False),
         ),
+        even_heads=True,
     ),
     "mistral": _gated(key_value_heads=8),
     "opt": Family(
@@ -164,6 +175,7 @@ FAMILIES: Mapping[str, Family] = {
         },
         embedding_key="word_embed_proj_dim",
         tied=True,
+        even_heads=True,
     ),
     "phi3": Family(
         blocks="model.layers",
@@ -202,6 +214,8 @@ _MULTIMODAL = frozenset(
 )
 _MULTIMODAL_KEYS = ("vision_config", "audio_config")
 _CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel")
+_HEADS = ("lm_head.weight", "embed_out.weight")
+_OTHER_HEADS = ("score", "classifier", "qa_outputs", "v_head", "value_head", "regression_head")
 
 
 def get_family(config: Mapping[str, Any]) -> Family:
@@ -218,7 +232,7 @@ def get_family(config: Mapping[str, Any]) -> Family:
         raise SourceError(
             "config.json says no model_type, so the architecture is unknown", hint=f"Supported: {SUPPORTED}."
         )
-    shown = _named(model_type, config)
+    shown = named(config)
     supported = f"Supported now: {SUPPORTED}."
     experts = next((key for key in config if _says_experts(key, config[key])), None)
     if model_type in _MIXTURES or experts is not None:
@@ -242,22 +256,32 @@ def get_family(config: Mapping[str, Any]) -> Family:
         raise SourceError(
             f"{shown} is an encoder-decoder model; only decoders can be quantized", hint=supported
         )
-    if config.get("quantization_config") is not None:
-        quantization = config["quantization_config"]
-        how = quantization.get("quant_method") if isinstance(quantization, Mapping) else None
-        raise SourceError(
-            f"{shown} is already quantized" + (f" ({how})" if isinstance(how, str) else ""),
-            hint="Name the full-precision model that it was made from.",
-        )
     if model_type not in FAMILIES:
         raise SourceError(f"{shown} is not supported", hint=supported)
-    classes = _classes(config)
-    if classes and not any(name.endswith(_CAUSAL_ENDINGS) for name in classes):
+    return FAMILIES[model_type]
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether `architectures` lists a class that continues text; it need not list any."""
+    return any(name.endswith(_CAUSAL_ENDINGS) for name in _classes(config))
+
+
+def check_head(config: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse what was made for another task than to continue text; its tensors count, not `architectures`.
+
+    Args:
+        names: of the tensors, as they are on disk.
+
+    Raises:
+        SourceError: where the head of another task stands in the place of the language model's.
+    """
+    if not _classes(config) or is_causal(config) or any(name in _HEADS for name in names):
+        return
+    if any(name.partition(".")[0] in _OTHER_HEADS for name in names):
         raise SourceError(
-            f"{shown} is not a causal language model",
+            f"{named(config)} is not a causal language model",
             hint="Name a model whose config.json lists a …ForCausalLM class under architectures.",
         )
-    return FAMILIES[model_type]
 
 
 def sizes(family: Family, config: Mapping[str, Any]) -> dict[str, int]:
@@ -276,7 +300,9 @@ def sizes(family: Family, config: Mapping[str, Any]) -> dict[str, int]:
     # GPT-2 writes null for "four times hidden".
     mlp = _number(config, keys["mlp"], default=4 * hidden if family.conv1d else None)
     head_dim = _number(config, "head_dim", default=family.head_dim or max(hidden // heads, 1))
-    key_value_heads = _number(config, "num_key_value_heads", default=family.key_value_heads or heads)
+    # null is "as many as heads" where a missing key is the config class's own number.
+    unsaid = heads if "num_key_value_heads" in config else family.key_value_heads or heads
+    key_value_heads = _number(config, "num_key_value_heads", default=unsaid)
     q, kv = heads * head_dim, key_value_heads * head_dim
     blocks = _number(config, keys["blocks"])
     if blocks > MAX_BLOCKS:
@@ -366,8 +392,8 @@ def _classes(config: Mapping[str, Any]) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
-def _named(model_type: str, config: Mapping[str, Any]) -> str:
+def named(config: Mapping[str, Any]) -> str:
     """`T5ForConditionalGeneration (t5)`, fit for a message whatever the file says."""
-    classes = _classes(config)
+    classes, model_type = _classes(config), config.get("model_type")
     shown = f"{classes[0]} ({model_type})" if classes else f"the architecture {model_type}"
     return "".join(c for c in shown[:120] if c.isprintable())

@@ -81,6 +81,8 @@ class Family:
         tied: whether the head is the embedding where `config.json` does not say `tie_word_embeddings`.
         renamed: beginnings of names on disk that transformers takes for others.
         left_overs: buffers that older versions of the class stored, by relative name in a block.
+        padded: the embedding takes `pad_token_id` as its padding index.
+        even_heads: the hidden size has to be a multiple of the number of heads.
     """
 
     blocks: str
@@ -104,6 +106,8 @@ class Family:
     tied: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
     left_overs: tuple[str, ...] = ()
+    padded: bool = True
+    even_heads: bool = False
 
 
 def norms(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.families import TIED
+from quantize_lib.engine.base_config import config_errors, load_config
 from quantize_lib.engine.shards import open_shard
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.wording import show
@@ -82,7 +83,7 @@ class StreamedModel:
         device: torch.device,
         trust_remote_code: bool = False,
     ) -> None:
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         self._folder = folder
         self._facts = facts
@@ -90,16 +91,17 @@ class StreamedModel:
         self.device = device
         self.disk_dtype = _disk_dtype(facts)
         self.compute_dtype = _compute_dtype(device, self.disk_dtype)
-        self.config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        self.config = load_config(folder, trust_remote_code=trust_remote_code)
         self.config.use_cache = False
         if isinstance(facts.config.get(TIED), bool):
             # The files may have shown that the config is wrong there (`tied_head`).
             self.config.tie_word_embeddings = facts.config[TIED]
-        with torch.device("meta"):
+        with config_errors(folder), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 self.config, dtype=self.compute_dtype, trust_remote_code=trust_remote_code
             )
         self._model = cast(nn.Module, model).eval()
+        self.class_name = type(self._model).__name__
         self._state_names = tuple(self._model.state_dict())
         self._tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
         self._output_names: dict[str, str] = {}

@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
-from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.errors import SourceError
@@ -37,8 +36,10 @@ from quantize_lib.source.headers import (
     parse_index,
     single_file,
 )
-from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_safetensors, no_tokenizer
-from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file, parse_config
+from quantize_lib.source.judge import check_model, read_config
+from quantize_lib.source.listing import Listing
+from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_tokenizer
+from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
     PICKLED,
@@ -48,6 +49,7 @@ from quantize_lib.source.pickled import (
     is_pickled,
     parse_pickled_index,
 )
+from quantize_lib.source.recognise import no_weights
 from quantize_lib.source.remote import Resolved, is_intact, list_model
 from quantize_lib.text import format_bytes
 
@@ -74,11 +76,16 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
     """
     commit, files = resolved.revision, resolved.files
     with reading_errors(model.id, commit):
-        if CONFIG not in files:
-            raise SourceError(f"{model.id} has no {CONFIG}", hint="It is no transformers model.")
-        config = parse_config(_small_file(model, CONFIG, files, commit, token))
-        get_family(config)
-        weights = _read_weights(model, files, config, commit, token)
+        listing = Listing(
+            model=model,
+            where=model.id,
+            sizes={name: file.size for name, file in files.items()},
+            read=lambda name: _small_file(model, name, files, commit, token),
+            header=lambda name: _remote_header(model, name, files[name].size, commit, token),
+        )
+        config = read_config(listing)
+        weights = _read_weights(listing, files, config, commit, token)
+        notes = check_model(listing, config, weights.tensors)
         placed = place(config, weights)
         if not has_tokenizer(files):
             raise no_tokenizer(model)
@@ -95,7 +102,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         files=files,
         terms=resolved.terms,
         card=card.fields,
-        notes=(*placed.notes, *card.notes),
+        notes=(*notes, *placed.notes, *card.notes),
     )
 
 
@@ -181,12 +188,14 @@ def _small_file(
 
 
 def _read_weights(
-    model: ModelSpec,
+    listing: Listing,
     files: Mapping[str, RemoteFile],
     config: Mapping[str, Any],
     commit: str,
     token: str | None,
 ) -> Weights:
+    model = listing.model
+
     def read(shard: str) -> dict[str, TensorInfo]:
         return _remote_header(model, shard, files[shard].size, commit, token)
 
@@ -199,7 +208,7 @@ def _read_weights(
             headers = dict(zip(shards, pool.map(read, shards), strict=True))
         return combine(weight_map, headers.__getitem__)
     if not (model.allow_pickle and has_pickled(files)):
-        raise no_safetensors(model, list(files))
+        raise no_weights(listing)
     if PICKLED in files:
         return assumed_weights(config)
     weight_map = parse_pickled_index(_small_file(model, PICKLED_INDEX, files, commit, token))

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import Weights
 from quantize_lib.errors import SourceError
@@ -27,12 +26,12 @@ from quantize_lib.source.headers import (
     read_header,
     single_file,
 )
+from quantize_lib.source.judge import check_model, read_config
+from quantize_lib.source.listing import Listing, sizes_in
 from quantize_lib.source.model_files import (
     CARD,
     CONFIG,
     has_tokenizer,
-    parse_config,
-    pickled_weights,
     side_files,
 )
 from quantize_lib.source.model_spec import ModelSpec
@@ -43,6 +42,7 @@ from quantize_lib.source.pickled import (
     has_pickled,
     parse_pickled_index,
 )
+from quantize_lib.source.recognise import no_weights
 from quantize_lib.source.terms import terms_of
 
 SHOW_PROGRESS_FROM = 1 << 30
@@ -71,15 +71,11 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         )
     if not folder.is_dir():
         raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
-    if not (folder / CONFIG).is_file():
-        raise SourceError(
-            f"{model.id}: {folder} has no {CONFIG}",
-            hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
-        )
-    config = parse_config(_read(_inside(folder, CONFIG)))
-    get_family(config)
+    listing = _list(model, folder)
+    config = read_config(listing)
     names = [path.name for path in folder.iterdir()]
-    weights = _read_weights(model, folder, config, names)
+    weights = _read_weights(listing, folder, config, names)
+    notes = check_model(listing, config, weights.tensors)
     placed = place(config, weights)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
@@ -94,7 +90,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         download_bytes=0,
         terms=terms_of(card.fields, restricted=card.restricted),
         card=card.fields,
-        notes=(*placed.notes, *card.notes),
+        notes=(*notes, *placed.notes, *card.notes),
     )
 
 
@@ -119,26 +115,6 @@ def make_source(folder: Path, facts: ModelFacts) -> ModelSource:
     )
 
 
-def no_safetensors(model: ModelSpec, names: list[str]) -> SourceError:
-    """The error for a model without safetensors weights, which says what is there instead."""
-    pickled = pickled_weights(names)
-    if not pickled:
-        return SourceError(
-            f"{model.id} has neither {SINGLE} nor {INDEX}",
-            hint="Weights are read from safetensors only.",
-        )
-    if model.allow_pickle:
-        return SourceError(
-            f"{model.id} has neither safetensors nor {PICKLED}, but {pickled[0]}, which cannot be read",
-            hint="Save it once with transformers' save_pretrained, which writes safetensors.",
-        )
-    return SourceError(
-        f"{model.id} has pickled weights alone ({pickled[0]}); reading them can run foreign code",
-        hint="Choose a revision with *.safetensors, or save it once with transformers' save_pretrained; "
-        "pickled weights are refused unless the model says allow_pickle: true.",
-    )
-
-
 def no_tokenizer(model: ModelSpec) -> SourceError:
     """The error for a model without a tokenizer."""
     return SourceError(
@@ -147,7 +123,17 @@ def no_tokenizer(model: ModelSpec) -> SourceError:
     )
 
 
-def _read_weights(model: ModelSpec, folder: Path, config: Mapping[str, Any], names: list[str]) -> Weights:
+def _list(model: ModelSpec, folder: Path) -> Listing:
+    return Listing(
+        model=model,
+        where=str(folder),
+        sizes=sizes_in(folder),
+        read=lambda name: _read(_inside(folder, name)),
+        header=lambda name: read_header(_inside(folder, name), file=name),
+    )
+
+
+def _read_weights(listing: Listing, folder: Path, config: Mapping[str, Any], names: list[str]) -> Weights:
     # transformers takes the single file where both are there.
     if (folder / SINGLE).is_file():
         return single_file(read_header(_inside(folder, SINGLE), file=SINGLE), indexed=INDEX in names)
@@ -155,8 +141,8 @@ def _read_weights(model: ModelSpec, folder: Path, config: Mapping[str, Any], nam
         weight_map = parse_index(_read(_inside(folder, INDEX)))
         _check_complete(folder, INDEX, weight_map)
         return combine(weight_map, lambda shard: read_header(_inside(folder, shard), file=shard))
-    if not (model.allow_pickle and has_pickled(names)):
-        raise no_safetensors(model, names)
+    if not (listing.model.allow_pickle and has_pickled(names)):
+        raise no_weights(listing)
     if (folder / PICKLED).is_file():
         return assumed_weights(config)
     weight_map = parse_pickled_index(_read(_inside(folder, PICKLED_INDEX)))

@@ -12,6 +12,8 @@ from quantize_lib.errors import SourceError
 
 CONFIG = "config.json"
 CARD = "README.md"
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark that some editors put in front of UTF-8."""
 
 _TOKENIZER_PATTERNS = (
     "tokenizer*.json",
@@ -115,7 +117,7 @@ def parse_config(data: bytes) -> dict[str, Any]:
             f"{CONFIG} has {len(data)} bytes, more than the {_MAX_CONFIG_BYTES} that are allowed"
         )
     try:
-        config = json.loads(data.decode("utf-8"))
+        config = json.loads(data.removeprefix(BOM).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{CONFIG} is not JSON: {error}", hint="Fetch the base model again.") from error
     if not isinstance(config, dict):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.assignment import format_of, left_out
+from quantize_lib.architecture.config_values import written_config
 from quantize_lib.architecture.families import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import ExitCode, QuantizerError
@@ -31,6 +33,7 @@ from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
+from quantize_lib.worker.tidied import tidied
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
@@ -61,8 +64,12 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
     share_one_heap()
     answer = Answer(job)
     try:
-        with alone_in(job.output), as_safetensors(job.model, job.output, reporter) as model:
-            _Job(replace(job, model=model), reporter, answer).run()
+        with (
+            alone_in(job.output),
+            as_safetensors(job.model, job.output, reporter) as model,
+            tidied(model, job.output) as seen,
+        ):
+            _Job(replace(job, model=seen), model.path, reporter, answer).run()
     except QuantizerError as error:
         answer.fail_rest(error)
         raise
@@ -77,20 +84,31 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
 
 
 class _Job:
-    def __init__(self, job: JobFile, reporter: Reporter, answer: Answer) -> None:
+    """A job at work.
+
+    Args:
+        job: with the base model as libraries are to see it.
+        base: the base model's own folder.
+    """
+
+    def __init__(self, job: JobFile, base: Path, reporter: Reporter, answer: Answer) -> None:
         self._job = job
+        self._base = base
         self._reporter = reporter
         self._answer = answer
 
     def run(self) -> None:
+        from quantize_lib.engine.base_config import load_config
         from quantize_lib.engine.tied_head import settle_head
         from quantize_lib.source import read_facts
 
         job = self._job
         device = choose_device(job.device)
         self._answer.device = device.type
-        spec = ModelSpec(id=job.model.name, name=job.model.name, local=job.model.path)
-        facts = settle_head(job.model.path, read_facts(spec, job.model.path, revision=job.model.revision))
+        spec = ModelSpec(id=job.model.name, name=job.model.name, local=self._base)
+        facts = settle_head(self._base, read_facts(spec, self._base, revision=job.model.revision))
+        # Its tokenizer reads it as well: what is wrong is told of the config.
+        load_config(job.model.path, trust_remote_code=job.model.trust_remote_code)
         tokenizer, notes = open_tokenizer(job, facts, self._reporter)
         facts = replace(facts, notes=(*facts.notes, *notes))
 
@@ -222,7 +240,7 @@ class _Job:
         from quantize_lib.architecture.group_sizes import resolve_group_size
         from quantize_lib.source import side_files
 
-        folder = pass_folder.folder / work.id
+        folder, code = pass_folder.folder / work.id, self._job.model.trust_remote_code
         group_size = resolve_group_size(facts, work.settings)
         context = CheckpointContext(
             method=work.method,
@@ -238,10 +256,11 @@ class _Job:
         pass_folder.writers[work.id].finish()
         assemble(
             folder,
-            base=self._job.model.path,
-            config=facts.config,
+            base=self._base,
+            config=written_config(facts.config, dtype=context.dtype, model_class=model.class_name),
             quantization_config=work.format.quantization_config(context),
-            side_files=side_files(self._job.model.path, code=self._job.model.trust_remote_code),
+            side_files=side_files(self._base, code=code),
+            code=code,
         )
         result = QuantizedCell(
             group_size=group_size if GROUP_SIZE in work.method.settings else None,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.architecture.families import FAMILIES, get_family, sizes
+from quantize_lib.architecture.families import FAMILIES, check_head, get_family, sizes
 from quantize_lib.architecture.layers import find_layers
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
@@ -75,16 +75,17 @@ def test_what_is_not_supported_is_named_with_what_is(config: dict[str, Any], mes
     assert SUPPORTED in caught.value.hint
 
 
-def test_a_model_that_is_already_quantized_is_refused() -> None:
-    with pytest.raises(SourceError) as caught:
-        get_family(LLAMA | {"quantization_config": {"quant_method": "gptq"}})
-    assert caught.value.message == "LlamaForCausalLM (llama) is already quantized (gptq)"
-    assert caught.value.hint == "Name the full-precision model that it was made from."
-
-
 def test_a_classifier_of_a_supported_family_is_refused() -> None:
+    names = [name for name in llama_shapes() if name != "lm_head.weight"]
     with pytest.raises(SourceError, match="is not a causal language model"):
-        get_family(LLAMA | {"architectures": ["LlamaForSequenceClassification"]})
+        check_head(LLAMA | {"architectures": ["LlamaForSequenceClassification"]}, [*names, "score.weight"])
+
+
+@pytest.mark.parametrize("classes", [None, [], ["LlamaModel"], ["LlamaForSequenceClassification"], 3])
+def test_a_model_with_the_head_of_a_language_model_is_one_whatever_it_is_called(classes: object) -> None:
+    config = LLAMA | {"architectures": classes}
+    assert get_family(config) is FAMILIES["llama"]
+    check_head(config, llama_shapes())
 
 
 @pytest.mark.parametrize("experts", [0, 1, None, False])
@@ -115,6 +116,12 @@ def test_more_blocks_than_any_model_has_are_refused() -> None:
 def test_head_dim_and_fewer_key_value_heads_count() -> None:
     found = sizes(FAMILIES["qwen3"], LLAMA | {"head_dim": 32})
     assert (found["q"], found["kv"], found["qkv"]) == (192, 64, 320)
+
+
+def test_null_key_value_heads_are_as_many_as_heads_and_missing_ones_the_classs_own() -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
+    assert sizes(FAMILIES["qwen2"], config | {"num_key_value_heads": None})["kv"] == 96
+    assert sizes(FAMILIES["qwen2"], config)["kv"] == 32 * 16
 
 
 def test_gpt2_takes_four_times_hidden_where_n_inner_is_null() -> None:

@@ -145,9 +145,9 @@ def test_pickled_shards_are_what_their_index_names(model: Path) -> None:
 def test_pickles_that_transformers_does_not_read_are_refused_also_where_pickles_are_allowed(
     model: Path,
 ) -> None:
-    (model / "model.safetensors").rename(model / "consolidated.00.pth")
+    (model / "model.safetensors").rename(model / "weights.00.pth")
     assert error_of(model, allow_pickle=True).message == (
-        "./mine has neither safetensors nor pytorch_model.bin, but consolidated.00.pth, which cannot be read"
+        "./mine has neither safetensors nor pytorch_model.bin, but weights.00.pth, which cannot be read"
     )
 
 

@@ -1,0 +1,43 @@
+"""The base model's config as transformers' own class, and what is said where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.errors import SourceError
+
+_RAISED = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
+_ALSO_RAISED = (TypeError, ValueError)
+
+
+def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
+    """A model folder's config as transformers reads it.
+
+    Raises:
+        SourceError: where transformers refuses it.
+    """
+    from transformers import AutoConfig
+
+    with config_errors(folder):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+@contextmanager
+def config_errors(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises over a config, of whatever kind, into one sentence.
+
+    Raises:
+        SourceError: with the last line of what it says.
+    """
+    try:
+        yield
+    except (*_RAISED, *_ALSO_RAISED) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise SourceError(
+            f"{folder.name}: transformers cannot build the model that config.json describes: "
+            f"{type(error).__name__}{f': {lines[-1]}' if lines else ''}",
+            hint="Correct config.json of the base model.",
+        ) from error

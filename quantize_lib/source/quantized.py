@@ -1,0 +1,137 @@
+"""Whether a model's weights are quantized already, judged by its tensors: what files say may be left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantize_lib.architecture.config_values import QUANTIZATION_KEYS
+from quantize_lib.architecture.families import named
+from quantize_lib.architecture.layers import WEIGHT_DTYPES
+from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.errors import SourceError
+from quantize_lib.source.pickled import is_pickled
+from quantize_lib.wording import show
+
+_INSTEAD: Mapping[str, str] = {
+    ".qweight": "GPTQ or AWQ",
+    ".W_q": "HQQ",
+    ".weight_packed": "compressed-tensors",
+    ".weight._data": "Quanto",
+    ".codebooks": "AQLM",
+    ".q_weight": "EXL2",
+    ".trellis": "EXL3",
+    ".Qidxs": "QuIP#",
+    ".centroids.weight": "VPTQ",
+    "_blocks": "MXFP4",
+}
+"""Endings of tensors that stand in the place of a weight → how that is quantized."""
+_BESIDE: Mapping[str, str] = {
+    ".biases": "MLX",
+    ".scales": "MLX",
+    ".weight.absmax": "bitsandbytes, 4 bits",
+    ".weight.quant_map": "bitsandbytes, 4 bits",
+    ".SCB": "bitsandbytes, 8 bits",
+    ".weight.SCB": "bitsandbytes, 8 bits",
+    ".weight_scales": "EETQ",
+    ".weight_scale_2": "NVFP4",
+    ".weight_scale_inv": "",
+    ".weight_scale": "",
+    ".scale": "",
+}
+"""The same of tensors beside a weight that is not in full precision; "" where its dtype says it."""
+_BY_DTYPE: Mapping[str, str] = {
+    "F8_E4M3": "FP8",
+    "F8_E5M2": "FP8",
+    "I8": "int8",
+    "U8": "FP4 or a packed form",
+}
+
+_Tensors = Mapping[str, TensorInfo]
+
+
+def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> tuple[str, ...]:
+    """Refuse quantized weights, whether config.json owns up to them or not.
+
+    Args:
+        config: `config.json` of a supported model.
+        tensors: what the safetensors headers say, by the name on disk.
+
+    Returns:
+        What is to be told of a model that is quantized in name only.
+
+    Raises:
+        SourceError: where a matrix is quantized, saying how.
+    """
+    said = {key: config[key] for key in QUANTIZATION_KEYS if config.get(key)}
+    found = _first(tensors)
+    # Of pickled weights nothing is known but what config.json says.
+    if found is None and not (said and any(is_pickled(info.file) for info in tensors.values())):
+        return (*_said_only(said), *_left_over(tensors))
+    how = next((name for value in said.values() if (name := _method(value))), found and found[1])
+    raise SourceError(
+        f"{model_id}: {named(config)} is already quantized"
+        + (f" ({how})" if how else "")
+        + (f": {found[0].file} holds {found[0].name}, {found[0].dtype}" if found else ""),
+        hint="Name the full-precision model that it was made from.",
+    )
+
+
+def _first(tensors: _Tensors) -> tuple[TensorInfo, str] | None:
+    """The first tensor of a quantized weight, and how that is quantized; None where there is none."""
+    for name, info in tensors.items():
+        for ending, how in _INSTEAD.items():
+            if name.endswith(ending) and not _is_full(tensors.get(f"{name.removesuffix(ending)}.weight")):
+                return info, _packing(name, tensors) if ending == ".qweight" else how
+        for ending, how in _BESIDE.items():
+            weight = tensors.get(f"{name.removesuffix(ending)}.weight") if name.endswith(ending) else None
+            if weight is not None and not _is_full(weight):
+                return weight, how or _BY_DTYPE.get(weight.dtype, weight.dtype)
+    return None
+
+
+def _packing(name: str, tensors: _Tensors) -> str:
+    """GPTQ packs the values of an int32 along the input, AWQ along the output."""
+    packed, scales = tensors[name], tensors.get(name.removesuffix("qweight") + "scales")
+    if scales is None or len(packed.shape) != 2 or len(scales.shape) != 2:
+        return _INSTEAD[".qweight"]
+    return "GPTQ" if packed.shape[1] == scales.shape[1] else "AWQ"
+
+
+def _is_full(weight: TensorInfo | None) -> bool:
+    return weight is not None and weight.dtype in WEIGHT_DTYPES
+
+
+def _method(value: object) -> str | None:
+    if not isinstance(value, Mapping):
+        return None
+    method = value.get("quant_method")
+    return show(method).strip("`") if isinstance(method, str) and method else None
+
+
+def _said_only(said: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(
+        f"config.json says under {key} that the model is quantized"
+        + (f" ({how})" if (how := _method(value)) else "")
+        + ", but its weights are in full precision; they are taken as such"
+        for key, value in said.items()
+    )
+
+
+def _left_over(tensors: _Tensors) -> tuple[str, ...]:
+    left = [
+        name
+        for name in tensors
+        for ending in _BESIDE
+        if ending != ".scale"  # Norms have one as well.
+        and name.endswith(ending)
+        and _is_full(tensors.get(f"{name.removesuffix(ending)}.weight"))
+    ]
+    if not left:
+        return ()
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return (
+        f"the tensor {left[0]}{more} belongs to a quantized form of the weights; these are in full "
+        "precision, and "
+        "taken as they are",
+    )

@@ -1,0 +1,99 @@
+"""What is known of config.json without transformers is what transformers itself says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING
+from transformers.activations import ACT2FN
+
+from quantize_lib.architecture.config_types import ACTIVATIONS, TYPES
+from quantize_lib.architecture.config_values import check_values
+from quantize_lib.errors import SourceError
+
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    2,
+    0.5,
+    "silu",
+    [1],
+    [True],
+    ["full_attention", "full_attention"],
+    [],
+    {},
+)
+SIZES = {
+    "gpt2": {"n_embd": 96, "n_inner": 160, "n_layer": 2, "n_head": 6},
+    "opt": {"hidden_size": 96, "ffn_dim": 160, "num_hidden_layers": 2, "num_attention_heads": 6},
+}
+GATED = {
+    **{"hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 6},
+    **{"num_key_value_heads": 2, "pad_token_id": 0},
+}
+JUDGED_OTHERWISE = {
+    *("hidden_size", "n_embd", "intermediate_size", "ffn_dim", "num_hidden_layers", "n_layer"),
+    *("num_attention_heads", "n_head", "vocab_size", "num_key_value_heads", "head_dim"),
+}
+"""Sizes have to fit each other and the tensors as well; of these the wrong types count alone."""
+
+
+def refuses(config: dict[str, Any]) -> bool:
+    try:
+        check_values(config)
+    except SourceError:
+        return True
+    return False
+
+
+def fails(config: dict[str, Any]) -> bool:
+    kind = CONFIG_MAPPING[config["model_type"]]
+    try:
+        kind(**{key: value for key, value in config.items() if key != "model_type"})
+    except (StrictDataclassError, ValueError, TypeError, AttributeError, ZeroDivisionError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("family", TYPES)
+def test_plan_refuses_the_types_that_the_config_class_refuses(family: str) -> None:
+    base = {"model_type": family, "vocab_size": 64, **SIZES.get(family, GATED)}
+    assert not refuses(base)
+    assert not fails(base)
+    fields = set(TYPES[family])
+    different = [
+        (key, value)
+        for key in sorted(fields)
+        for value in VALUES
+        if not (key in JUDGED_OTHERWISE and isinstance(value, int))
+        if not (isinstance(value, str) and TYPES[family][key].startswith("text"))
+        if refuses({**base, key: value}) != fails({**base, key: value})
+    ]
+    assert different == []
+
+
+@pytest.mark.parametrize("family", TYPES)
+def test_every_field_that_the_config_class_insists_on_is_known(family: str) -> None:
+    base = {"model_type": family, "vocab_size": 64, **SIZES.get(family, GATED)}
+    insisted = {
+        name
+        for name in CONFIG_MAPPING[family].__dataclass_fields__
+        if name != "model_type" and fails({**base, name: object()})
+    }
+    # Checked in the worker, in transformers' own words.
+    own = {
+        "id2label",
+        "label2id",
+        "problem_type",
+        "rope_parameters",
+        "dtype",
+        "default_theta",
+        "attribute_map",
+    }
+    assert insisted - own == TYPES[family].keys()
+
+
+def test_the_activation_functions_are_those_of_transformers() -> None:
+    assert set(ACTIVATIONS) == set(ACT2FN)
