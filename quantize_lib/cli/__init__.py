@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code (see `errors.ExitCode`). A bug of ours escapes as a traceback, which Python ends with 1.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that knows few characters, and a path that is no UTF-8: shown as escapes, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     except SystemExit as end:

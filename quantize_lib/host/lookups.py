@@ -9,7 +9,6 @@ from typing import TypeVar
 from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts
-from quantize_lib.errors import QuantizerError
 from quantize_lib.host.parallel import in_parallel
 from quantize_lib.host.tokenizers import Tokenizers
 from quantize_lib.methods import get_method
@@ -49,10 +48,10 @@ class Lookups:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-        self._models: dict[_ModelKey, Resolved | QuantizerError] = {}
-        self._datasets: dict[_DatasetKey, str | QuantizerError] = {}
-        self._texts: dict[TextSpec, Texts | QuantizerError] = {}
-        self._facts: dict[ModelSpec, ModelFacts | QuantizerError] = {}
+        self._models: dict[_ModelKey, Resolved | Exception] = {}
+        self._datasets: dict[_DatasetKey, str | Exception] = {}
+        self._texts: dict[TextSpec, Texts | Exception] = {}
+        self._facts: dict[ModelSpec, ModelFacts | Exception] = {}
         self.tokenizers = Tokenizers(self, reporter)
 
     def look_up(self, jobs: Iterable[Job]) -> None:
@@ -170,14 +169,15 @@ def _model_key(model: ModelSpec) -> _ModelKey:
     return (model.id, model.revision) if model.local is None else replace(model, name="")
 
 
-def _ask(question: Callable[[], _T]) -> _T | QuantizerError:
+def _ask(question: Callable[[], _T]) -> _T | Exception:
+    """The answer, or the error, which is raised to whoever asks for the answer."""
     try:
         return question()
-    except QuantizerError as error:
+    except Exception as error:  # noqa: BLE001
         return error
 
 
-def _answer(found: _T | QuantizerError) -> _T:
-    if isinstance(found, QuantizerError):
+def _answer(found: _T | Exception) -> _T:
+    if isinstance(found, Exception):
         raise found
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +83,8 @@ class RunResult:
 def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
     """Run every job of a plan. A cell that fails is recorded; the others go on.
 
-    `report.json` is written in any case once the output folder is ours, also after an error or a signal.
+    `report.json` is written in any case once the output folder is ours, also after an error or a signal. A
+    bug of ours fails its job, and is raised when the others are done.
 
     Raises:
         UsageError: where manifest or command line ask for what cannot be, before anything is computed.
@@ -102,6 +104,8 @@ class _Run:
         self._lookups = options.surveyed.lookups if options.surveyed else Lookups(reporter)
         self._built: dict[str, CellRecord] = {}
         """What an earlier run built, by cell id."""
+        self._bug: Exception | None = None
+        """The first one that a job brought out."""
         self._started = datetime.now(UTC)
         self._finisher = Finisher(
             output=options.output,
@@ -130,8 +134,11 @@ class _Run:
                 if cell.id in self._built:
                     self._records[cell.id] = self._settle(self._built[cell.id], job, verdicts[cell.id])
             for one in prepared:
-                with self._reporter.group(f"{one.job.id}: {len(one.job.cells)} cells"):
+                title = f"{one.job.id}: {len(one.job.cells)} cells"
+                with self._reporter.group(title), self._wall(one.job):
                     self._run_job(one)
+            if self._bug is not None:
+                raise self._bug
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
             reason, code = "interrupted", ErrorCode.INTERRUPTED
@@ -180,7 +187,30 @@ class _Run:
             repository=cell.repository,
         )
 
+    @contextmanager
+    def _wall(self, job: Job) -> Iterator[None]:
+        """Keep a bug of ours, which one job's input brings out, from the other jobs.
+
+        It is raised when they are done, so that it ends the command as any bug does.
+        """
+        try:
+            yield
+        except QuantizerError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._bug = self._bug or error
+            unfinished = tuple(cell for cell in job.cells if cell.id not in self._records)
+            # What it says stands in the traceback that ends the command.
+            hint = "Please report it, with the traceback at the end. The other jobs go on."
+            bug = QuantizerError(f"a bug of model-quantizer: {type(error).__name__}", hint=hint)
+            self._fail(job, unfinished, bug)
+
     def _prepare(self, job: Job) -> Prepared | None:
+        with self._wall(job):
+            return self._prepared(job)
+        return None
+
+    def _prepared(self, job: Job) -> Prepared | None:
         try:
             prepared = prepare(job, self._lookups)
         except UsageError:

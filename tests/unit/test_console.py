@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from quantize_lib.cli import main
 from quantize_lib.cli.console import append_summary, make_reporter
 from quantize_lib.cli.console.github import GithubReporter
 from quantize_lib.cli.console.plain import PlainReporter
@@ -50,6 +52,20 @@ def test_a_character_that_the_stream_lacks_is_replaced() -> None:
     stream = io.TextIOWrapper(raw, encoding="ascii")
     make_reporter(stream, {}).info("12 × 34")
     assert raw.getvalue() == b"12 ? 34\n"
+
+
+def test_a_result_is_printed_where_the_output_lacks_its_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.yml")
+    path.write_text(
+        "version: 1\nmodels: [{id: acme/m, quantize: [{method: awq, bits: 4}]}]\n", encoding="utf-8"
+    )
+    for encoding in ("ascii", "utf-8"):
+        output = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding=encoding, write_through=True))
+        assert main(["validate", str(path)]) == 0
+        assert b"caf\\udce9.yml is valid" in output.getvalue()
 
 
 def test_plain_lines_say_their_kind() -> None:
