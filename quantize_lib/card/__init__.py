@@ -1,5 +1,5 @@
 """The model card: what was made, how, and only figures that were measured."""
 
-from quantize_lib.card.render import render_card
+from quantize_lib.card.render import front_matter, render_card
 
-__all__ = ["render_card"]
+__all__ = ["front_matter", "render_card"]

@@ -12,6 +12,7 @@ from quantize_lib.card.state import STATE_KEY
 from quantize_lib.methods import get_method
 from quantize_lib.names import repository_fault
 from quantize_lib.report.records import CellRecord
+from quantize_lib.source.card_rules import stated
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.text import plain
@@ -28,9 +29,16 @@ def base_model_id(model: ModelSpec) -> str | None:
     return model.id
 
 
-def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[str, Any]:
-    """The front matter's keys and values: strings, lists of strings and, of our own, one mapping."""
-    card = source.card
+def metadata(
+    record: CellRecord, source: ModelSource, model: ModelSpec, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The front matter's keys and values: strings, lists of strings and, of our own, one mapping.
+
+    Args:
+        given: the manifest's `publish.card`, which goes before the base model's card.
+    """
+    card = stated(source.card, given)
+    own = [get_method(record.method).slug, f"{record.bits}-bit", "quantized", "model-quantizer"]
     calibration = record.calibration if get_method(record.method).calibrated else None
     values: dict[str, Any] = {
         "base_model": base_model_id(model),
@@ -42,13 +50,14 @@ def metadata(record: CellRecord, source: ModelSource, model: ModelSpec) -> dict[
         "license_link": _text(card.get("license_link")),
         "language": _texts(card.get("language")),
         "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
-        "tags": [get_method(record.method).slug, f"{record.bits}-bit", "quantized", "model-quantizer"],
-        STATE_KEY: _state(record),
+        "tags": list(dict.fromkeys([*own, *given.get("tags", ())])),
+        STATE_KEY: state_of(record),
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _state(record: CellRecord) -> dict[str, str] | None:
+def state_of(record: CellRecord) -> dict[str, str] | None:
+    """What a card says of the repository that it stands in (`card.state`); None where nothing is known."""
     if record.fingerprint is None:
         return None
     version = record.versions.get("model-quantizer")

@@ -16,13 +16,22 @@ from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report.records import CellRecord
 from quantize_lib.source import display
 from quantize_lib.source.facts import ModelSource
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.text import markdown
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 _PROMPT = "The capital of France is"
 
 
-def render_card(record: CellRecord, *, source: ModelSource, cell: Cell, job: Job, command: str) -> str:
+def render_card(
+    record: CellRecord,
+    *,
+    source: ModelSource,
+    cell: Cell,
+    job: Job,
+    command: str,
+    given: Mapping[str, Any] | None = None,
+) -> str:
     """The model card of a checkpoint: front matter and Markdown.
 
     Args:
@@ -31,14 +40,27 @@ def render_card(record: CellRecord, *, source: ModelSource, cell: Cell, job: Job
         cell: for the settings as the manifest wrote them.
         job: for the base model and the device.
         command: the command line that makes the same again.
+        given: the manifest's `publish.card`.
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
-    data = metadata(record, source, job.model)
-    front_matter = ModelCardData(**data).to_yaml()
-    body = _template().render(_values(record, cell, job, command, data))
+    given = given or {}
+    data = metadata(record, source, job.model, given)
+    values = _values(record, cell, job, command, data) | {"given": "license" in given}
+    body = _template().render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.
-    return str(ModelCard(f"---\n{front_matter}\n---\n\n{body}"))
+    return str(ModelCard(f"{_front(data)}\n{body}"))
+
+
+def front_matter(record: CellRecord, source: ModelSource, model: ModelSpec, given: Mapping[str, Any]) -> str:
+    """A card's metadata alone, between its two `---` lines; the arguments are those of `render_card`."""
+    return _front(metadata(record, source, model, given))
+
+
+def _front(data: Mapping[str, Any]) -> str:
+    from huggingface_hub import ModelCardData
+
+    return f"---\n{ModelCardData(**data).to_yaml()}\n---\n"
 
 
 def _template() -> Any:

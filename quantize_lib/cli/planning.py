@@ -45,10 +45,12 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     lookups = Lookups(reporter)
     manifest = load_manifest(options.manifest)
     verdicts: Mapping[str, Verdict] = {}
+    publisher = None
     if options.changed_only or options.format != "github" or manifest.watch:
+        publisher = _reader(manifest, reporter)
         plan, verdicts = plan_with_found(
             manifest,
-            _reader(manifest, reporter),
+            publisher,
             lookups,
             reporter,
             only=options.only,
@@ -64,7 +66,7 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.format == "github":
         print(json.dumps(plan_github(plan), ensure_ascii=False))
         return ExitCode.OK
-    estimates = _estimates(plan, lookups, reporter)
+    estimates = _estimates(plan, publisher, verdicts, lookups, reporter)
     if options.format == "json":
         print(json.dumps(plan_json(plan, estimates, verdicts), indent=2, ensure_ascii=False))
     else:
@@ -83,8 +85,15 @@ def _reader(manifest: Plan, reporter: Reporter) -> Publisher | None:
         return None
 
 
-def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, JobEstimate]:
+def _estimates(
+    plan: Plan,
+    publisher: Publisher | None,
+    verdicts: Mapping[str, Verdict],
+    lookups: Lookups,
+    reporter: Reporter,
+) -> dict[str, JobEstimate]:
     """Estimates by job id; every job's error is reported before the first one ends the command."""
+    from quantize_lib.host.card_check import card_warnings, check_cards
     from quantize_lib.host.prepare import check_texts, look
     from quantize_lib.host.terms_notice import terms_warnings
     from quantize_lib.plan.estimate import estimate_job
@@ -96,12 +105,16 @@ def _estimates(plan: Plan, lookups: Lookups, reporter: Reporter) -> dict[str, Jo
         try:
             facts, sizes = look(job, lookups)
             check_texts(job, lookups)
+            if any(cell.id not in verdicts or verdicts[cell.id].build for cell in job.cells):
+                check_cards(job, facts, plan.publish, publisher)
         except QuantizerError as error:
             # Jobs of one model or text have one error.
             if error not in errors:
                 errors.append(error)
         else:
             estimates[job.id] = estimate_job(job, facts, sizes)
+            for warning in card_warnings(job, facts, plan.publish):
+                reporter.warning(warning)
             for cell in job.cells:
                 for warning in terms_warnings(cell, facts.terms, plan.publish):
                     reporter.warning(warning)

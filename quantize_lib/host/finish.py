@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
 from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements
 from quantize_lib.reporting import Reporter
-from quantize_lib.source import name_warning, side_files
+from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.text import format_bytes
 
@@ -42,6 +42,7 @@ class Finisher:
         state: its `.state`.
         publisher: None where the run does not publish.
         command: how to make the checkpoint again, for the card.
+        given: the manifest's `publish.card`.
         force: publish also what was taken back by a rollback.
     """
 
@@ -50,6 +51,7 @@ class Finisher:
     publisher: Publisher | None
     command: str
     reporter: Reporter
+    given: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
 
     def finish(
@@ -90,18 +92,27 @@ class Finisher:
         if quantized.failure is not None:
             marked = replace(record, versions=versions, notes=quantized.notes)
             return set_aside(marked, quantized.failure, checkpoint_dir, self.output, self.state, code=code)
-        add_notice(checkpoint_dir, prepared.facts.terms)
-        fault = name_warning(prepared.facts.terms, cell.repository)
+        terms = with_given(prepared.facts.terms, self.given)
+        add_notice(checkpoint_dir, terms)
+        fault = name_warning(terms, cell.repository)
         record = replace(
             record,
             status="built",
+            terms=terms,
             path=cell.id,
             calibration=result.calibration if prepared.calibration else None,
             measurements=_measurements(quantized, result, prepared),
             versions=versions,
             notes=(*quantized.notes, *([fault] if fault else [])),
         )
-        card = render_card(record, source=source, cell=cell, job=prepared.job, command=self.command)
+        card = render_card(
+            record,
+            source=source,
+            cell=cell,
+            job=prepared.job,
+            command=self.command,
+            given=self.given,
+        )
         write_text(checkpoint_dir / CARD_FILE, card)
         record = replace(
             record,
@@ -175,21 +186,25 @@ def publish_checkpoint(
     return replace(record, status="published", error=None, code=None, commit=done.commit, url=url)
 
 
-def blank_record(cell: Cell, job: Job, identity: Identity) -> CellRecord:
-    """What is known of a cell before it is quantized."""
+def blank_record(cell: Cell, job: Job, identity: Identity | None) -> CellRecord:
+    """What is known of a cell before it is quantized.
+
+    Args:
+        identity: None where nothing is looked up that takes long.
+    """
     return CellRecord(
         id=cell.id,
         model=job.model.id,
-        revision=identity.model.revision,
+        revision=None if identity is None else identity.model.revision,
         method=cell.settings.method,
         bits=cell.settings.bits,
         format=named_format(cell.settings).name,
         settings=effective_settings(cell.settings),
         status="failed",
         repository=cell.repository,
-        fingerprint=identity.fingerprint,
-        inputs=identity.inputs,
-        terms=identity.model.terms,
+        fingerprint=None if identity is None else identity.fingerprint,
+        inputs={} if identity is None else identity.inputs,
+        terms=None if identity is None else identity.model.terms,
         limits=job.evaluate.limits,
     )
 

@@ -15,7 +15,8 @@ from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import fingerprint, inputs
 from quantize_lib.reporting import Reporter
-from quantize_lib.source import Resolved, inspect, read_facts, resolve
+from quantize_lib.source import Resolved, card_of, inspect, read_facts, resolve
+from quantize_lib.source.base_card import BaseCard
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.wording import show
@@ -52,6 +53,7 @@ class Lookups:
         self._datasets: dict[_DatasetKey, str | Exception] = {}
         self._texts: dict[TextSpec, Texts | Exception] = {}
         self._facts: dict[ModelSpec, ModelFacts | Exception] = {}
+        self._cards: dict[_ModelKey, BaseCard | Exception] = {}
         self.tokenizers = Tokenizers(self, reporter)
 
     def look_up(self, jobs: Iterable[Job]) -> None:
@@ -103,6 +105,17 @@ class Lookups:
                 for note in found.notes:
                     self._reporter.warning(f"{model.id}: {note}")
         return _answer(self._facts[key])
+
+    def card(self, model: ModelSpec) -> BaseCard:
+        """A base model's card.
+
+        Raises:
+            SourceError: where it cannot be read.
+        """
+        key = _model_key(model)
+        if key not in self._cards:
+            self._cards[key] = _ask(lambda: card_of(model, self.model(model), token=None))
+        return _answer(self._cards[key])
 
     def text_revision(self, text: TextSpec) -> str:
         """The commit of a data set, or the hash of files and texts.

@@ -10,6 +10,7 @@ from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.gate import check_gate
 from quantize_lib.host.finish import gated, publish_checkpoint
 from quantize_lib.host.output_folder import working_in
+from quantize_lib.host.recard import adopted
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import REPORT_FILE, read_publish_spec, read_report, write_report
@@ -20,7 +21,8 @@ from quantize_lib.reporting import Reporter
 def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple[CellRecord, ...]:
     """Publish every checkpoint of a run's output folder that met its gate; the report is brought up to date.
 
-    Hashes are checked again. A cell that missed its gate stays unpublished.
+    Hashes are checked again; of a card that somebody corrected the hash is taken anew. A cell that missed its
+    gate stays unpublished.
 
     Args:
         force: publish also what a rollback took back.
@@ -61,6 +63,7 @@ def _published(
     if missed:
         return gated(record, missed, reporter)
     try:
+        record = adopted(output / record.path, record)
         return publish_checkpoint(publisher, output, record, reporter, force=force)
     except PublishError as error:
         reporter.error(f"{record.id}: {error}")

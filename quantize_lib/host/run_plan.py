@@ -14,12 +14,14 @@ from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError, ErrorCode, ExitCode, QuantizerError, UsageError
 from quantize_lib.formats import named_format
+from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.hand_over import hand_over
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared, prepare
+from quantize_lib.host.recard import recarded
 from quantize_lib.host.set_aside import take_up
 from quantize_lib.host.survey import Surveyed, survey
 from quantize_lib.host.terms_notice import terms_warnings
@@ -32,7 +34,7 @@ from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
-from quantize_lib.report import exit_code, write_report
+from quantize_lib.report import exit_code, read_report, write_report
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Interrupted, Reporter
 from quantize_lib.source import fetch
@@ -106,6 +108,7 @@ class _Run:
         """What an earlier run built, by cell id."""
         self._bug: Exception | None = None
         """The first one that a job brought out."""
+        self._refused = _refused(options.output)
         self._started = datetime.now(UTC)
         self._finisher = Finisher(
             output=options.output,
@@ -113,6 +116,7 @@ class _Run:
             publisher=options.publisher,
             command=options.command,
             reporter=reporter,
+            given=plan.publish.card,
             force=options.force,
         )
 
@@ -132,7 +136,7 @@ class _Run:
             prepared = [job for job in map(self._prepare, waiting) if job is not None]
             for job, cell in self._plan.cells():
                 if cell.id in self._built:
-                    self._records[cell.id] = self._settle(self._built[cell.id], job, verdicts[cell.id])
+                    self._records[cell.id] = self._settle(self._built[cell.id], job, cell, verdicts[cell.id])
             for one in prepared:
                 title = f"{one.job.id}: {len(one.job.cells)} cells"
                 with self._reporter.group(title), self._wall(one.job):
@@ -211,8 +215,11 @@ class _Run:
         return None
 
     def _prepared(self, job: Job) -> Prepared | None:
+        publish, publisher = self._plan.publish, self._options.publisher
         try:
             prepared = prepare(job, self._lookups)
+            if publisher is not None:
+                check_cards(job, prepared.facts, publish, publisher)
         except UsageError:
             raise
         except QuantizerError as error:
@@ -220,11 +227,13 @@ class _Run:
             return None
         # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
         job_memory(job, prepared.facts).spills(self._options.max_memory)
+        for warning in card_warnings(job, prepared.facts, publish):
+            self._reporter.warning(warning)
         for cell in job.cells:
             self._reporter.info(f"{cell.id}: {_chosen(cell, prepared)}")
             for note in left_out(prepared.facts, cell.settings):
                 self._reporter.warning(f"{cell.id}: {note}")
-            for warning in terms_warnings(cell, prepared.facts.terms, self._plan.publish):
+            for warning in terms_warnings(cell, prepared.facts.terms, publish):
                 self._reporter.warning(warning)
         return prepared
 
@@ -255,12 +264,28 @@ class _Run:
         self._reporter.info(f"{cell.id} is skipped: {verdict.text}")
         return True
 
-    def _settle(self, built: CellRecord, job: Job, verdict: Verdict) -> CellRecord:
-        """Gate, publish or skip a checkpoint that an earlier run built."""
-        held = self._finisher.hold(built, job.evaluate.limits)
+    def _settle(self, built: CellRecord, job: Job, cell: Cell, verdict: Verdict) -> CellRecord:
+        """Gate, publish or skip a checkpoint that an earlier run built; its card says what is so now."""
+        try:
+            carded = recarded(
+                self._options.output / cell.id,
+                built,
+                base=self._lookups.card(job.model),
+                cell=cell,
+                job=job,
+                command=self._options.command,
+                given=self._plan.publish.card,
+            )
+        except QuantizerError as error:
+            self._reporter.error(f"{cell.id}: {error}")
+            return replace(built, error=str(error), code=error.code)
+        if carded.files != built.files:
+            self._reporter.info(f"{cell.id}: the card is brought up to date; nothing is quantized for it")
+        held = self._finisher.hold(carded, job.evaluate.limits)
         if held.status == "gated":
             return held
-        if self._options.publisher is not None and verdict.build:
+        other = carded.files != built.files or cell.id in self._refused
+        if self._options.publisher is not None and (verdict.build or other):
             return self._finisher.publish(held)
         why = "unchanged" if verdict.build else verdict.text
         self._reporter.info(f"{built.id} is skipped: {why}")
@@ -339,6 +364,14 @@ class _Run:
         self._reporter.error(f"{job.id}: {error}")
         for cell in cells:
             self._records[cell.id] = self._record(job, cell, str(error), error.code)
+
+
+def _refused(output: Path) -> frozenset[str]:
+    """The cells that an earlier run could not publish: what is published may have an older card."""
+    try:
+        return frozenset(record.id for record in read_report(output) if record.code == ErrorCode.PUBLISH)
+    except UsageError:
+        return frozenset()
 
 
 def _chosen(cell: Cell, prepared: Prepared) -> str:

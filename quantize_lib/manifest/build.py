@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.devices import DeviceName
+from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
 from quantize_lib.manifest.problems import Path as KeyPath
@@ -207,8 +208,14 @@ class _Builder:
         given, defaults = self.at("publish"), defaults_of("publish")
         for fault in template_faults(given.get("name", defaults["name"])):
             self.report(("publish", "name"), fault)
+        card = resolve_card(
+            given.get("card", {}), lambda key, reason: self.report(("publish", "card", key), reason)
+        )
         return resolve_publish(
-            given, defaults, self.base, lambda key, reason: self.report(("publish", key), reason)
+            {**given, "card": card},
+            defaults,
+            self.base,
+            lambda key, reason: self.report(("publish", key), reason),
         )
 
     def runners(self) -> RunnersSpec:

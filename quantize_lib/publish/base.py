@@ -112,6 +112,14 @@ class Publisher(ABC):
         for repository in repositories:
             check_repository(repository)
 
+    def refusal(self, card: str) -> str | None:  # noqa: ARG002
+        """Why a card would not be taken, in one line; None where it would, or that cannot be found out.
+
+        Args:
+            card: with its front matter.
+        """
+        return None
+
     @abstractmethod
     def publish(
         self,

@@ -73,6 +73,8 @@ class CellRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each file of the checkpoint, by relative path."""
+    card_by_hand: bool = False
+    """Whether a person wrote the card as it is; then only what the manifest names is changed in it."""
     notes: tuple[str, ...] = ()
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""

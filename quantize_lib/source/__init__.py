@@ -7,12 +7,13 @@ from quantize_lib.architecture.family import Family
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.reporting import Reporter
+from quantize_lib.source.base_card import BaseCard
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.local import base_card, inspect_local, make_source, read_facts
 from quantize_lib.source.model_files import side_files
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.remote import Resolved
-from quantize_lib.source.terms import display, name_warning, notice
+from quantize_lib.source.terms import display, name_warning, notice, with_given
 
 __all__ = [
     "FAMILIES",
@@ -20,6 +21,7 @@ __all__ = [
     "Family",
     "Resolved",
     "base_card",
+    "card_of",
     "display",
     "fetch",
     "get_family",
@@ -31,6 +33,7 @@ __all__ = [
     "resolve_group_size",
     "resolved_layers",
     "side_files",
+    "with_given",
 ]
 
 
@@ -75,6 +78,23 @@ def inspect(
     from quantize_lib.source.hub_model import inspect_hub
 
     return inspect_hub(model, resolved, token=token or read_token())
+
+
+def card_of(model: ModelSpec, resolved: Resolved, *, token: str | None) -> BaseCard:
+    """A base model's card alone.
+
+    Args:
+        model, token: as for `resolve`.
+        resolved: the model at its revision.
+
+    Raises:
+        SourceError: where it cannot be read.
+    """
+    if model.local is not None:
+        return base_card(model.local)
+    from quantize_lib.source.hub_model import hub_card
+
+    return hub_card(model, resolved, token=token or read_token())
 
 
 def fetch(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:

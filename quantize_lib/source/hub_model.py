@@ -106,6 +106,16 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
     )
 
 
+def hub_card(model: ModelSpec, resolved: Resolved, *, token: str | None) -> BaseCard:
+    """The card of a Hub model.
+
+    Raises:
+        SourceError: where it cannot be reached.
+    """
+    with reading_errors(model.id, resolved.revision):
+        return _card(model, resolved.files, resolved.revision, token)
+
+
 def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
     """Download what is needed of a Hub model into the Hub's own cache (HF_HOME), and check it.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quantize_lib.source.card_rules import OTHER, license_id
@@ -98,6 +98,12 @@ def _license(card: Mapping[str, Any]) -> str | None:
         return license_id(stated)
     several = [license_id(one) for one in stated if isinstance(one, str)] if isinstance(stated, list) else []
     return several[0] if len(several) == 1 else next((one for one in several if one in _BY_LICENSE), None)
+
+
+def with_given(terms: Terms, given: Mapping[str, Any]) -> Terms:
+    """Terms with the licence that `publish.card` says, where only that one asks for something."""
+    said = _license(given)
+    return replace(terms, license=said) if _conditions(terms) is None and said in _BY_LICENSE else terms
 
 
 def name_warning(terms: Terms, repository: str) -> str | None:

@@ -120,6 +120,7 @@ class Target:
         is_open: whether others than its owner may come to see what is there, so that the base model's terms
             have a say in it.
         keeps_history: whether a publication can be taken back.
+        checks_cards: whether it refuses a card whose metadata breaks the Hub's rules (`source.card_rules`).
     """
 
     name: str
@@ -133,6 +134,7 @@ class Target:
     credentials: str | None = None
     is_open: bool = False
     keeps_history: bool = False
+    checks_cards: bool = False
 
     @property
     def needs_credentials(self) -> bool:

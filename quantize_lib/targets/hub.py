@@ -63,4 +63,5 @@ TARGET = Target(
     credentials="quantize_lib.hub.credentials:need_write_access",
     is_open=True,
     keeps_history=True,
+    checks_cards=True,
 )

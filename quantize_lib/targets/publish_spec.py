@@ -19,6 +19,8 @@ class PublishSpec:
         to: the target's name.
         rebuild_on_new_version: cells that another version of this tool published are built again.
         terms_allow_public: a gated or private base may become an open, public model.
+        card: what the cards say in place of the base model's (`license`, `license_name`, `license_link`,
+            `language`), and further `tags`; in the Hub's words.
         options: the target's own, by name; read them by `spec[OPTION]`.
     """
 
@@ -28,6 +30,7 @@ class PublishSpec:
     private: bool = True
     rebuild_on_new_version: bool = False
     terms_allow_public: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, option: Option[T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def render(
     model: ModelSpec = MODEL,
     cell: Cell = CELL,
     command: str = "model-quantizer run quantize.yml",
+    given: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Card:
     job = Job(
@@ -79,7 +81,8 @@ def render(
         evaluate=EvaluateSpec(),
         cells=(cell,),
     )
-    text = render_card(record, source=source(card, **config), cell=cell, job=job, command=command)
+    base = source(card, **config)
+    text = render_card(record, source=base, cell=cell, job=job, command=command, given=given)
     card_of_hub: Any = ModelCard(text)
     return Card(data=card_of_hub.data.to_dict(), text=card_of_hub.text)
 
@@ -115,6 +118,17 @@ def test_a_licence_of_its_own_is_copied_with_name_and_link() -> None:
     assert card.data["license_name"] == "gemma"
     assert card.data["license_link"] == "https://x.example/l"
     assert "The licence is the base model's: other (gemma)." in card.text
+
+
+def test_the_manifest_says_what_the_card_says_in_place_of_the_base_card() -> None:
+    base = {"license": "other", "license_name": "acme", "license_link": "LICENSE", "language": "en"}
+    card = render(card=base, given={"license": "mit", "language": ["en", "no"], "tags": ["finance", "gptq"]})
+    assert card.data["license"] == "mit"
+    assert not {"license_name", "license_link"} & card.data.keys()
+    assert card.data["language"] == ["en", "no"]
+    assert card.data["tags"] == ["gptq", "4-bit", "quantized", "model-quantizer", "finance"]
+    assert "The licence is what the publisher states: mit." in card.text
+    assert "The licence is the base model's: other (acme)." in render(card=base, given={"tags": ["x"]}).text
 
 
 def test_a_card_shows_what_the_licence_wants_shown() -> None:

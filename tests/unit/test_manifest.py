@@ -205,6 +205,23 @@ def test_files_are_found_beside_the_manifest(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_the_cards_are_to_say_is_put_into_the_hubs_words(tmp_path: Path) -> None:
+    card = (
+        "{license: [Apache 2.0, MIT], license_name: Acme License, license_link: ./LICENSE, "
+        "language: [English, EN, no], tags: [finance, two words]}"
+    )
+    text = (
+        f"version: 1\nmodels: [{{id: a/m, quantize: [{{method: awq, bits: 4}}]}}]\npublish: {{card: {card}}}"
+    )
+    assert parsed(text, tmp_path).publish.card == {
+        "license": ["apache-2.0", "mit"],
+        "license_name": "acme-license",
+        "license_link": "LICENSE",
+        "language": ["en", "no"],
+        "tags": ["finance", "two words"],
+    }
+
+
 def test_publishing_into_a_folder_is_relative_to_the_manifest(tmp_path: Path) -> None:
     text = "version: 1\nmodels: [{id: a/m, quantize: [{method: awq, bits: 4}]}]\npublish: {path: ../out}"
     assert parsed(text, tmp_path / "sub").publish[PATH] == tmp_path / "out"

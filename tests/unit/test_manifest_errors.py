@@ -302,6 +302,40 @@ REST = [
     ("publish: {collection: mine}", "5:23: publish.collection: a folder has none; it is for `to: hub`."),
     ("publish: {pull_request: true}", "5:25: publish.pull_request: a folder has none; it is for `to: hub`."),
     (
+        "publish: {card: {licence: mit}}",
+        "5:18: publish.card.licence: unknown key. Allowed: license, license_name, license_link, language, "
+        "tags. Perhaps you meant `license`?",
+    ),
+    (
+        "publish: {card: {license: MIT or so}}",
+        "5:27: publish.card.license: `MIT or so` is no licence id of the Hub.",
+    ),
+    (
+        "publish: {card: {license: [mit, apachee 2.0]}}",
+        "5:27: publish.card.license: `apachee 2.0` is no licence id of the Hub. "
+        "Perhaps you meant `apache-2.0`?",
+    ),
+    (
+        "publish: {card: {license: other, license_name: 某}}",
+        "5:48: publish.card.license_name: `某` has no letter or digit that the Hub takes.",
+    ),
+    (
+        "publish: {card: {license_link: ./LICENSE.txt}}",
+        "5:32: publish.card.license_link: `./LICENSE.txt` is neither an address (https://…) nor `LICENSE` or "
+        "`LICENSE.md`.",
+    ),
+    (
+        "publish: {card: {language: [en, Englisch]}}",
+        "5:28: publish.card.language: `Englisch` is no language; use ISO 639 codes, such as `en`. "
+        "Perhaps you meant `english`?",
+    ),
+    (
+        "publish: {card: {tags: ['a, b']}}",
+        "5:24: publish.card.tags: `a, b` is no tag; a tag has no comma, and no space at either end.",
+    ),
+    ("publish: {card: {license: 1.0}}", "5:27: publish.card.license: expected text or a list, got 1."),
+    ("publish: {card: {language: []}}", "5:28: publish.card.language: an empty list; give at least one."),
+    (
         "publish: {to: hub, pull_request: true, tag: true}",
         "5:45: publish.tag: not together with `pull_request`: it follows a commit on `main`.",
     ),

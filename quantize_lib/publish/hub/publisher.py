@@ -20,7 +20,7 @@ from quantize_lib.publish.base import (
     check_repository,
 )
 from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
-from quantize_lib.publish.hub.refusals import refused_settings
+from quantize_lib.publish.hub.refusals import card_refusal, refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.tag_and_collection import apply_options
 from quantize_lib.publish.hub.token_check import check_access
@@ -90,6 +90,10 @@ class HubPublisher(Publisher):
         # What a token may do, it may in a whole namespace.
         for name in {name.partition("/")[0]: name for name in repositories}.values():
             check_access(name, token, self._retry)
+
+    def refusal(self, card: str) -> str | None:
+        """See `Publisher`. One request, which changes nothing: the Hub's own check of a card's metadata."""
+        return card_refusal(card)
 
     def publish(
         self,

@@ -1,0 +1,63 @@
+"""A card's metadata in its text: looked at, and changed without touching the rest of what a person wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from quantize_lib.errors import PublishError
+from quantize_lib.text import plain
+
+_FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.S | re.M)
+_KEY = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?=\s|$)")
+
+
+def metadata_of(card: str) -> dict[str, Any]:
+    """A card's metadata as the Hub's own client reads it.
+
+    Raises:
+        PublishError: where it is not YAML; the message says what is wrong, not where the card lies.
+    """
+    import yaml
+    from huggingface_hub import ModelCardData
+
+    found = _FRONT_MATTER.match(card)
+    try:
+        data = yaml.safe_load(found[1]) if found else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PublishError(f"its metadata is not YAML: {plain(str(error))}") from None
+    if data is not None and not isinstance(data, dict):
+        raise PublishError("its metadata is no mapping")
+    values: dict[str, Any] = ModelCardData(**(data or {}), ignore_metadata_errors=True).to_dict()  # type: ignore[no-untyped-call]
+    return values
+
+
+def with_metadata(card: str, values: Mapping[str, Any]) -> str:
+    """A card whose metadata has these values; other lines stay as they are.
+
+    Args:
+        values: by key; None takes a key out.
+    """
+    from huggingface_hub import ModelCardData
+
+    found = _FRONT_MATTER.match(card)
+    lines = found[1].splitlines(keepends=True) if found else []
+    kept = "".join("".join(block) for key, block in _blocks(lines) if key not in values)
+    added = {key: value for key, value in values.items() if value is not None}
+    new = f"{ModelCardData(**added).to_yaml()}\n" if added else ""
+    rest = card[found.end() :] if found else f"\n{card}"
+    return f"---\n{kept}{new}---\n{rest}"
+
+
+def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """The lines of each top-level key; what stands before the first one belongs to none."""
+    key, block = "", list[str]()
+    for line in lines:
+        if found := _KEY.match(line):
+            if block:
+                yield key, block
+            key, block = found[1], []
+        block.append(line)
+    if block:
+        yield key, block
