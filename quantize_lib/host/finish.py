@@ -30,6 +30,11 @@ from quantize_lib.source.facts import ModelSource
 from quantize_lib.text import format_bytes
 
 CARD_FILE = "README.md"
+CARD_HINT = (
+    "Say what is meant under publish.card in the manifest (license, license_name, license_link, language), "
+    "or correct the base model's card, and run again; or correct the checkpoint's README.md and publish the "
+    "output folder. Nothing is quantized again."
+)
 _NOTHING_SAID = FailedCell(error="the quantizing process says nothing of it", code=ErrorCode.ENGINE)
 
 
@@ -169,6 +174,10 @@ def publish_checkpoint(
     if record.path is None or record.repository is None:
         raise PublishError(f"{record.id} has no checkpoint to publish")
     folder = output / record.path
+    # Asked here before gigabytes are sent.
+    refusal = _refusal(publisher, folder / CARD_FILE)
+    if refusal is not None:
+        raise PublishError(f"{record.repository}: {CARD_FILE} is not taken: {refusal}", hint=CARD_HINT)
     reporter.info(f"{record.id}: publishing {_amount(folder)} as {record.repository}")
     done = publisher.publish(
         folder,
@@ -184,6 +193,13 @@ def publish_checkpoint(
     url = publisher.page(record.repository, done.commit)
     reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
     return replace(record, status="published", error=None, code=None, commit=done.commit, url=url)
+
+
+def _refusal(publisher: Publisher, card: Path) -> str | None:
+    """What the target says against a checkpoint's card; a card that is no file is told with all files."""
+    if card.is_symlink() or not card.is_file():
+        return None
+    return publisher.refusal(card.read_text(encoding="utf-8", errors="replace"))
 
 
 def blank_record(cell: Cell, job: Job, identity: Identity | None) -> CellRecord:

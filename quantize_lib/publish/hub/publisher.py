@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from quantize_lib.errors import PublishError, UsageError
+from quantize_lib.hub.cards import card_refusal
 from quantize_lib.hub.credentials import publishing_token, read_token, write_token
 from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.retry import Retry
@@ -20,7 +21,7 @@ from quantize_lib.publish.base import (
     check_repository,
 )
 from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
-from quantize_lib.publish.hub.refusals import card_refusal, refused_settings
+from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.tag_and_collection import apply_options
 from quantize_lib.publish.hub.token_check import check_access
@@ -93,7 +94,7 @@ class HubPublisher(Publisher):
 
     def refusal(self, card: str) -> str | None:
         """See `Publisher`. One request, which changes nothing: the Hub's own check of a card's metadata."""
-        return card_refusal(card)
+        return card_refusal(card, token=write_token())
 
     def publish(
         self,

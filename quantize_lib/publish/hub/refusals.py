@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quantize_lib.errors import PublishError
 from quantize_lib.hub.explanations import explain_publishing, quote
-from quantize_lib.hub.retry import parsed
 
 
 @contextmanager
@@ -33,32 +31,6 @@ def refused_settings(what: str, hint: str) -> Iterator[None]:
             raise
         answer, more = explain_publishing(error, what.partition(" ")[0])
         raise PublishError(f"{what}: {answer}", hint=f"{hint} {more}") from None
-
-
-def card_refusal(card: str) -> str | None:
-    """What the Hub says against a card's metadata; None where it takes it, or cannot be asked.
-
-    Whatever keeps the question from its answer is met again, and told, when something is published.
-    """
-    import httpx2
-    from huggingface_hub import ModelCard
-
-    try:
-        parsed(lambda: ModelCard(card).validate())
-    except ValueError as error:
-        return _told(str(error))
-    except (OSError, httpx2.HTTPError):
-        return None
-    return None
-
-
-def _told(answer: str) -> str:
-    """The messages of the Hub's answer in one line."""
-    try:
-        errors = json.loads(answer)["errors"]
-        return quote("; ".join(str(error["message"]) for error in errors))
-    except (ValueError, KeyError, TypeError):
-        return quote(answer)
 
 
 def refused_content(repository: str, error: Exception) -> PublishError:

@@ -7,65 +7,13 @@ from typing import Any
 
 import yaml
 
+from quantize_lib.source.card_lists import LANGUAGES, LICENSES
+
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _REPOSITORY = re.compile(r"(?:[\w.-]+/)?[\w.-]+")
 _TAG = re.compile(r"[^\s,]+(?: [^\s,]+)*")
-_LICENSES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "openrail",
-        "bigscience-openrail-m",
-        "creativeml-openrail-m",
-        "bigscience-bloom-rail-1.0",
-        "afl-3.0",
-        "artistic-2.0",
-        "bsl-1.0",
-        "bsd",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "c-uda",
-        "cc",
-        "cc0-1.0",
-        "cc-by-2.0",
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nd-4.0",
-        "cc-by-nc-nd-4.0",
-        "cc-by-nc-sa-4.0",
-        "epl-2.0",
-        "eupl-1.1",
-        "agpl-3.0",
-        "gpl",
-        "gpl-2.0",
-        "gpl-3.0",
-        "lgpl",
-        "lgpl-2.1",
-        "lgpl-3.0",
-        "isc",
-        "llama2",
-        "llama3",
-        "llama3.1",
-        "llama3.2",
-        "llama3.3",
-        "llama4",
-        "gemma",
-        "mpl-2.0",
-        "ms-pl",
-        "ncsa",
-        "ofl-1.1",
-        "open-mdw",
-        "unlicense",
-        "wtfpl",
-        "zlib",
-        "unknown",
-        "other",
-    ]
-)
-"""Of the list in the Hub's docs (hub/repositories-licenses)."""
+_LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
+_LINK = re.compile(r"LICENSE(\.md)?|https?://\S+")
 
 
 def front_matter(readme: bytes) -> tuple[dict[str, Any], list[str]]:
@@ -91,13 +39,26 @@ def front_matter(readme: bytes) -> tuple[dict[str, Any], list[str]]:
 def _problems(data: dict[str, Any]) -> list[str]:
     found = []
     for license_id in _listed(data.get("license")):
-        if license_id not in _LICENSES:
-            found.append(f'"license" must be one of the known licenses, not {license_id!r}')
-    if data.get("license") == "other" and "license_name" in data:
+        if license_id not in LICENSES:
+            found.append(f'"license" must be one of [{", ".join(LICENSES)}]')
+    if "license_name" in data:
         name = data["license_name"]
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9-.]+", name):
             found.append(
                 f'"license_name" with value {name!r} fails to match the required pattern: /^[a-z0-9-.]+$/'
+            )
+    link = data.get("license_link")
+    if link is not None and not (isinstance(link, str) and _LINK.fullmatch(link)):
+        found.append('"license_link" must be one of [LICENSE, LICENSE.md] or a valid uri')
+    for language in _listed(data.get("language")):
+        if not isinstance(language, str):
+            found.append('"language" must be a string')
+        elif language != language.lower():
+            found.append('"language" must only contain lowercase characters')
+        elif not _LANGUAGE.fullmatch(language) or (len(language) == 2 and language not in LANGUAGES):
+            found.append(
+                f'"language" with value "{language}" is not valid. It must be an ISO 639-1, 639-2 or 639-3 '
+                'code (two/three letters), or a special value like "code", "multilingual".'
             )
     for base in _listed(data.get("base_model")):
         if not isinstance(base, str) or not _REPOSITORY.fullmatch(base):
