@@ -10,6 +10,8 @@ import re
 import unicodedata
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
+_LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#|~$!:@\"']")
 
 
@@ -30,6 +32,17 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def mend(text: str) -> tuple[str, int]:
+    """A text that every encoding takes, and how many halves of surrogate pairs were alone in it.
+
+    JSON, and texts that were cut, have such halves: alone they become U+FFFD, and pairs are joined.
+    """
+    text, alone = _LONE.subn("\ufffd", text)
+    if _HALF.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    return text, alone
 
 
 def printable(text: str) -> str:

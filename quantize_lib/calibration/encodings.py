@@ -23,8 +23,6 @@ _CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _SLIPPED_IN, _MOST_CONTROLS = 3, 0.01
 _UNWRITTEN = ("Cc", "Cn", "Co", "Cs")
 _WHITE = "\t\n\r\f"
-_LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_PAIR = re.compile("[\ud800-\udfff]")
 _UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")
 """What Windows-1252 has no character for."""
 _MOST_ACCENTS = 0.3
@@ -49,14 +47,6 @@ def encoding_of(head: bytes) -> str:
 def is_binary(head: bytes) -> bool:
     """Whether a file that begins so is no text: more control characters than slip in."""
     return len(_CONTROLS.findall(head)) > _SLIPPED_IN + _MOST_CONTROLS * len(head)
-
-
-def mend(text: str) -> tuple[str, int]:
-    """A text whose halves of surrogate pairs are U+FFFD, and how many were alone; whole pairs are joined."""
-    text, alone = _LONE.subn("\ufffd", text)
-    if _PAIR.search(text):
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-    return text, alone
 
 
 def halves(place: str, count: int) -> str:

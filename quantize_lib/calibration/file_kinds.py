@@ -93,6 +93,11 @@ _REFUSED = (
         pattern=re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar", re.DOTALL),
         hint=_UNPACK,
     ),
+    _Refused(
+        what="a packed file of another kind than is read (gzip, bzip2, xz and zstd are)",
+        pattern=re.compile(rb"\x04\x22\x4d\x18|\x1f[\x9d\xa0]|\xff\x06\0\0sNaPpY|LZIP\x01"),
+        hint="Unpack it, and name what was in it.",
+    ),
     _Refused(what="a PDF document", pattern=re.compile(rb"\s*%PDF-"), hint=_AS_TEXT),
     _Refused(
         what="a document of Microsoft Office",

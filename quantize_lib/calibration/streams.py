@@ -68,7 +68,13 @@ PACKINGS = (
         pattern=re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
         unpack=bz2.BZ2File,
     ),
-    Packing(title="xz", suffixes=(".xz",), pattern=re.compile(rb"\xfd7zXZ\0"), unpack=lzma.LZMAFile),
+    Packing(
+        title="xz",
+        suffixes=(".xz", ".lzma"),
+        # The older form has no mark: usual settings, and a size that is not told.
+        pattern=re.compile(rb"\xfd7zXZ\0|\x5d\0\0.{2}\xff{8}", re.DOTALL),
+        unpack=lzma.LZMAFile,
+    ),
     Packing(title="zstd", suffixes=(".zst",), pattern=re.compile(rb"\x28\xb5\x2f\xfd"), unpack=_zstd),
 )
 

@@ -65,7 +65,9 @@ def _read(file: OpenedFile, separator: str) -> Iterator[str]:
             cut=error.reason == "unexpected end of data",
         ) from error
     except csv.Error as error:
-        raise CalibrationError(f"{file.path} is no valid CSV: {error}") from error
+        raise CalibrationError(
+            f"{file.path} is no valid CSV: {error}", hint="Write the rows as .jsonl."
+        ) from error
     finally:
         # The stream is closed by whoever opened it.
         text.detach()

@@ -7,13 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from quantize_lib.calibration.datasets import dataset_commit, read_dataset
-from quantize_lib.calibration.encodings import halves, mend
+from quantize_lib.calibration.encodings import halves
 from quantize_lib.calibration.text_files import read_file
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
+from quantize_lib.text import mend
+from quantize_lib.wording import joined
 
 CHARACTERS_PER_TOKEN = 12
 """Far above what a tokenizer makes of prose (3 to 5), so that there is something to choose from."""
+
+_NAMED = 3
+"""Files that a message names; of more it gives the number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,10 @@ def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = Non
         texts = collector.collect([(source, spec.texts)])
         revision = _digest(texts)
     if not texts:
-        raise CalibrationError(f"{source}: there is no text in it", hint="Name a source that holds text.")
+        named = joined([f"{path}" for path in spec.files[:_NAMED]]) if len(spec.files) <= _NAMED else ""
+        raise CalibrationError(
+            f"{named or source}: there is no text in it", hint="Name a source that holds text."
+        )
     return Texts(
         texts=texts, source=source, dataset=spec.dataset, revision=revision, notes=tuple(collector.notes)
     )

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from quantize_lib.calibration.encodings import UTF8, halves, mend, not_utf8
+from quantize_lib.calibration.encodings import UTF8, halves, not_utf8
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import document, entry
 from quantize_lib.errors import CalibrationError
+from quantize_lib.text import mend
 
 _MOST = 1 << 24
 """Bytes. YAML is read as a whole."""

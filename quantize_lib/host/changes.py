@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from quantize_lib.errors import SourceError
+from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.prepare import look
 from quantize_lib.plan.cells import Plan
@@ -16,7 +16,7 @@ from quantize_lib.reporting import Reporter
 def changed_only(plan: Plan, verdicts: Mapping[str, Verdict], lookups: Lookups, reporter: Reporter) -> Plan:
     """The plan's cells that are to be built.
 
-    A job whose base model cannot be looked at is kept: its run says what is wrong, the others go on.
+    A job whose base model or text cannot be looked at is kept: its run says what is wrong, the others go on.
 
     Raises:
         UsageError: where the settings of a cell that is kept do not fit its model.
@@ -33,6 +33,6 @@ def changed_only(plan: Plan, verdicts: Mapping[str, Verdict], lookups: Lookups, 
     for job in jobs:
         try:
             look(job, lookups)
-        except SourceError as error:
+        except (SourceError, CalibrationError) as error:
             reporter.warning(f"{job.id}: {error}")
     return replace(plan, jobs=tuple(jobs))

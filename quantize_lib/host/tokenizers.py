@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.families import positions, vocabulary
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.errors import CalibrationError, QuantizerError, SourceError
+from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.host.parallel import in_parallel
 from quantize_lib.job.job_file import DEFAULT_PROMPT, NEW_TOKENS
 from quantize_lib.plan.cells import Job
@@ -53,7 +53,7 @@ class _Tried:
     """
 
     specs: tuple[TextSpec, ...]
-    found: Answer | QuantizerError | str
+    found: Answer | Exception | str
 
     def covers(self, specs: tuple[TextSpec, ...]) -> bool:
         """Whether these texts were asked for."""
@@ -88,7 +88,7 @@ class Tokenizers:
             try:
                 facts = self._lookups.facts(key)
                 texts = tuple(self._asked(spec) for spec in wanted)
-            except QuantizerError:
+            except Exception:  # noqa: BLE001
                 continue
             work.append(_Work(model=key, facts=facts, specs=tuple(wanted), texts=texts))
         found = in_parallel(_try, work, at_once=_AT_ONCE)
@@ -112,7 +112,7 @@ class Tokenizers:
         found = tried.found
         if isinstance(found, str):
             return ()
-        if isinstance(found, QuantizerError):
+        if isinstance(found, Exception):
             raise found
         if found.error is not None:
             raise SourceError(f"{job.model.id}: {found.error.message}", hint=found.error.hint)
@@ -134,7 +134,7 @@ class Tokenizers:
             allow_short=spec.allow_short,
         )
 
-    def _tell(self, model: ModelSpec, found: Answer | QuantizerError | str) -> None:
+    def _tell(self, model: ModelSpec, found: Answer | Exception | str) -> None:
         if isinstance(found, str):
             lines, say = [found], self._reporter.info
         elif isinstance(found, Answer):
@@ -147,8 +147,8 @@ class Tokenizers:
                 say(line)
 
 
-def _try(work: _Work) -> Answer | QuantizerError | str:
-    """The answer; an error of the model's files; or why it was not tried."""
+def _try(work: _Work) -> Answer | Exception | str:
+    """The answer; an error, which is raised to the job that asks; or why it was not tried."""
     model, facts = work.model, work.facts
     if not can_ask():
         return (
@@ -171,7 +171,7 @@ def _try(work: _Work) -> Answer | QuantizerError | str:
         if folder is None:
             return f"{model.id}: the tokenizer is not tried before the download, as its files are large"
         return ask(Question(folder=folder, room=room, texts=work.texts), digests)
-    except SourceError as error:
+    except Exception as error:  # noqa: BLE001
         return error
 
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from quantize_lib.devices import DeviceName
-from quantize_lib.errors import QuantizerError
+from quantize_lib.errors import CalibrationError, QuantizerError
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.parallel import in_parallel
-from quantize_lib.host.prepare import look
+from quantize_lib.host.prepare import check_texts, look
 from quantize_lib.host.survey import survey
 from quantize_lib.manifest import expand
 from quantize_lib.plan import narrow
-from quantize_lib.plan.cells import Plan
+from quantize_lib.plan.cells import Job, Plan
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.reporting import Reporter
@@ -98,10 +98,9 @@ def _limited(
             if not kept[identity]:
                 waiting[rule] += 1
             else:
-                try:
-                    look(job, lookups)
-                except QuantizerError as error:
-                    reporter.info(f"watch[{rule}] passes over {identity}: {error.message}")
+                fault = _fault(job, lookups)
+                if fault is not None:
+                    reporter.info(f"watch[{rule}] passes over {identity}: {fault.message}")
                     kept[identity] = False
                 else:
                     taken[rule] += 1
@@ -111,3 +110,16 @@ def _limited(
         limit = manifest.watch[rule].limit
         reporter.info(f"watch[{rule}]: {count} more models wait for the next runs (limit: {limit})")
     return replace(plan, jobs=tuple(jobs))
+
+
+def _fault(job: Job, lookups: Lookups) -> QuantizerError | None:
+    """Why a found model cannot be quantized; None also where the text is wrong, which its run tells."""
+    try:
+        check_texts(job, lookups)
+    except CalibrationError:
+        return None
+    try:
+        look(job, lookups)
+    except QuantizerError as error:
+        return error
+    return None

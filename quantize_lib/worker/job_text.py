@@ -11,6 +11,7 @@ from quantize_lib.job.job_file import NEW_TOKENS, JobFile, JobText
 from quantize_lib.job.records import TextRecord
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.text import mend
 from quantize_lib.tokenizer.examine import Room, examine
 from quantize_lib.tokenizer.loading import load_tokenizer
 
@@ -53,11 +54,16 @@ def load_tokens(
     Raises:
         CalibrationError: where the text is too short, or gives a token that the model has no row for.
     """
+    from quantize_lib.calibration.encodings import halves
     from quantize_lib.calibration.tokens import tokenize
 
+    found = [mend(one) for one in read_json(text.texts)]
+    if alone := sum(count for _, count in found):
+        # In a file that was written by hand: the host mends what it hands over.
+        reporter.warning(halves(f"{word} ({text.source})", alone))
     try:
         batch = tokenize(
-            read_json(text.texts),
+            [one for one, _ in found],
             tokenizer,
             samples=text.samples,
             sequence_length=text.sequence_length,

@@ -93,6 +93,17 @@ def test_a_model_that_cannot_be_quantized_is_passed_over_and_does_not_count(hub:
     assert "watch[0] passes over acme/odd: " in said
 
 
+def test_found_models_are_kept_where_the_calibration_text_is_wrong(hub: Hub, tmp_path: Path) -> None:
+    add_family(hub, tmp_path, "one")
+    (tmp_path / "c.zip").write_bytes(b"PK\x03\x04")
+    rule = {"organization": "acme", "limit": 2, "quantize": [{"method": "awq", "bits": 4}]}
+    path = manifest(tmp_path, {**rule, "calibration": {"files": ["c.zip"]}})
+    models, said = matrix(hub, path)
+    assert models == ["one"]
+    assert "c.zip is a zip archive" in said
+    assert "passes over" not in said
+
+
 def test_a_collection_gives_its_models_in_order_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
     add_family(hub, tmp_path, "one", "two")
     slug = "acme/best-0123456789abcdef01234567"

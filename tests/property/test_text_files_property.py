@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantize_lib.calibration import json_rows, streams
-from quantize_lib.calibration.encodings import mend
 from quantize_lib.calibration.file_kinds import KINDS
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import collect_texts
 from quantize_lib.errors import CalibrationError
+from quantize_lib.text import mend
 
 SUFFIXES = ("", ".bin", ".gz", *(suffix for kind in KINDS for suffix in kind.suffixes))
 BEGINNINGS = (

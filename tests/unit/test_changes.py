@@ -185,6 +185,28 @@ def test_a_model_that_cannot_be_looked_at_keeps_no_other_from_being_made(tmp_pat
     assert "good-bnb-8bit: to be built: never published" in said.getvalue()
 
 
+def test_a_text_that_cannot_be_read_keeps_no_other_job_from_being_made(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write_model(tmp_path / name)
+    (tmp_path / "c.zip").write_bytes(b"PK\x03\x04")
+    awq = {"method": "awq", "bits": 4}
+    words = {
+        "version": 1,
+        "models": [
+            {"id": "./one", "quantize": [awq], "calibration": {"files": ["c.zip"]}},
+            {"id": "./other", "quantize": [{"method": "bitsandbytes", "bits": 8}]},
+        ],
+    }
+    whole = parse_manifest(json.dumps(words), path=tmp_path / "quantize.yml")
+    said = io.StringIO()
+    reporter = PlainReporter(said)
+    lookups = Lookups(reporter)
+    publisher = DirectoryPublisher(publish_spec("directory", path=tmp_path / "published"))
+    verdicts = survey(whole, publisher, lookups, reporter)
+    assert changed_only(whole, verdicts, lookups, reporter) == whole
+    assert f"warning: one-auto: {tmp_path / 'c.zip'} is a zip archive" in said.getvalue()
+
+
 def test_unchanged_cells_are_left_out_and_a_job_without_cells_too(tmp_path: Path) -> None:
     reporter = PlainReporter(io.StringIO())
     whole = plan(tmp_path)

@@ -98,7 +98,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_files_without_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "blank.txt"
     path.write_text(" \n")
-    assert error_of(of_files(path)).message == "1 file: there is no text in it"
+    assert error_of(of_files(path)).message == f"{path}: there is no text in it"
+    many = of_files(*[path] * 4)
+    assert error_of(many).message == "4 files: there is no text in it"
 
 
 @pytest.mark.parametrize(
