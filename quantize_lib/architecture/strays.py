@@ -134,6 +134,7 @@ def _likely(
         if other.blocks == family.blocks and stray <= _possible(other) and there <= _possible(other)
     ]
     exact = [name for name in others if there == _usual(FAMILIES[name])]
+    complete = [name for name in others if there >= _usual(FAMILIES[name])]
     switches = {
         switch
         for parameter in (*family.inside, *family.outside)
@@ -144,7 +145,7 @@ def _likely(
     if switches and not exact:
         keys = joined(sorted(f"{switch.key}: {str(switch.wanted).lower()}" for switch in switches))
         return f"config.json probably has to say {keys}, as it did where the model was trained."
-    named = [name for name in exact or others if name != config["model_type"]]
+    named = [name for name in exact or complete or others if name != config["model_type"]]
     if named:
         return (
             f"They are what a {joined(named, 'or')} has: model_type and architectures of config.json are "

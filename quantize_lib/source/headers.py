@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,6 @@ DTYPE_BITS: Mapping[str, int] = {
 }
 """Bits of one value by safetensors dtype."""
 
-EVERY_FILE = (
-    "transformers reads every file of the index: take the entries of one that is not needed out of it."
-)
-"""For hints."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _AGAIN = "The file is damaged or incomplete; fetch the base model again."
 
@@ -157,6 +153,24 @@ def parse_index(
     return weight_map
 
 
+def check_named_file(config: Mapping[str, Any], names: Collection[str]) -> None:
+    """See that `config.json` names no other file with weights than the one that is read.
+
+    Args:
+        names: of the model's files.
+
+    Raises:
+        SourceError: where it does.
+    """
+    named, read = config.get("transformers_weights"), SINGLE if SINGLE in names else INDEX
+    if named not in (None, read):
+        raise SourceError(
+            f"config.json says transformers_weights: {show(named)}, which transformers reads instead of "
+            f"{read}",
+            hint=f"Take the key out of config.json, and call the file that is meant {SINGLE}.",
+        )
+
+
 def single_file(tensors: Mapping[str, TensorInfo], *, indexed: bool) -> Weights:
     """The tensors of a model in one file.
 
@@ -205,6 +219,15 @@ def combine(weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, Te
     # In the order of the index, in which the tensors of a checkpoint come.
     tensors = {name: tensors[name] for name in (*listed, *unlisted)}
     return Weights(tensors=tensors, files=files, absent=absent, notes=tuple(notes))
+
+
+def every_file(weight_map: Mapping[str, str], missing: str) -> str:
+    """What to do about a file that the index names and that is not there, for a hint."""
+    listed = _named(name for name, file in weight_map.items() if file == missing)
+    return (
+        f"transformers reads every file of the index: take the entries of that one ({listed}) out of it if "
+        "they are not needed."
+    )
 
 
 def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:

@@ -25,12 +25,13 @@ from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
-    EVERY_FILE,
     INDEX,
     LENGTH_BYTES,
     MAX_INDEX_BYTES,
     SINGLE,
+    check_named_file,
     combine,
+    every_file,
     header_length,
     parse_header,
     parse_index,
@@ -209,6 +210,7 @@ def _read_weights(
     def read(shard: str) -> dict[str, TensorInfo]:
         return _remote_header(model, shard, files[shard].size, commit, token)
 
+    check_named_file(config, files)
     if SINGLE in files:
         return single_file(read(SINGLE), indexed=INDEX in files)
     if INDEX in files:
@@ -234,7 +236,8 @@ def _shards(
         if shard not in files:
             raise SourceError(
                 f"{index} names {shard}, but {model.id} does not hold it",
-                hint=f"The repository is incomplete; choose another revision. {EVERY_FILE}",
+                hint="The repository is incomplete; choose another revision. "
+                + every_file(weight_map, shard),
             )
     return shards
 
@@ -258,7 +261,7 @@ def _needed(
     model: ModelSpec, files: Mapping[str, RemoteFile], shards: Collection[str]
 ) -> dict[str, RemoteFile]:
     index = PICKLED_INDEX if all(map(is_pickled, shards)) else INDEX
-    wanted = {CONFIG, CARD, *shards} | ({index} if SINGLE not in files else set())
+    wanted = {CONFIG, CARD, index, *shards}
     return {
         name: file
         for name, file in files.items()

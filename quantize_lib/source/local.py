@@ -18,10 +18,11 @@ from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
-    EVERY_FILE,
     INDEX,
     SINGLE,
+    check_named_file,
     combine,
+    every_file,
     parse_index,
     read_header,
     single_file,
@@ -134,6 +135,7 @@ def _list(model: ModelSpec, folder: Path) -> Listing:
 
 
 def _read_weights(listing: Listing, folder: Path, config: Mapping[str, Any], names: list[str]) -> Weights:
+    check_named_file(config, names)
     # transformers takes the single file where both are there.
     if (folder / SINGLE).is_file():
         return single_file(read_header(_inside(folder, SINGLE), file=SINGLE), indexed=INDEX in names)
@@ -155,7 +157,7 @@ def _check_complete(folder: Path, index: str, weight_map: Mapping[str, str]) -> 
         if not (folder / shard).is_file():
             raise SourceError(
                 f"{index} names {shard}, but {folder} does not hold it",
-                hint=f"The model is incomplete; fetch it again. {EVERY_FILE}",
+                hint="The model is incomplete; fetch it again. " + every_file(weight_map, shard),
             )
 
 

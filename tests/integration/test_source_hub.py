@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.hub import Hub, Request, serve
 from tests.support.hub.matrix import FAULTS
-from tests.support.model_files import LLAMA, write_model
+from tests.support.model_files import LLAMA, write_model, write_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = b"---\nlicense: apache-2.0\n---\n"
@@ -42,14 +42,15 @@ def model(id, revision="main", fetched=False, **more):
     spec = ModelSpec(id=id, name="m", revision=revision, **more)
     facts = inspect(spec, token="hf_reader")
     told = {"revision": facts.revision, "layers": len(facts.layers), "download": facts.download_bytes,
-            "weights": facts.weight_bytes}
+            "weights": facts.weight_bytes, "notes": facts.notes}
     if fetched:
         reporter = Reporter()
         source = fetch(spec, facts, reporter, token="hf_reader")
         told |= {"files": sorted(str(p.relative_to(source.folder)) for p in source.folder.rglob("*")),
                  "license": source.license, "total": reporter.total, "advanced": reporter.advanced,
                  "side": [p.name for p in side_files(source.folder)],
-                 "same": read_facts(spec, source.folder, revision=facts.revision).tensors == facts.tensors,
+                 "same": all(getattr(read_facts(spec, source.folder, revision=facts.revision), name)
+                             == getattr(facts, name) for name in ("tensors", "notes", "weight_files")),
                  "again": inspect(spec, token="hf_reader").download_bytes,
                  "warnings": reporter.warnings, "folder": str(source.folder)}
     return told
@@ -148,6 +149,33 @@ def test_a_model_is_known_before_and_complete_after_the_download(
     assert told["same"]
     assert told["again"] == 0
     assert all(request.headers["user-agent"].startswith("model-quantizer/") for request in hub.requests)
+
+
+def test_an_odd_model_is_known_before_the_download_as_it_is_after(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    files = add_model(hub, tmp_path / "m", shards=2)
+    folder = tmp_path / "m"
+    write_shard(folder / "mtp.safetensors", {"mtp.fc.weight": (4, 4), "model.norm.weight": (96,)})
+    index = json.loads(files["model.safetensors.index.json"])
+    index["weight_map"] |= {"mtp.fc.weight": "mtp.safetensors", "mtp.norm.weight": "mtp.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    hub.add_model("acme/tiny", {path.name: path.read_bytes() for path in folder.iterdir()})
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["same"]
+    assert len(told["notes"]) == 3
+    # transformers reads it.
+    assert "mtp.safetensors" in told["files"]
+
+
+def test_an_index_beside_a_single_file_is_told_before_the_download_and_after(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    files = add_model(hub, tmp_path / "m")
+    hub.add_model("acme/tiny", files | {"model.safetensors.index.json": b"{}"})
+    told = client("model", id="acme/tiny", fetched=True)
+    assert told["same"]
+    assert len(told["notes"]) == 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -196,6 +196,12 @@ def test_a_model_with_the_config_of_another_is_recognized(more: Shapes, model_ty
     )
 
 
+def test_a_class_without_a_key_for_biases_is_told_the_one_that_has_it() -> None:
+    config = LLAMA | {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    _, hint = error_of(llama_shapes() | biases("self_attn.q_proj"), config)
+    assert hint.startswith("They are what a llama has: ")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -165,6 +165,28 @@ def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
     )
 
 
+def test_a_missing_shard_says_what_it_would_be_needed_for(model: Path) -> None:
+    weight_map = dict.fromkeys(inspect(spec(model), token=None).tensors, "all.safetensors")
+    (model / "model.safetensors").rename(model / "all.safetensors")
+    index = {"weight_map": weight_map | {"mtp.fc.weight": "gone.safetensors", "mtp.x": "gone.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    hint = str(error_of(model).hint)
+    assert (
+        "take the entries of that one (`mtp.fc.weight` and 1 more) out of it if they are not needed" in hint
+    )
+
+
+def test_a_config_that_names_another_file_with_weights_is_refused(model: Path) -> None:
+    config = LLAMA | {"transformers_weights": "model.safetensors"}
+    (model / "config.json").write_text(json.dumps(config))
+    assert inspect(spec(model), token=None).config == config
+    (model / "config.json").write_text(json.dumps(LLAMA | {"transformers_weights": "ema.safetensors"}))
+    assert error_of(model).message == (
+        "config.json says transformers_weights: `ema.safetensors`, which transformers reads instead of "
+        "model.safetensors"
+    )
+
+
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", shards=2)
     shard = folder / "model-00002-of-00002.safetensors"
