@@ -107,12 +107,12 @@ def no_config(listing: Listing) -> SourceError:
         return _adapter(listing)
     if not listing.sizes:
         return SourceError(
-            f"{listing.model.id}: {listing.where} is empty",
+            f"{_place(listing)} is empty",
             hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
         )
     found = None if SINGLE in names or INDEX in names else _nested(listing) or _kind(listing)
     return found or SourceError(
-        f"{listing.model.id}: {listing.where} has no {CONFIG}",
+        f"{_place(listing)} has no {CONFIG}",
         hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
     )
 
@@ -141,6 +141,10 @@ def adapter_note(listing: Listing) -> tuple[str, ...]:
         "does not "
         "travel; where the weights do not hold it yet, merge it first",
     )
+
+
+def _place(listing: Listing) -> str:
+    return listing.where if listing.model.local is None else f"{listing.model.id}: {listing.where}"
 
 
 def _adapter(listing: Listing) -> SourceError:

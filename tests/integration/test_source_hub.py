@@ -396,6 +396,101 @@ def test_an_unsupported_model_is_refused_before_its_weights_are_looked_at(
     assert hub.sent("model.safetensors") == 0
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d" * 32 + b"\nsize 1234567\n"
+ADAPTER = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "acme/base"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"adapter_config.json": ADAPTER},
+            "acme/tiny is an adapter (`LORA`) for `acme/base`, not a whole model",
+        ),
+        ({"x.gguf": b"GGUF"}, "acme/tiny has its weights as GGUF alone (x.gguf), which cannot be read"),
+        (
+            {"original/consolidated.safetensors": b"x"},
+            "acme/tiny has its weights in their publisher's own layout alone "
+            "(original/consolidated.safetensors), "
+            "which cannot be read",
+        ),
+        (
+            {"model-00001-of-00002.safetensors": b"x"},
+            "acme/tiny has shards (model-00001-of-00002.safetensors), but no "
+            "model.safetensors.index.json that "
+            "lists them",
+        ),
+        (
+            {"config.json": None, "final/config.json": b"{}"},
+            "acme/tiny has no config.json, but holds a folder with a model (final)",
+        ),
+        (
+            {"tokenizer.model": POINTER},
+            "acme/tiny: tokenizer.model is a Git LFS pointer, not the file itself",
+        ),
+        ({"LICENSE": POINTER}, "acme/tiny: LICENSE is a Git LFS pointer, not the file itself"),
+        (
+            {"model.safetensors": POINTER},
+            "acme/tiny: model.safetensors is a Git LFS pointer, not the file itself",
+        ),
+        (
+            {"config.json": json.dumps(LLAMA | {"pad_token_id": 64}).encode()},
+            "config.json: pad_token_id is 64; 0 to 63 (the vocabulary has 64 tokens) or null is needed",
+        ),
+    ],
+)
+def test_a_repository_is_told_what_it_is_before_anything_large_is_fetched(
+    hub: Hub, client: Client, tmp_path: Path, changes: dict[str, bytes | None], message: str
+) -> None:
+    write_model(tmp_path / "m")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    weights = files.pop("model.safetensors")
+    if "LICENSE" in changes or "tokenizer.model" in changes:
+        files["model.safetensors"] = weights
+    hub.add_model("acme/tiny", {n: d for n, d in {**files, **changes}.items() if d is not None})
+    told = client("model", id="acme/tiny")
+    assert (told["family"], told["message"]) == ("SourceError", message)
+    assert told["hint"]
+
+
+def test_weights_under_another_name_are_looked_into_by_their_header(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "m")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    files["tiny.safetensors"] = files.pop("model.safetensors")
+    hub.add_model("acme/tiny", files)
+    told = client("model", id="acme/tiny")
+    assert (
+        told["message"]
+        == "acme/tiny has weights under another name than model.safetensors (tiny.safetensors)"
+    )
+    assert told["hint"] == "Download it, rename the file to model.safetensors, and name that folder."
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            {"AutoConfig": "acme/other--configuration.Own"},
+            "acme/tiny: auto_map names code in another repository (`acme/other--configuration.Own`), "
+            "which is not "
+            "fetched",
+        ),
+        (
+            {"AutoConfig": "modeling.Own", "AutoModel": "gone.Own"},
+            "acme/tiny: auto_map names `gone.Own`, but there is no `gone.py`",
+        ),
+    ],
+)
+def test_code_that_would_not_be_found_is_told_where_it_is_to_run_and_else_does_no_harm(
+    hub: Hub, client: Client, tmp_path: Path, named: dict[str, str], message: str
+) -> None:
+    add_model(hub, tmp_path / "m", config=LLAMA | {"auto_map": named})
+    assert client("model", id="acme/tiny", trust_remote_code=True)["message"] == message
+    assert client("model", id="acme/tiny")["layers"] == 14
+
+
 def test_a_disk_without_room_is_found_before_the_download(hub: Hub, client: Client, tmp_path: Path) -> None:
     add_model(hub, tmp_path / "m")
     hub.claimed["tokenizer.json"] = 10**15
