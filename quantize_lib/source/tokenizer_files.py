@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quantize_lib.errors import SourceError
 from quantize_lib.files import sha256_file
+from quantize_lib.generation_config import NAME as GENERATION_CONFIG
 from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.hub.explanations import reading_errors
@@ -23,7 +24,7 @@ _CONNECTIONS = 4
 
 
 def tokenizer_digests(model: ModelSpec, facts: ModelFacts) -> dict[str, str]:
-    """The digest of every file that decides how text becomes ids, by name; nothing is fetched.
+    """The digest of every file that is tried before the download, by name; nothing is fetched.
 
     Args:
         facts: of the model; a Hub model's list of files.
@@ -60,7 +61,8 @@ def tokenizer_folder(model: ModelSpec, facts: ModelFacts) -> Path | None:
 
 
 def _counts(name: str) -> bool:
-    return name == CONFIG or is_tokenizer_file(name)
+    # Not of the tokenizer, but read beside it: as small, and as able to end a load.
+    return name in (CONFIG, GENERATION_CONFIG) or is_tokenizer_file(name)
 
 
 def _remote(facts: ModelFacts) -> dict[str, RemoteFile]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from quantize_lib import generation_config
 from quantize_lib.calibration import windows
 from quantize_lib.environment import clean_environment
 from quantize_lib.errors import SourceError
@@ -23,7 +24,7 @@ from quantize_lib.tokenizer.question import Answer, Question
 
 _LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "tiktoken")
 """What an answer depends on beside the files …"""
-_CODE = (Path(windows.__file__), *Path(__file__).parent.glob("*.py"))
+_CODE = (Path(windows.__file__), Path(generation_config.__file__), *Path(__file__).parent.glob("*.py"))
 """… and our own part in it."""
 _SECONDS = 600.0
 _SHOWN = 300

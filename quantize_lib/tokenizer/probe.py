@@ -1,4 +1,4 @@
-"""Loads a tokenizer and tries it; run in a process of its own.
+"""Loads a tokenizer and tries it, and generation_config.json beside it; run in a process of its own.
 
 `python -m quantize_lib.tokenizer.probe QUESTION.json ANSWER.json`, both as `question` says. What is wrong
 with the tokenizer or a text stands in the answer; everything else that goes wrong ends the process.
@@ -7,6 +7,7 @@ with the tokenizer or a text stands in the answer; everything else that goes wro
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from quantize_lib.calibration.windows import check_ends, cut_windows
 from quantize_lib.environment import end_with_parent
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.files import read_json, write_json
+from quantize_lib.generation_config import check_generation_config
+from quantize_lib.source.tidied import tidied
 from quantize_lib.tokenizer.examine import examine
 from quantize_lib.tokenizer.loading import load_tokenizer
 from quantize_lib.tokenizer.question import Answer, AskedText, Question
@@ -25,13 +28,16 @@ def main(arguments: list[str]) -> int:
     # Tokenizers need no torch, whose import takes longer than all the rest.
     sys.modules["torch"] = None  # type: ignore[assignment]
     question_file, answer_file = map(Path, arguments)
-    write_json(answer_file, answer(Question.from_json(read_json(question_file))).to_json())
+    question = Question.from_json(read_json(question_file))
+    with tidied(question.folder, answer_file.parent) as folder:
+        write_json(answer_file, answer(replace(question, folder=folder)).to_json())
     return 0
 
 
 def answer(question: Question) -> Answer:
     """Load, look, and cut the texts as the run will."""
     try:
+        check_generation_config(question.folder)
         tokenizer = load_tokenizer(question.folder, trust_remote_code=False)
         notes = examine(tokenizer, question.folder, question.room)
     except SourceError as error:

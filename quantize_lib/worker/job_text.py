@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.architecture.families import positions, vocabulary
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.files import read_json
+from quantize_lib.generation_config import check_generation_config
 from quantize_lib.job.job_file import NEW_TOKENS, JobFile, JobText
 from quantize_lib.job.records import TextRecord
 from quantize_lib.reporting import Reporter
@@ -23,7 +24,8 @@ def open_tokenizer(job: JobFile, facts: ModelFacts, reporter: Reporter) -> tuple
     """The base model's tokenizer, tried, and what a user should know of it; the host may have had no way to.
 
     Raises:
-        SourceError: where it does not load, gives no tokens or has too many for the model.
+        SourceError: where it or generation_config.json does not load, it gives no tokens or has too many for
+            the model.
     """
     room = Room(
         rows=vocabulary(facts.config),
@@ -32,6 +34,7 @@ def open_tokenizer(job: JobFile, facts: ModelFacts, reporter: Reporter) -> tuple
         new_tokens=NEW_TOKENS,
     )
     try:
+        check_generation_config(job.model.path)
         tokenizer = load_tokenizer(job.model.path, trust_remote_code=job.model.trust_remote_code)
         notes = examine(tokenizer, job.model.path, room)
     except SourceError as error:

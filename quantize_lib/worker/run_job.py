@@ -27,13 +27,13 @@ from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.source.tidied import tidied
 from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
-from quantize_lib.worker.tidied import tidied
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         with (
             alone_in(job.output),
             as_safetensors(job.model, job.output, reporter) as model,
-            tidied(model, job.output) as seen,
+            tidied(model.path, job.output) as seen,
         ):
-            _Job(replace(job, model=seen), model.path, reporter, answer).run()
+            _Job(replace(job, model=replace(model, path=seen)), model.path, reporter, answer).run()
     except QuantizerError as error:
         answer.fail_rest(error)
         raise

@@ -39,11 +39,15 @@ EDGES: dict[str, set[str]] = {
     "targets": {"names", "registry"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods", "wording"},
+    "generation_config": {"errors", "text", "wording"},
     "source": {
-        *("architecture", "errors", "files", "formats", "hub", "methods", "names", "reporting", "text"),
+        *("architecture", "errors", "files", "formats", "generation_config", "hub", "methods", "names"),
+        *("reporting", "text", "wording"),
+    },
+    "tokenizer": {
+        *("calibration", "environment", "errors", "files", "generation_config", "source", "text"),
         *("wording",),
     },
-    "tokenizer": {"calibration", "environment", "errors", "files", "text", "wording"},
     "calibration": {"errors", "files", "hub", "text", "wording"},
     "plan": {
         *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
@@ -69,8 +73,8 @@ EDGES: dict[str, set[str]] = {
     },
     "worker": {
         *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate", "files"),
-        *("formats", "job", "methods", "metrics", "plan", "process_memory", "reporting", "source", "text"),
-        *("tokenizer", "versions"),
+        *("formats", "generation_config", "job", "methods", "metrics", "plan", "process_memory"),
+        *("reporting", "source", "text", "tokenizer", "versions"),
     },
     # Who judges, shows and publishes.
     "report": {

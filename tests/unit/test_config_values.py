@@ -12,10 +12,9 @@ from quantize_lib.architecture.config_types import TYPES
 from quantize_lib.architecture.config_values import check_values, run_config, value_notes, written_config
 from quantize_lib.architecture.families import FAMILIES
 from quantize_lib.errors import SourceError
-from quantize_lib.job.job_file import JobModel
 from quantize_lib.source import inspect
 from quantize_lib.source.model_spec import ModelSpec
-from quantize_lib.worker.tidied import tidied
+from quantize_lib.source.tidied import tidied
 from tests.support.model_files import LLAMA, write_model
 
 GPT2: dict[str, Any] = {"model_type": "gpt2", "n_embd": 96, "n_layer": 2, "n_head": 6, "vocab_size": 64}
@@ -168,12 +167,8 @@ def test_the_class_comes_from_the_model_type_where_the_file_names_none(classes: 
     assert written["architectures"] == ["LlamaForCausalLM"]
 
 
-def job_model(folder: Path) -> JobModel:
-    return JobModel(path=folder, name="mine", revision="")
-
-
 def test_a_model_whose_config_says_nothing_of_ours_is_seen_as_it_is(tmp_path: Path) -> None:
-    model = job_model(write_model(tmp_path / "mine"))
+    model = write_model(tmp_path / "mine")
     with tidied(model, tmp_path / "out") as seen:
         assert seen is model
     assert not (tmp_path / "out").exists()
@@ -182,12 +177,12 @@ def test_a_model_whose_config_says_nothing_of_ours_is_seen_as_it_is(tmp_path: Pa
 def test_libraries_see_a_config_without_what_is_ours_and_every_other_file(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", LLAMA | {"use_cache": False})
     (folder / "additional_chat_templates").mkdir()
-    with tidied(job_model(folder), tmp_path / "out") as seen:
-        assert seen.path.name == "mine"
-        assert json.loads((seen.path / "config.json").read_text()) == LLAMA
-        assert {path.name for path in seen.path.iterdir()} == {path.name for path in folder.iterdir()}
+    with tidied(folder, tmp_path / "out") as seen:
+        assert seen.name == "mine"
+        assert json.loads((seen / "config.json").read_text()) == LLAMA
+        assert {path.name for path in seen.iterdir()} == {path.name for path in folder.iterdir()}
         weights = "model.safetensors"
-        assert (seen.path / weights).read_bytes() == (folder / weights).read_bytes()
+        assert (seen / weights).read_bytes() == (folder / weights).read_bytes()
     assert json.loads((folder / "config.json").read_text())["use_cache"] is False
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -197,5 +192,5 @@ def test_a_byte_order_mark_in_front_of_the_config_is_read_over(tmp_path: Path) -
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text("\ufeff" + text, encoding="utf-8")
     assert inspect(ModelSpec(id="./mine", name="mine", local=folder), token=None).config == LLAMA
-    with tidied(job_model(folder), tmp_path / "out") as seen:
-        assert json.loads((seen.path / "config.json").read_text(encoding="utf-8")) == LLAMA
+    with tidied(folder, tmp_path / "out") as seen:
+        assert json.loads((seen / "config.json").read_text(encoding="utf-8")) == LLAMA
