@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from quantize_lib.source.base_card import MAX_BYTES, parse_card
 from tests.support.hub import Hub, Request, serve
 from tests.support.hub.matrix import FAULTS
 from tests.support.model_files import LLAMA, write_model, write_shard
@@ -42,7 +43,7 @@ def model(id, revision="main", fetched=False, **more):
     spec = ModelSpec(id=id, name="m", revision=revision, **more)
     facts = inspect(spec, token="hf_reader")
     told = {"revision": facts.revision, "layers": len(facts.layers), "download": facts.download_bytes,
-            "weights": facts.weight_bytes, "notes": facts.notes}
+            "weights": facts.weight_bytes, "card": dict(facts.card), "notes": facts.notes}
     if fetched:
         reporter = Reporter()
         source = fetch(spec, facts, reporter, token="hf_reader")
@@ -125,6 +126,22 @@ def add_model(
     files |= {"original/tokenizer.model": b"x", "chat_template.jinja": b"{{ x }}"}
     hub.add_model("acme/tiny", {name: data for name, data in files.items() if name != without})
     return files
+
+
+@pytest.mark.parametrize("padding", [0, 2 * MAX_BYTES], ids=["small", "huge"])
+def test_a_card_on_the_hub_is_read_as_a_folders_is_without_a_download(
+    hub: Hub, client: Client, tmp_path: Path, padding: int
+) -> None:
+    text = b"---\nlicense: Apache 2.0\nlanguage: [en, no, 7]\n---\n" + b"x" * padding
+    write_model(tmp_path / "tiny")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "tiny").iterdir()}
+    hub.add_model("acme/tiny", {**files, "README.md": text})
+    told = client("model", id="acme/tiny")
+    card = parse_card(text)
+    assert told["card"] == card.fields == {"license": "apache-2.0", "language": ["en", "no"]}
+    assert told["notes"] == list(card.notes)
+    assert len(card.notes) == 1
+    assert told["download"] > len(text)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
