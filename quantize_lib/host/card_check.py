@@ -61,4 +61,8 @@ def check_cards(job: Job, facts: ModelFacts, publish: PublishSpec, publisher: Pu
     source = ModelSource(folder=job.model.local or Path(), facts=facts, card=facts.card)
     refusal = publisher.refusal(front_matter(record, source, job.model, publish.card))
     if refusal is not None:
-        raise SourceError(f"{job.model.id}: the Hub does not take its card: {refusal}", hint=_HINT)
+        known = "".join(f"{doubt}. " for doubt in doubts(stated(facts.card, publish.card)))
+        raise SourceError(
+            f"{job.model.id}: the Hub does not take the card that it would get: {refusal}",
+            hint=known[:1].upper() + known[1:] + _HINT,
+        )

@@ -190,7 +190,7 @@ class _Reading:
 
         texts, odd = self._texts(key, keys=split)
         if split:
-            texts = [part.strip() for text in texts for part in re.split(r"[,;\n]", text) if part.strip()]
+            texts = [part.strip() for text in texts for part in re.split(r"[,;/|\n]", text) if part.strip()]
         found = [(text, words(text)) for text in texts]
         self._leave_out(key, [*odd, *(show(text) for text, value in found if not value)])
         values = list(dict.fromkeys(value for _, value in found if value))
@@ -238,19 +238,19 @@ def _composed(lines: list[str]) -> yaml.Node | None:
     import yaml
 
     text = yaml.reader.Reader.NON_PRINTABLE.sub(" ", "\n".join(lines))
-    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: yaml.Node | None = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return node
 
 
 def _blocks(lines: list[str]) -> Iterator[list[str]]:
-    """The lines of each top-level key: from where it stands up to the next one."""
+    """The lines of each key that is taken: from where it stands at the top level up to the next one."""
     block: list[str] = []
     for line in lines:
-        if _KEY.match(line):
+        if found := _KEY.match(line):
             if block:
                 yield block
-            block = []
-        if block or _KEY.match(line):
+            block = [line.expandtabs(4)] if found[1] in card_rules.KEYS else []
+        elif block:
             block.append(line.expandtabs(4))
     if block:
         yield block

@@ -57,6 +57,7 @@ _PHRASES = {
 _IDLE = frozenset(
     {
         *("the", "a", "gnu", "software", "license", "licence", "licensed", "under", "version", "v"),
+        "meta",
         *("agreement", "community", "terms", "of", "use", "international", "unported"),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from quantize_lib.cli.console.plain import PlainReporter
+from quantize_lib.host.lookups import Lookups
 from quantize_lib.hub.cards import card_refusal
 from quantize_lib.publish.hub.publisher import HubPublisher
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, serve
 from tests.support.hub.faults import FaultKind
@@ -154,3 +158,16 @@ def test_a_hub_that_cannot_be_asked_refuses_nothing(monkeypatch: pytest.MonkeyPa
         for kind in FAULTS:
             hub.fail(kind, route="validate_yaml")
             assert card_refusal("---\nlicense: x\n---\n", token=None) is None
+
+
+def test_the_card_of_a_hub_model_is_asked_for_once_when_a_finished_checkpoint_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with met(monkeypatch) as hub:
+        hub.add_model("meta/base", {CARD: b"---\nlicense: Apache 2.0\nlanguage: [no]\n---\n"})
+        lookups = Lookups(PlainReporter(io.StringIO()))
+        model = ModelSpec(id="meta/base", name="base")
+        before = len(hub.requests)
+        for _ in range(2):
+            assert lookups.card(model).fields == {"license": "apache-2.0", "language": ["no"]}
+        assert [request.method for request in hub.requests[before:]] == ["GET", "GET"]

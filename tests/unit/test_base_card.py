@@ -28,6 +28,7 @@ def card(metadata: str) -> BaseCard:
         ("license: apache-2.0\nlanguage: [[en, de], fr]", {"language": ["en", "de", "fr"]}),
         ("license: apache-2.0\nlanguage: |\n  en\n  de", {"language": ["en", "de"]}),
         ("license: apache-2.0\nlanguage: English, French", {"language": ["en", "fr"]}),
+        ("license: apache-2.0\nlanguage: en/no", {"language": ["en", "no"]}),
         ("license: ~\npipeline_tag: x", {"license": None, "pipeline_tag": "x"}),
         ('license: "apache-2.0\x07"', {}),
         ("license: apache-2.0\nx: 2020-99-99", {}),
@@ -120,6 +121,13 @@ def test_conditions_of_whatever_kind_make_a_model_restricted(key: str) -> None:
     assert terms_of(found.fields, restricted=found.restricted).gated == "manual"
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("end", ["", "x: [\n"])
+def test_a_card_as_long_as_is_read_costs_seconds(end: str) -> None:
+    lines = "".join(f"k{number}: [a, b]\n" for number in range(40_000))
+    assert card(f"license: mit\n{lines}{end}").fields == {"license": "mit"}
+
+
 def test_an_alias_bomb_costs_nothing() -> None:
     bomb = "a: &a [en, en]\n" + "".join(
         f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
@@ -145,6 +153,7 @@ def test_an_alias_bomb_costs_nothing() -> None:
         ("CC BY-NC 4.0", "cc-by-nc-4.0"),
         ("Creative Commons Attribution ShareAlike 4.0 International", "cc-by-sa-4.0"),
         ("Llama 3.1 Community License Agreement", "llama3.1"),
+        ("Meta Llama 3", "llama3"),
         ("OpenRAIL++", "openrail++"),
         ("Mozilla Public License 2.0", "mpl-2.0"),
         ("tongyi-qianwen", "tongyi-qianwen"),
