@@ -105,10 +105,11 @@ class _Job:
         job = self._job
         device = choose_device(job.device)
         self._answer.device = device.type
-        spec = ModelSpec(id=job.model.name, name=job.model.name, local=self._base)
+        trusted = job.model.trust_remote_code
+        spec = ModelSpec(id=job.model.name, name=job.model.name, local=self._base, trust_remote_code=trusted)
         facts = settle_head(self._base, read_facts(spec, self._base, revision=job.model.revision))
         # Its tokenizer reads it as well: what is wrong is told of the config.
-        load_config(job.model.path, trust_remote_code=job.model.trust_remote_code)
+        load_config(job.model.path, trust_remote_code=trusted)
         tokenizer, notes = open_tokenizer(job, facts, self._reporter)
         facts = replace(facts, notes=(*facts.notes, *notes))
 
