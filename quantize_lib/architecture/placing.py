@@ -19,7 +19,7 @@ from quantize_lib.architecture.layers import (
     find_layers,
     full_name,
 )
-from quantize_lib.architecture.strays import refuse_adapters, sort_strays
+from quantize_lib.architecture.strays import sort_strays
 from quantize_lib.architecture.tensors import LayerInfo, TensorInfo, Weights
 from quantize_lib.errors import SourceError
 
@@ -51,7 +51,6 @@ def place(config: Mapping[str, Any], weights: Weights) -> Placed:
             config.json asks for, or not in full precision; where one without a place would change what the
             model computes.
     """
-    refuse_adapters(weights.tensors.values())
     held = by_full_name(config, weights.tensors)
     tied, known = is_tied(config), expected_shapes(config)
     embedding = f"{get_family(config).embedding}.weight"

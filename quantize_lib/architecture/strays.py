@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from quantize_lib.architecture.families import FAMILIES, HEAD, get_family, sizes
@@ -12,8 +13,6 @@ from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.wording import joined, show
 
-_ADAPTER = re.compile(r"(^|\.)(lora_|ia3_|vera_|oft_|hada_)")
-"""Of PEFT's names."""
 _BUFFERS = re.compile(
     r"(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|position_ids|decoder\.version"
     r"|embed_positions\._float_tensor)$"
@@ -24,24 +23,14 @@ _BESIDE = re.compile(
     r"|score|classifier|value_head|v_head|reward|qa_outputs|summary"
 )
 """In the names of modules beside a language model: further predictions, other senses, other heads."""
-_SCALE = re.compile(r"(scale|scales|scale_inv|zero_point|zeros|qzeros|absmax|SCB|biases)$")
+_SCALES = re.compile(
+    r"\.(weight_scales?(_inv|_2)?|input_scale|scales|biases|qzeros|g_idx|SCB"
+    r"|weight\.(absmax|quant_map|nested_\w+|quant_state\..+|SCB))$"
+)
+"""What quantized forms of a weight store beside it."""
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.)")
 _SHOWN = 3
 _SHOWN_NAME = 80
-
-
-def refuse_adapters(tensors: Iterable[TensorInfo]) -> None:
-    """See that no adapter is left to be merged.
-
-    Raises:
-        SourceError: where there is one.
-    """
-    found = [info for info in tensors if _ADAPTER.search(info.name)]
-    if found:
-        raise SourceError(
-            f"{found[0].file} holds an adapter that is not merged into the weights: {_listed(found)}",
-            hint="Merge it (PEFT's merge_and_unload), save the model with save_pretrained, and name that.",
-        )
 
 
 def sort_strays(
@@ -62,43 +51,53 @@ def sort_strays(
     """
     family = get_family(config)
     blocks = sizes(family, config)["blocks"]
-    groups: dict[str, list[TensorInfo]] = {"inside": [], "beyond": [], "buffer": [], "beside": []}
+    groups: dict[str, list[TensorInfo]] = defaultdict(list)
     bare = not any(info.name.startswith(family.base_prefix + ".") for info in held.values())
+    modules = {name.rpartition(".")[0] for name in held if not name.startswith(family.blocks + ".")}
     for info in strays:
-        groups[_kind(info.name, family, blocks, held, bare=bare)].append(info)
-    if groups["inside"]:
-        raise _refusal(config, family, held, groups["inside"])
+        name = info.name
+        if bare and not name.startswith(f"{HEAD}."):
+            name = f"{family.base_prefix}.{name}"
+        groups[_kind(name, family, blocks, held, modules)].append(info)
+    if inside := groups["inside"]:
+        raise _refusal(config, family, held, inside)
     notes = []
     if beyond := groups["beyond"]:
         what = f"of blocks beyond the {blocks} of config.json ({family.keys['blocks']})"
         notes.append(_left_out(beyond, what, _in_words(_block(info.name) for info in beyond)))
     if buffers := groups["buffer"]:
         notes.append(_left_out(buffers, "that older versions of transformers stored", _listed(buffers)))
+    if scales := groups["scale"]:
+        what = "of a quantized form of the weights, which are in full precision here,"
+        notes.append(_left_out(scales, what, _listed(scales)))
     if beside := groups["beside"]:
         notes.append(_left_out(beside, "beside the language model", _listed(beside)))
     return notes
 
 
-def _kind(name: str, family: Family, blocks: int, held: Mapping[str, TensorInfo], *, bare: bool) -> str:
+def _kind(
+    name: str, family: Family, blocks: int, held: Mapping[str, TensorInfo], modules: Collection[str]
+) -> str:
     """Where a stray stands.
 
     Args:
+        name: with the base model's prefix.
         blocks: how many the model has.
-        bare: whether names on disk lack the base model's prefix.
+        modules: that it has outside them.
     """
-    prefix = family.base_prefix + "."
-    full = prefix + name if bare and not name.startswith(f"{HEAD}.") else name
-    index, _, relative = full.removeprefix(family.blocks + ".").partition(".")
-    in_block = full.startswith(family.blocks + ".")
+    index, _, relative = name.removeprefix(family.blocks + ".").partition(".")
+    in_block = name.startswith(family.blocks + ".")
     if _BUFFERS.search(name) or (in_block and relative in family.left_overs):
         return "buffer"
+    # Of a weight that is not in full precision nothing comes as far as this.
+    if _SCALES.search(name) and f"{_SCALES.sub('', name)}.weight" in held:
+        return "scale"
     if in_block:
         return "beyond" if index.isdecimal() and int(index) >= blocks else "inside"
-    modules = {owner.rpartition(".")[0] for owner in held if not owner.startswith(family.blocks + ".")}
-    if any(full.startswith(module + ".") for module in modules):
+    if any(name.startswith(module + ".") for module in modules):
         return "inside"
     # A module of its own: the first part of the name that leads to nothing that the model has.
-    parts = full.split(".")
+    parts = name.split(".")
     depth = next(
         (at for at in range(1, len(parts)) if not _leads_to(".".join(parts[:at]), (*modules, family.blocks))),
         len(parts),
@@ -151,8 +150,6 @@ def _likely(
             f"They are what a {joined(named, 'or')} has: model_type and architectures of config.json are "
             "probably another model's."
         )
-    if any(_SCALE.search(name) for name in stray):
-        return "The model looks quantized: name the full-precision model that it was made from."
     return "config.json is probably another model's; or remove the tensors if they are left over."
 
 

@@ -67,7 +67,7 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
     found = _first(tensors)
     # Of pickled weights nothing is known but what config.json says.
     if found is None and not (said and any(is_pickled(info.file) for info in tensors.values())):
-        return (*_said_only(said), *_left_over(tensors))
+        return _said_only(said)
     how = next((name for value in said.values() if (name := _method(value))), found and found[1])
     raise SourceError(
         f"{model_id}: {named(config)} is already quantized"
@@ -115,23 +115,4 @@ def _said_only(said: Mapping[str, object]) -> tuple[str, ...]:
         + (f" ({how})" if (how := _method(value)) else "")
         + ", but its weights are in full precision; they are taken as such"
         for key, value in said.items()
-    )
-
-
-def _left_over(tensors: _Tensors) -> tuple[str, ...]:
-    left = [
-        name
-        for name in tensors
-        for ending in _BESIDE
-        if ending != ".scale"  # Norms have one as well.
-        and name.endswith(ending)
-        and _is_full(tensors.get(f"{name.removesuffix(ending)}.weight"))
-    ]
-    if not left:
-        return ()
-    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    return (
-        f"the tensor {left[0]}{more} belongs to a quantized form of the weights; these are in full "
-        "precision, and "
-        "taken as they are",
     )

@@ -119,14 +119,6 @@ def test_pickled_weights_are_judged_by_the_config_alone(tmp_path: Path) -> None:
         inspect(ModelSpec(id="./mine", name="mine", local=folder, allow_pickle=True), token=None)
 
 
-def test_scales_left_beside_full_weights_are_told() -> None:
-    tensors = base(**{f"{STEM}.weight_scale_inv": ("F32", (1, 1))})
-    assert check_full("./mine", LLAMA, tensors) == (
-        f"the tensor {STEM}.weight_scale_inv belongs to a quantized form of the weights; these are in full "
-        "precision, and taken as they are",
-    )
-
-
 def renamed(change: str) -> dict[str, TensorInfo]:
     before, _, after = change.partition(" -> ")
     return {
