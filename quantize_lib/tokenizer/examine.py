@@ -81,5 +81,5 @@ def _without_rows(tokenizer: Any, rows: int) -> str | None:
     more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
     return (
         f"the tokenizer has the token {named(tokenizer, beyond[0])}{more}, for which the model's embedding "
-        f"({rows} rows) has none: text that holds it fails in the model"
+        f"({rows} rows) has no row: text that holds it fails in the model"
     )

@@ -39,7 +39,7 @@ LETTERS: dict[str, Any] = {
         "unk_token": "<unk>",
     },
 }
-"""A `tokenizer.json` with fewer tokens than the model above has rows."""
+"""A `tokenizer.json` with fewer tokens than the model has rows; indented, it is larger than an LFS pointer."""
 
 
 def llama_shapes(config: Mapping[str, Any] = LLAMA) -> dict[str, tuple[int, ...]]:
@@ -90,7 +90,7 @@ def write_model(folder: Path, config: Mapping[str, Any] = LLAMA, *, shards: int 
     """A Llama of zeros with a tokenizer file, in one file or several."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(json.dumps(LETTERS))
+    (folder / "tokenizer.json").write_text(json.dumps(LETTERS, indent=4))
     shapes = llama_shapes(config)
     if shards == 1:
         write_shard(folder / "model.safetensors", shapes)
