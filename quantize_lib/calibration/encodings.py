@@ -8,6 +8,7 @@ import shlex
 import unicodedata
 from pathlib import PurePath
 
+from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.errors import CalibrationError
 from quantize_lib.wording import show
 
@@ -25,7 +26,7 @@ _UNWRITTEN = ("Cc", "Cn", "Co", "Cs")
 _WHITE = "\t\n\r\f"
 _UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")
 """What Windows-1252 has no character for."""
-_MOST_ACCENTS = 0.3
+_MOST_ACCENTS = 0.4
 _SHOWN = 24
 """Bytes on each side of the one that is wrong."""
 
@@ -55,38 +56,45 @@ def halves(place: str, count: int) -> str:
     return f"{place}: {stands} in it (a lone surrogate, as where a text is cut), read as U+FFFD"
 
 
-def not_utf8(place: str, name: str, data: bytes, start: int, *, offset: int, cut: bool) -> CalibrationError:
+def not_utf8(
+    place: str, file: OpenedFile, data: bytes, start: int, *, offset: int, cut: bool
+) -> CalibrationError:
     """The error for a byte that does not belong into UTF-8.
 
     Args:
         place: for the message.
-        name: of the file, for a command.
         data: what it stands among.
         start: its index there.
         offset: where it is, for the message.
         cut: the file ends inside a character.
     """
-    path = PurePath(name)
-    files = f"{shlex.quote(name)} > {shlex.quote(f'{path.stem}-utf8{path.suffix}')}"
     if cut:
         hint = "It ends inside a character, so it was cut off: fetch it again."
     elif _mostly_utf8(data):
         hint = (
             "The rest of it is UTF-8, so it is damaged there. To leave out what is no text: "
-            f"iconv -c -f UTF-8 -t UTF-8 {files}"
+            f"{_command(file, 'iconv -c -f UTF-8 -t UTF-8')}"
         )
     elif _perhaps_western(data):
         hint = (
             "Its bytes do not say which encoding it is in. If this reads right: "
             f"{show(_around(data, start).decode('cp1252'))}, it is Windows-1252 (Latin-1); then convert it: "
-            f"iconv -f WINDOWS-1252 -t UTF-8 {files}"
+            f"{_command(file, 'iconv -f WINDOWS-1252 -t UTF-8')}"
         )
     else:
         hint = (
             "Its bytes do not say which encoding it is in. Convert it from the one that it was saved in: "
-            f"iconv -f ENCODING -t UTF-8 {files}"
+            f"{_command(file, 'iconv -f ENCODING -t UTF-8')}"
         )
     return CalibrationError(f"{place} is not UTF-8: byte 0x{data[start]:02x} at offset {offset}", hint=hint)
+
+
+def _command(file: OpenedFile, convert: str) -> str:
+    inner, name = PurePath(file.name), file.path.name
+    # Never an option, whatever it begins with.
+    name = shlex.quote(f"./{name}" if name.startswith("-") else name)
+    words = f"{file.unpack} {name} | {convert}" if file.unpack else f"{convert} {name}"
+    return f"{words} > {shlex.quote(f'{inner.stem}-utf8{inner.suffix}')}"
 
 
 def _around(data: bytes, start: int) -> bytes:

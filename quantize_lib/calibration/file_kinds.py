@@ -48,7 +48,7 @@ PLAIN = FileKind(suffixes=(".txt", ".text", ".md", ".rst"), documents="one for e
 JSON = FileKind(
     suffixes=(".jsonl", ".ndjson", ".json"),
     documents="one for each row: an object (`column`) or a text, one after the other, in a list, or in an "
-    "object's only list or its `data`",
+    "object's `data`, its only list or its column",
     read=read_json,
 )
 KINDS = (

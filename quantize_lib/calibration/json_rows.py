@@ -174,7 +174,7 @@ class _Values:
             if used == 0 and (final or len(data) > 3):
                 raise not_utf8(
                     f"{self._file.path}:{self._lines + 1}",
-                    self._file.name,
+                    self._file,
                     self._before + data,
                     len(self._before),
                     offset=self._offset,

@@ -15,6 +15,7 @@ class OpenedFile:
     Attributes:
         path: of the file; for messages, and for what cannot be read as a stream.
         name: what it is called inside its packing.
+        unpack: the command that unpacks it to standard output; empty where it is not packed.
         stream: its text in UTF-8, unpacked.
         column: where the text of a row is.
         limit: characters that are enough.
@@ -23,6 +24,7 @@ class OpenedFile:
 
     path: Path
     name: str
+    unpack: str
     stream: io.BufferedReader
     column: str
     limit: int

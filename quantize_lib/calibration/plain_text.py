@@ -26,7 +26,7 @@ def read_text(file: OpenedFile) -> Iterator[str]:
         # The offset that Python gives does not count a byte order mark.
         start = error.start + (3 if data.startswith(codecs.BOM_UTF8) else 0)
         cut = whole and error.reason == "unexpected end of data"
-        raise not_utf8(f"{file.path}", file.name, data, start, offset=start, cut=cut) from error
+        raise not_utf8(f"{file.path}", file, data, start, offset=start, cut=cut) from error
     if is_json(text[:HEAD]):
         file.note(f"{file.path} holds JSON and is one document, as it is called; as .jsonl its rows would be")
     yield text

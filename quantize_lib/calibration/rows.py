@@ -72,7 +72,9 @@ def document(value: object, column: str, place: str, *, word: str) -> Iterator[s
     if isinstance(value, Mapping):
         lists = {key: item for key, item in value.items() if isinstance(item, list)}
         if column in value:
-            found = lists.get(column)
+            # A whole column: a list, or as pandas writes it, texts by their index.
+            whole = value[column]
+            found = list(whole.values()) if isinstance(whole, Mapping) else lists.get(column)
         elif _LIST in lists or len(lists) == 1:
             found = lists.get(_LIST) or next(iter(lists.values()))
         else:

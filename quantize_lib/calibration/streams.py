@@ -40,12 +40,14 @@ class Packing:
         suffixes: of names; they are left out where the name is to say what is inside.
         pattern: what a packed file begins with.
         unpack: reads a packed file.
+        command: does the same in a shell, to standard output.
     """
 
     title: str
     suffixes: tuple[str, ...]
     pattern: re.Pattern[bytes]
     unpack: Callable[[io.BufferedReader], Readable]
+    command: str
 
 
 def _gzip(file: io.BufferedReader) -> Readable:
@@ -61,12 +63,15 @@ def _zstd(file: io.BufferedReader) -> Readable:
 
 
 PACKINGS = (
-    Packing(title="gzip", suffixes=(".gz",), pattern=re.compile(rb"\x1f\x8b"), unpack=_gzip),
+    Packing(
+        title="gzip", suffixes=(".gz",), pattern=re.compile(rb"\x1f\x8b"), unpack=_gzip, command="gzip -dc"
+    ),
     Packing(
         title="bzip2",
         suffixes=(".bz2",),
         pattern=re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
         unpack=bz2.BZ2File,
+        command="bzip2 -dc",
     ),
     Packing(
         title="xz",
@@ -74,8 +79,15 @@ PACKINGS = (
         # The older form has no mark: usual settings, and a size that is not told.
         pattern=re.compile(rb"\xfd7zXZ\0|\x5d\0\0.{2}\xff{8}", re.DOTALL),
         unpack=lzma.LZMAFile,
+        command="xz -dc",
     ),
-    Packing(title="zstd", suffixes=(".zst",), pattern=re.compile(rb"\x28\xb5\x2f\xfd"), unpack=_zstd),
+    Packing(
+        title="zstd",
+        suffixes=(".zst",),
+        pattern=re.compile(rb"\x28\xb5\x2f\xfd"),
+        unpack=_zstd,
+        command="zstd -dc",
+    ),
 )
 
 

@@ -58,7 +58,7 @@ def _read(file: OpenedFile, separator: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise not_utf8(
             f"{file.path}",
-            file.name,
+            file,
             error.object,
             error.start,
             offset=file.stream.tell() - len(error.object) + error.start,

@@ -49,7 +49,15 @@ def read_file(path: Path, *, column: str, limit: int, note: Callable[[str], None
                 head = stream.peek(HEAD)
             kind = kind_of(name, head, path, packed=packing is not None)
             yield from kind.read(
-                OpenedFile(path=path, name=name, stream=stream, column=column, limit=limit, note=note)
+                OpenedFile(
+                    path=path,
+                    name=name,
+                    unpack="" if packing is None else packing.command,
+                    stream=stream,
+                    column=column,
+                    limit=limit,
+                    note=note,
+                )
             )
     except OSError as error:
         raise CalibrationError(f"{path} cannot be read: {error.strerror or error}") from error

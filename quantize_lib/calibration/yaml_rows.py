@@ -12,10 +12,10 @@ from quantize_lib.calibration.encodings import UTF8, halves, not_utf8
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import document, entry
 from quantize_lib.errors import CalibrationError
-from quantize_lib.text import mend
+from quantize_lib.text import format_bytes, mend
 
-_MOST = 1 << 24
-"""Bytes. YAML is read as a whole."""
+_MOST = 1 << 23
+"""Bytes. YAML is read as a whole, and one of short values takes a hundred times its size."""
 _WORD = "YAML mapping"
 _NULL = "tag:yaml.org,2002:null"
 _ESCAPE_FAULT = "found invalid Unicode character escape code"
@@ -44,13 +44,13 @@ def read_yaml(file: OpenedFile) -> Iterator[str]:
     data = file.stream.read(_MOST + 1)
     if len(data) > _MOST:
         raise CalibrationError(
-            f"{file.path} is YAML of more than {_MOST} bytes", hint="Write the rows as .jsonl."
+            f"{file.path} is YAML of more than {format_bytes(_MOST)}", hint="Write the rows as .jsonl."
         )
     try:
         text = data.decode(UTF8, "surrogatepass")
     except UnicodeDecodeError as error:
         cut = error.reason == "unexpected end of data"
-        raise not_utf8(f"{file.path}", file.name, data, error.start, offset=error.start, cut=cut) from error
+        raise not_utf8(f"{file.path}", file, data, error.start, offset=error.start, cut=cut) from error
     text, alone = mend(text)
     if alone:
         file.note(halves(f"{file.path}", alone))

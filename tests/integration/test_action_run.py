@@ -354,6 +354,20 @@ def test_a_path_is_never_more_than_a_path(tmp_path: Path, value: str) -> None:
     assert [step.code for step in result.steps if step.code] == [2]
 
 
+def test_inputs_that_are_written_and_empty_have_their_defaults_in_every_step(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, "push")
+    ready_environment(runner, "core")
+    words = {"version": 1, "models": [{"id": "acme/m", "quantize": FASTEST}]}
+    (runner.workspace / "quantize.yml").write_text(json.dumps(words), encoding="utf-8")
+    names = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"]
+    result = runner.use(ROOT, {**dict.fromkeys(names, ""), "command": "Validate"})
+    assert result.succeeded
+    assert result.step("Get Python, beside the caller's").inputs["python-version"] == "3.11"
+    assert "quantize.yml is valid" in result.log
+    (notice,) = (command for command in result.commands if command.name == "notice")
+    assert notice.data.startswith("Inputs that are written and empty are at their default (manifest: ")
+
+
 def test_a_token_with_white_space_is_refused_and_masked_all_the_same(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "push")
     result = runner.use(ROOT, {"hf-token-write": "hf_a\n::set-env name=X::y%"})

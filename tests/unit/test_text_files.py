@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pytest
 
-from quantize_lib.calibration import json_rows, streams
+from quantize_lib.calibration import json_rows, streams, yaml_rows
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts
 from quantize_lib.errors import CalibrationError
@@ -91,6 +91,7 @@ def named(value: object) -> str | None:
         ("c.json", json.dumps({"data": [{"text": text} for text in TEXTS], "tags": []})),
         ("c.json", json.dumps({"version": "1", "rows": [{"text": text} for text in TEXTS]})),
         ("c.json", json.dumps({"text": TEXTS, "n": [1, 2, 3, 4]})),
+        ("c.json", json.dumps({"text": dict(enumerate(TEXTS)), "n": {"0": 1}})),
         ("c.jsonl", "\ufeff" + ROWS + "\ufeff"),
         ("c.jsonl", ROWS.encode("utf-16")),
         ("c.jsonl", ROWS.encode("utf-16-le")),
@@ -254,6 +255,8 @@ def test_a_git_lfs_pointer_is_named(tmp_path: Path, name: str) -> None:
         ("c.json", '["x" "y"]', ":1 is not JSON: there is no ','"),
         ("c.json", '["x",\n"y"', ":2 is not JSON: it ends there"),
         ("c.json", '["x"]\n["y"]', ":2 is not JSON: something follows the end of the list"),
+        ("c.json", '{"text": {"0": "x", "1": 3}}', ":1, row 2, is no JSON object and no text"),
+        ("c.json", '{"text": 3}', ":1: column 'text' holds int, not text"),
         ("c.json", '{"data": ["x", 3]}', ":1, row 2, is no JSON object and no text"),
         ("c.json", "3", ":1 is no JSON object and no text"),
         ("c.json", "[1" + "0" * 5000 + "]", ":1 is not JSON: "),
@@ -272,6 +275,15 @@ def test_a_file_without_rows_of_text_is_told_with_the_place(
     tmp_path: Path, name: str, data: bytes | str, problem: str
 ) -> None:
     assert problem in error_of(tmp_path, name, data).message
+
+
+def test_more_yaml_than_is_read_as_a_whole_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml_rows, "_MOST", 1000)
+    error = error_of(tmp_path, "c.yaml", "- a\n" * 251)
+    assert error.message.endswith("is YAML of more than 1.0 kB")
+    assert error.hint == "Write the rows as .jsonl."
 
 
 def test_aliases_of_yaml_cannot_use_up_memory(tmp_path: Path) -> None:
@@ -341,6 +353,9 @@ def test_a_command_of_the_advice_is_safe_to_copy(tmp_path: Path) -> None:
     hint = error_of(tmp_path, "$(touch pwned) a.csv", "text\ncafé\n".encode("latin-1")).hint
     assert hint is not None
     assert hint.endswith("-t UTF-8 '$(touch pwned) a.csv' > '$(touch pwned) a-utf8.csv'")
+    hint = error_of(tmp_path, "a b.txt.gz", gzip.compress("café\n".encode("latin-1"))).hint
+    assert hint is not None
+    assert hint.endswith(": gzip -dc 'a b.txt.gz' | iconv -f WINDOWS-1252 -t UTF-8 > 'a b-utf8.txt'")
 
 
 HALF, PAIR = "\\ud83d", "\\ud83d\\ude00"
