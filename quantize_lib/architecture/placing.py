@@ -111,6 +111,11 @@ def _check_index(config: Mapping[str, Any], weights: Weights, missing: Set[str])
     family = get_family(config)
     for name, file in weights.absent.items():
         if full_name(family, name, dict.fromkeys(missing)) in missing:
+            if file in weights.missing:
+                raise SourceError(
+                    f"the index names {file}, which is not there, and the model needs its tensor {name}",
+                    hint="The model is incomplete: fetch it again, or choose another revision.",
+                )
             raise SourceError(
                 f"the index says that {file} holds the tensor {name}, but no shard does",
                 hint="The index and the shards do not belong together; fetch the base model again.",

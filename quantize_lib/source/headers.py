@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,19 +181,26 @@ def single_file(tensors: Mapping[str, TensorInfo], *, indexed: bool) -> Weights:
     return Weights(tensors=tensors, files=(SINGLE,), notes=notes)
 
 
-def combine(weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, TensorInfo]]) -> Weights:
+def combine(
+    weight_map: Mapping[str, str],
+    read: Callable[[str], Mapping[str, TensorInfo]],
+    *,
+    there: Container[str],
+) -> Weights:
     """The tensors of a model in several shards.
 
     As transformers reads them: every shard that the index names whole, in the order of their names, whatever
-    else the index says. Of a tensor that stands in several the last one counts.
+    else the index says. Of a tensor that stands in several the last one counts. A shard that is not there,
+    which transformers stumbles over, is passed over: the model may need nothing of it.
 
     Args:
         weight_map: tensor name → shard.
         read: gives the tensors of one shard.
+        there: the model's files.
     """
     tensors: dict[str, TensorInfo] = {}
     repeated: dict[str, str] = {}
-    files = tuple(sorted(set(weight_map.values())))
+    files, missing = shards_of(weight_map, there)
     for shard in files:
         found = read(shard)
         repeated |= {name: tensors[name].file for name in found if name in tensors}
@@ -202,8 +209,13 @@ def combine(weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, Te
     absent = {name: shard for name, shard in weight_map.items() if name not in tensors}
     unlisted = [name for name in tensors if name not in weight_map]
     notes = []
-    if absent:
-        notes.append(f"{INDEX} lists {_named(absent)}, which no shard holds; the model does not need it")
+    if missing:
+        notes.append(
+            f"{INDEX} names {_named(missing)}, which is not there; the model needs nothing of it, but "
+            "transformers loads the base model only without these entries of the index"
+        )
+    if lost := [name for name, shard in absent.items() if shard not in missing]:
+        notes.append(f"{INDEX} lists {_named(lost)}, which no shard holds; the model does not need it")
     if unlisted:
         notes.append(f"{INDEX} does not list {_named(unlisted)}: read all the same, as transformers does")
     if repeated:
@@ -218,16 +230,15 @@ def combine(weight_map: Mapping[str, str], read: Callable[[str], Mapping[str, Te
         )
     # In the order of the index, in which the tensors of a checkpoint come.
     tensors = {name: tensors[name] for name in (*listed, *unlisted)}
-    return Weights(tensors=tensors, files=files, absent=absent, notes=tuple(notes))
+    return Weights(tensors=tensors, files=files, absent=absent, missing=missing, notes=tuple(notes))
 
 
-def every_file(weight_map: Mapping[str, str], missing: str) -> str:
-    """What to do about a file that the index names and that is not there, for a hint."""
-    listed = _named(name for name, file in weight_map.items() if file == missing)
-    return (
-        f"transformers reads every file of the index: take the entries of that one ({listed}) out of it if "
-        "they are not needed."
-    )
+def shards_of(
+    weight_map: Mapping[str, str], there: Container[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files that an index names, sorted: those that are there, and those that are not."""
+    named = sorted(set(weight_map.values()))
+    return tuple(name for name in named if name in there), tuple(name for name in named if name not in there)
 
 
 def read_header(path: Path, *, file: str) -> dict[str, TensorInfo]:

@@ -31,10 +31,10 @@ from quantize_lib.source.headers import (
     SINGLE,
     check_named_file,
     combine,
-    every_file,
     header_length,
     parse_header,
     parse_index,
+    shards_of,
     single_file,
 )
 from quantize_lib.source.judge import check_model, read_config
@@ -215,31 +215,22 @@ def _read_weights(
         return single_file(read(SINGLE), indexed=INDEX in files)
     if INDEX in files:
         weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
-        shards = _shards(model, files, INDEX, weight_map)
+        shards, _ = shards_of(weight_map, files)
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             headers = dict(zip(shards, pool.map(read, shards), strict=True))
-        return combine(weight_map, headers.__getitem__)
+        return combine(weight_map, headers.__getitem__, there=files)
     if not (model.allow_pickle and has_pickled(files)):
         raise no_weights(listing)
     if PICKLED in files:
         return assumed_weights(config)
     weight_map = parse_pickled_index(_small_file(model, PICKLED_INDEX, files, commit, token))
-    _shards(model, files, PICKLED_INDEX, weight_map)
+    _, missing = shards_of(weight_map, files)
+    if missing:
+        raise SourceError(
+            f"{PICKLED_INDEX} names {missing[0]}, but {model.id} does not hold it",
+            hint="The repository is incomplete; choose another revision.",
+        )
     return assumed_weights(config, weight_map)
-
-
-def _shards(
-    model: ModelSpec, files: Mapping[str, RemoteFile], index: str, weight_map: Mapping[str, str]
-) -> list[str]:
-    shards = sorted(set(weight_map.values()))
-    for shard in shards:
-        if shard not in files:
-            raise SourceError(
-                f"{index} names {shard}, but {model.id} does not hold it",
-                hint="The repository is incomplete; choose another revision. "
-                + every_file(weight_map, shard),
-            )
-    return shards
 
 
 def _remote_header(

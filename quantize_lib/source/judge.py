@@ -9,6 +9,7 @@ from quantize_lib.architecture.config_values import check_values, value_notes
 from quantize_lib.architecture.families import check_head, get_family
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.source.foreign_code import check_code
+from quantize_lib.source.headers import INDEX, SINGLE
 from quantize_lib.source.listing import Listing, check_pointers
 from quantize_lib.source.model_files import CONFIG, parse_config
 from quantize_lib.source.quantized import check_full
@@ -48,4 +49,11 @@ def check_model(
     notes = check_full(listing.model.id, config, tensors)
     check_names(listing.model.id, config, tensors)
     check_head(config, tensors.keys())
-    return (*notes, *value_notes(config), *adapter_note(listing))
+    return (*notes, *value_notes(config), *_index_note(listing), *adapter_note(listing))
+
+
+def _index_note(listing: Listing) -> tuple[str, ...]:
+    index = {} if SINGLE in listing.sizes else listing.json(INDEX)
+    if not index or isinstance(index.get("metadata"), dict):
+        return ()
+    return (f"{INDEX} has no `metadata`, without which transformers does not load the base model",)

@@ -22,9 +22,9 @@ from quantize_lib.source.headers import (
     SINGLE,
     check_named_file,
     combine,
-    every_file,
     parse_index,
     read_header,
+    shards_of,
     single_file,
 )
 from quantize_lib.source.judge import check_model, read_config
@@ -141,24 +141,21 @@ def _read_weights(listing: Listing, folder: Path, config: Mapping[str, Any], nam
         return single_file(read_header(_inside(folder, SINGLE), file=SINGLE), indexed=INDEX in names)
     if (folder / INDEX).is_file():
         weight_map = parse_index(_read(_inside(folder, INDEX)))
-        _check_complete(folder, INDEX, weight_map)
-        return combine(weight_map, lambda shard: read_header(_inside(folder, shard), file=shard))
+        return combine(
+            weight_map, lambda shard: read_header(_inside(folder, shard), file=shard), there=listing.sizes
+        )
     if not (listing.model.allow_pickle and has_pickled(names)):
         raise no_weights(listing)
     if (folder / PICKLED).is_file():
         return assumed_weights(config)
     weight_map = parse_pickled_index(_read(_inside(folder, PICKLED_INDEX)))
-    _check_complete(folder, PICKLED_INDEX, weight_map)
+    _, missing = shards_of(weight_map, listing.sizes)
+    if missing:
+        raise SourceError(
+            f"{PICKLED_INDEX} names {missing[0]}, but {folder} does not hold it",
+            hint="The model is incomplete; fetch it again.",
+        )
     return assumed_weights(config, weight_map)
-
-
-def _check_complete(folder: Path, index: str, weight_map: Mapping[str, str]) -> None:
-    for shard in sorted(set(weight_map.values())):
-        if not (folder / shard).is_file():
-            raise SourceError(
-                f"{index} names {shard}, but {folder} does not hold it",
-                hint="The model is incomplete; fetch it again. " + every_file(weight_map, shard),
-            )
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -38,13 +38,16 @@ def info(name: str, file: str) -> TensorInfo:
 def test_shards_count_and_the_last_one_wins_whatever_the_index_says(
     held: dict[str, set[str]], listed: dict[str, str]
 ) -> None:
-    found = combine(listed, lambda file: {name: info(name, file) for name in sorted(held.get(file, ()))})
+    found = combine(
+        listed, lambda file: {name: info(name, file) for name in sorted(held[file])}, there=held.keys()
+    )
     read: dict[str, str] = {}
     for file in sorted(set(listed.values())):
         # As transformers' `_load_pretrained_model` fills its dictionary.
         read |= dict.fromkeys(held.get(file, ()), file)
     assert {name: tensor.file for name, tensor in found.tensors.items()} == read
     assert found.absent.keys() == listed.keys() - read.keys()
+    assert set(found.missing) == set(listed.values()) - held.keys()
     several = sum(len(held.get(file, ())) for file in set(listed.values())) > len(read)
     assert bool(found.notes) == (listed != read or several)
 

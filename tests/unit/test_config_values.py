@@ -13,6 +13,7 @@ from quantize_lib.architecture.config_values import check_values, run_config, va
 from quantize_lib.architecture.families import FAMILIES
 from quantize_lib.errors import SourceError
 from quantize_lib.source import inspect
+from quantize_lib.source.headers import INDEX
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.tidied import tidied
 from tests.support.model_files import LLAMA, write_model
@@ -194,3 +195,16 @@ def test_a_byte_order_mark_in_front_of_the_config_is_read_over(tmp_path: Path) -
     assert inspect(ModelSpec(id="./mine", name="mine", local=folder), token=None).config == LLAMA
     with tidied(folder, tmp_path / "out") as seen:
         assert json.loads((seen / "config.json").read_text(encoding="utf-8")) == LLAMA
+
+
+@pytest.mark.parametrize("more", [{}, {"metadata": None}, {"metadata": {}, "needless": True}])
+def test_libraries_see_an_index_with_metadata_and_without_files_that_are_not_there(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    folder = write_model(tmp_path / "mine", shards=2)
+    index = json.loads((folder / INDEX).read_text())["weight_map"]
+    needless = {"mtp.fc.weight": "gone.safetensors"} if more.pop("needless", False) else {}
+    (folder / INDEX).write_text(json.dumps({"weight_map": index | needless, **more}))
+    with tidied(folder, tmp_path / "out") as seen:
+        assert json.loads((seen / INDEX).read_text()) == {"metadata": {}, "weight_map": index}
+        assert (seen / "config.json").is_symlink()

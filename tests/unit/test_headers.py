@@ -148,9 +148,9 @@ def shards(**held: str) -> dict[str, dict[str, TensorInfo]]:
 
 
 def combined(weight_map: dict[str, str], **held: str) -> Weights:
-    return combine(
-        {name: f"{shard}.safetensors" for name, shard in weight_map.items()}, shards(**held).__getitem__
-    )
+    there = shards(**held)
+    listed = {name: f"{shard}.safetensors" for name, shard in weight_map.items()}
+    return combine(listed, there.__getitem__, there=there)
 
 
 def test_an_index_that_agrees_with_its_shards_gives_its_order_and_no_note() -> None:

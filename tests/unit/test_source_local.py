@@ -159,20 +159,30 @@ def test_safetensors_are_taken_where_both_are_there(model: Path) -> None:
 def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", shards=2)
     (folder / "model-00002-of-00002.safetensors").unlink()
-    assert error_of(folder).message == (
-        f"model.safetensors.index.json names model-00002-of-00002.safetensors, but {folder} does not hold it"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    first = next(name for name, file in index.items() if file == "model-00002-of-00002.safetensors")
+    error = error_of(folder)
+    assert error.message == (
+        "the index names model-00002-of-00002.safetensors, which is not there, "
+        f"and the model needs its tensor {first}"
     )
+    assert error.hint == "The model is incomplete: fetch it again, or choose another revision."
 
 
-def test_a_missing_shard_says_what_it_would_be_needed_for(model: Path) -> None:
+def test_a_missing_shard_that_the_model_needs_nothing_of_is_told(model: Path) -> None:
     weight_map = dict.fromkeys(inspect(spec(model), token=None).tensors, "all.safetensors")
     (model / "model.safetensors").rename(model / "all.safetensors")
-    index = {"weight_map": weight_map | {"mtp.fc.weight": "gone.safetensors", "mtp.x": "gone.safetensors"}}
+    more = dict.fromkeys(("mtp.fc.weight", "mtp.x"), "gone.safetensors")
+    index: dict[str, Any] = {"metadata": {}, "weight_map": weight_map | more}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    hint = str(error_of(model).hint)
-    assert (
-        "take the entries of that one (`mtp.fc.weight` and 1 more) out of it if they are not needed" in hint
-    )
+    facts = inspect(spec(model), token=None)
+    assert facts.tensors.keys() == weight_map.keys()
+    assert facts.weight_files == ("all.safetensors",)
+    (note,) = facts.notes
+    assert note.startswith("model.safetensors.index.json names `gone.safetensors`, which is not there")
+    del index["metadata"]
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert any("has no `metadata`" in note for note in inspect(spec(model), token=None).notes)
 
 
 def test_a_config_that_names_another_file_with_weights_is_refused(model: Path) -> None:
