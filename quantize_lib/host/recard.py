@@ -122,20 +122,30 @@ def _kept(checkpoint: Path, record: CellRecord, text: str, values: Mapping[str, 
 
 
 def _written(checkpoint: Path, record: CellRecord, card: str) -> CellRecord:
-    """Write a card where it is another, and its hash into the checkpoint's record."""
+    """Write a card where it is another, and its hash into the checkpoint's record.
+
+    Raises:
+        PublishError: where the folder cannot be written.
+    """
     path = checkpoint / CARD_FILE
-    if _text(checkpoint) != card:
-        write_text(path, card)
-    files = {**record.files, CARD_FILE: sha256_file(path)}
-    data = read_json(checkpoint / RECORD_FILE)
-    own = {name: digest for name, digest in files.items() if name != RECORD_FILE}
-    told = checkpoint_record(replace(record, files=own))
-    kept = {key: value for key, value in data.items() if key != _BY_HAND}
-    new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", _BY_HAND) if key in told}}
-    if new != data:
-        write_json(checkpoint / RECORD_FILE, new)
-    if RECORD_FILE in files:
-        files[RECORD_FILE] = sha256_file(checkpoint / RECORD_FILE)
+    try:
+        if _text(checkpoint) != card:
+            write_text(path, card)
+        files = {**record.files, CARD_FILE: sha256_file(path)}
+        data = read_json(checkpoint / RECORD_FILE)
+        own = {name: digest for name, digest in files.items() if name != RECORD_FILE}
+        told = checkpoint_record(replace(record, files=own))
+        kept = {key: value for key, value in data.items() if key != _BY_HAND}
+        new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", _BY_HAND) if key in told}}
+        if new != data:
+            write_json(checkpoint / RECORD_FILE, new)
+        if RECORD_FILE in files:
+            files[RECORD_FILE] = sha256_file(checkpoint / RECORD_FILE)
+    except OSError as error:
+        raise PublishError(
+            f"{path} cannot be brought up to date: {error.strerror or error}",
+            hint="Free some space, or make the folder writable.",
+        ) from error
     return replace(record, files=files)
 
 
@@ -148,6 +158,8 @@ def _text(checkpoint: Path) -> str | None:
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except ValueError:
         raise PublishError(f"{path} is not UTF-8", hint="Save it as UTF-8.") from None
+    except OSError as error:
+        raise PublishError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _is_recorded(checkpoint: Path, record: CellRecord) -> bool:

@@ -12,7 +12,15 @@ from typing import Protocol
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
-from quantize_lib.errors import CheckpointError, ErrorCode, ExitCode, QuantizerError, UsageError
+from quantize_lib.errors import (
+    CheckpointError,
+    ErrorCode,
+    ExitCode,
+    PublishError,
+    QuantizerError,
+    SourceError,
+    UsageError,
+)
 from quantize_lib.formats import named_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.finish import Finisher
@@ -21,7 +29,7 @@ from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared, prepare
-from quantize_lib.host.recard import recarded
+from quantize_lib.host.recard import adopted, recarded
 from quantize_lib.host.set_aside import take_up
 from quantize_lib.host.survey import Surveyed, survey
 from quantize_lib.host.terms_notice import terms_warnings
@@ -267,16 +275,8 @@ class _Run:
     def _settle(self, built: CellRecord, job: Job, cell: Cell, verdict: Verdict) -> CellRecord:
         """Gate, publish or skip a checkpoint that an earlier run built; its card says what is so now."""
         try:
-            carded = recarded(
-                self._options.output / cell.id,
-                built,
-                base=self._lookups.card(job.model),
-                cell=cell,
-                job=job,
-                command=self._options.command,
-                given=self._plan.publish.card,
-            )
-        except QuantizerError as error:
+            carded = self._carded(built, job, cell)
+        except PublishError as error:
             self._reporter.error(f"{cell.id}: {error}")
             return replace(built, error=str(error), code=error.code)
         if carded.files != built.files:
@@ -291,6 +291,23 @@ class _Run:
         self._reporter.info(f"{built.id} is skipped: {why}")
         url = page_of(self._options.publisher, built.repository, verdict)
         return replace(held, status="skipped", commit=verdict.commit, url=url)
+
+    def _carded(self, built: CellRecord, job: Job, cell: Cell) -> CellRecord:
+        folder = self._options.output / cell.id
+        try:
+            base = self._lookups.card(job.model)
+        except SourceError as error:
+            self._reporter.warning(f"{cell.id}: the card stays as it is: {error.message}")
+            return adopted(folder, built)
+        return recarded(
+            folder,
+            built,
+            base=base,
+            cell=cell,
+            job=job,
+            command=self._options.command,
+            given=self._plan.publish.card,
+        )
 
     def _run_job(self, prepared: Prepared) -> None:
         todo = prepared.job.cells

@@ -27,6 +27,8 @@ NOTE = "its card"
 """Every note on a base model's card begins so."""
 
 _GATED = "extra_gated_"
+_TYPED = ("license", "license_link", "pipeline_tag")
+"""Keys for which a number, a date or a switch makes no sense; `no` is a language."""
 _MAX_ITEMS = 1000
 _MAX_SHOWN = 5
 _TAG = "tag:yaml.org,2002:"
@@ -114,7 +116,7 @@ class _Reading:
             self.unreadable(f"is not YAML{place}", lines)
 
     def unreadable(self, what: str, lines: list[str]) -> None:
-        """Keep what stands in a part of its own that can be read; whoever may have the model is not known."""
+        """Keep what stands in a part of its own that can be read."""
         import yaml
 
         self.restricted = True
@@ -130,9 +132,7 @@ class _Reading:
         taken = f"only {joined(kept)} {'is' if len(kept) == 1 else 'are'} taken from it" if kept else (
             "nothing is taken from it"
         )  # fmt: skip
-        self.notes.append(
-            f"{NOTE}'s metadata {what}; {taken}, and the model counts as one that is not given to everybody"
-        )
+        self.notes.append(f"{NOTE}'s metadata {what}; {taken}, and whom the model is given to is not known")
 
     def take(self, root: yaml.Node | None) -> None:
         """Remember the keys of a mapping; of one that stands twice the last counts."""
@@ -162,11 +162,8 @@ class _Reading:
         }
         return {key: found[key] for key in card_rules.KEYS if found[key]}
 
-    def _license(self, text: str) -> str | None:
+    def _license(self, text: str) -> str:
         found = card_rules.license_id(text)
-        if not re.search(r"[^\W\d_]", text):
-            # A number or a date names no licence.
-            return None
         if not card_rules.is_exact(text, found):
             self.notes.append(
                 f"{NOTE}'s licence {show(text)} is written `{found}`, the Hub's one id for its text"
@@ -207,6 +204,8 @@ class _Reading:
             if isinstance(one, yaml.ScalarNode) and one.tag == f"{_TAG}null":
                 if one is not node:
                     odd.append(show(None))
+            elif isinstance(one, yaml.ScalarNode) and key in _TYPED and one.tag != f"{_TAG}str":
+                odd.append(show(plain(one.value)))
             elif isinstance(one, yaml.ScalarNode) and _is_core(one):
                 if text := plain(one.value) if "\n" not in one.value.strip() or not keys else one.value:
                     texts.append(text)

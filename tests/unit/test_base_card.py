@@ -44,6 +44,8 @@ def test_values_are_read_as_they_are_written(metadata: str, fields: dict[str, An
     [
         ("license: [apache-2.0, 1.0]", {"license": ["apache-2.0"]}, ["license", "`1.0`"]),
         ("license: 2024-01-01", {}, ["license", "`2024-01-01`"]),
+        ("license: no\nlanguage: no", {"language": "no"}, ["license", "`no`"]),
+        ("license: mit\nlicense_link: 5", {"license": "mit"}, ["license_link", "`5`"]),
         ("license: {name: mit}\nlanguage: en", {"language": "en"}, ["license", "a mapping"]),
         ("language: [en, null, 7, de]", {"language": ["en", "de"]}, ["language", "nothing (null)", "`7`"]),
         ("language: [y, n, on]", {}, ["`y`, `n` and `on`"]),
@@ -86,7 +88,7 @@ def test_of_a_card_that_is_no_yaml_is_kept_what_can_be_read_and_its_model_counts
     found = parse_card(text.encode()[:MAX_BYTES])
     assert found.fields == fields
     assert found.restricted
-    assert any("not given to everybody" in note for note in found.notes)
+    assert any("whom the model is given to is not known" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
