@@ -28,6 +28,8 @@ from quantize_lib.source.facts import ModelFacts, ModelSource
 
 _SAID = (*KEYS, "tags")
 """What may change on a card without another checkpoint."""
+_FOUND = "pipeline_tag"
+"""Where the base card does not say it, it was found in the base model's config."""
 _BY_HAND = "card_by_hand"
 
 
@@ -89,7 +91,7 @@ def recarded(
         return _kept(checkpoint, record, text, {key: wanted.get(key) for key in sorted(keys)})
     if text is not None and not touched:
         said = metadata_of(text)
-        if all(said.get(key) == wanted.get(key) for key in _SAID):
+        if all(said.get(key) == wanted.get(key) for key in _SAID if key != _FOUND or key in base.fields):
             return record
     if record.terms is not None and add_notice(checkpoint, record.terms):
         notice = sha256_file(checkpoint / NOTICE_FILE)
