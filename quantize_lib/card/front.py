@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quantize_lib.errors import PublishError
+from quantize_lib.source.base_card import KEY
 from quantize_lib.text import plain
 
-_FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.S | re.M)
-_KEY = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?=\s|$)")
+FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+"""Its group is the metadata."""
 
 
 def metadata_of(card: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def metadata_of(card: str) -> dict[str, Any]:
     import yaml
     from huggingface_hub import ModelCardData
 
-    found = _FRONT_MATTER.match(card)
+    found = FRONT_MATTER.match(card)
     try:
         data = yaml.safe_load(found[1]) if found else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -41,7 +42,7 @@ def with_metadata(card: str, values: Mapping[str, Any]) -> str:
     """
     from huggingface_hub import ModelCardData
 
-    found = _FRONT_MATTER.match(card)
+    found = FRONT_MATTER.match(card)
     lines = found[1].splitlines(keepends=True) if found else []
     kept = "".join("".join(block) for key, block in _blocks(lines) if key not in values)
     added = {key: value for key, value in values.items() if value is not None}
@@ -54,7 +55,7 @@ def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
     """The lines of each top-level key; what stands before the first one belongs to none."""
     key, block = "", list[str]()
     for line in lines:
-        if found := _KEY.match(line):
+        if found := KEY.match(line):
             if block:
                 yield key, block
             key, block = found[1], []

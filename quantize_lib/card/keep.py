@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 
+from quantize_lib.card.front import FRONT_MATTER
 from quantize_lib.errors import PublishError
 
 MAX_KEPT = 64 * 1024
 """Characters of all sections of a card together: far more than anybody writes, far less than would hurt."""
 
 _MARKER = re.compile(r"^[ \t]*<!--[ \t]*model-quantizer:[ \t]*(keep|end)[ \t]+(\S+)[ \t]*-->[ \t]*\r?$", re.M)
-_FRONT_MATTER = re.compile(r"\A\s*---\r?\n.*?^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 
 
 def kept_sections(card: str) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def kept_sections(card: str) -> tuple[str, ...]:
         PublishError: where a marker has no counterpart or the sections are too long: what a person wrote is
             not dropped silently.
     """
-    body = _FRONT_MATTER.sub("", card, count=1)
+    body = FRONT_MATTER.sub("", card, count=1)
     sections: list[str] = []
     start: re.Match[str] | None = None
     for marker in _MARKER.finditer(body):
@@ -47,10 +47,12 @@ def kept_sections(card: str) -> tuple[str, ...]:
 
 
 def with_sections(card: str, sections: tuple[str, ...]) -> str:
-    """A card with the kept sections at its end; the front matter and the rest stay as they are."""
-    if not sections:
+    """A card with the kept sections at its end, but for those that it has; the rest stays as it is."""
+    # A card that a person corrected in the output folder may have brought them along.
+    missing = [section for section in sections if section not in card]
+    if not missing:
         return card
-    return "\n\n".join([card.rstrip("\n"), *sections]) + "\n"
+    return "\n\n".join([card.rstrip("\n"), *missing]) + "\n"
 
 
 def _unpaired(word: str, name: str) -> PublishError:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from quantize_lib.card.front import metadata_of, with_metadata
 from quantize_lib.plan.fingerprint import known_inputs
 
 STATE_KEY = "model_quantizer"
@@ -56,17 +57,13 @@ def card_state(metadata: Mapping[str, object]) -> CardState | None:
 
 def with_rejected(card: str, rejected: Iterable[str]) -> str:
     """A card whose state names these fingerprints as taken back; the card's own is never among them."""
-    from huggingface_hub import ModelCard
-
-    parsed = ModelCard(card, ignore_metadata_errors=True)
-    written = parsed.data.get(STATE_KEY)
+    written = metadata_of(card).get(STATE_KEY)
     state = dict(written) if isinstance(written, Mapping) else {}
     kept = [item for item in dict.fromkeys(rejected) if item != state.get("fingerprint")][-MAX_REJECTED:]
     if kept == state.get("rejected", []):
         return card
     state.pop("rejected", None)
-    parsed.data[STATE_KEY] = {**state, **({"rejected": kept} if kept else {})}
-    return str(parsed)
+    return with_metadata(card, {STATE_KEY: {**state, **({"rejected": kept} if kept else {})}})
 
 
 def _text(value: object, pattern: re.Pattern[str]) -> str | None:

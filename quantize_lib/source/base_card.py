@@ -26,13 +26,15 @@ MAX_BYTES = 1_000_000
 NOTE = "its card"
 """Every note on a base model's card begins so."""
 
+KEY = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?=\s|$)")
+"""A key at the top level of a card's metadata."""
+
 _GATED = "extra_gated_"
 _TYPED = ("license", "license_link", "pipeline_tag")
 """Keys for which a number, a date or a switch makes no sense; `no` is a language."""
 _MAX_ITEMS = 1000
 _MAX_SHOWN = 5
 _TAG = "tag:yaml.org,2002:"
-_KEY = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?=\s|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def _front_matter(text: str) -> tuple[list[str], bool] | None:
     if end is not None:
         return lines[1:end], True
     first = next((line for line in lines[1:] if line.strip()), "")
-    return (lines[1:], False) if _KEY.match(first) else None
+    return (lines[1:], False) if KEY.match(first) else None
 
 
 class _Reading:
@@ -245,7 +247,7 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
     """The lines of each key that is taken: from where it stands at the top level up to the next one."""
     block: list[str] = []
     for line in lines:
-        if found := _KEY.match(line):
+        if found := KEY.match(line):
             if block:
                 yield block
             block = [line.expandtabs(4)] if found[1] in card_rules.KEYS else []

@@ -110,6 +110,9 @@ def test_a_finished_checkpoint_gets_its_mended_card_and_is_not_quantized_again(
     assert len(hub.model(NAME).titles) == commits
 
     base_card(tiny, "license: mit\nlanguage: [en, sv]")
+    hub.fail("status", route="create_commit", status=403)
+    assert run().returncode == 5
+    assert published(hub)["language"] == ["en", "no"]
     done = run()
     assert done.returncode == 0, done.stderr
     assert (published(hub)["license"], published(hub)["language"]) == ("mit", ["en", "sv"])

@@ -41,6 +41,27 @@ def test_several_sections_keep_their_order() -> None:
     assert kept_sections(f"# x\n\n{other}\ntext\n{NOTES}") == (other, NOTES)
 
 
+def test_a_section_that_the_card_has_already_is_not_added_again() -> None:
+    other = NOTES.replace("notes", "usage")
+    card = f"{FRONT}\n# Mine\n\n{NOTES}\n\nEnd.\n"
+    assert with_sections(card, (NOTES,)) == card
+    once = with_sections(card, (NOTES, other))
+    assert with_sections(card, kept_sections(once)) == once
+
+
+def test_what_was_taken_back_is_noted_without_touching_a_persons_words() -> None:
+    card = FRONT.replace("license: mit", "license: mit\nlanguage: [en, no] # ours") + "# Mine\n"
+    noted = with_rejected(card, ["abc2"])
+    assert "language: [en, no] # ours\n" in noted
+    assert card_state(front_matter(noted)) == card_state(
+        {
+            **front_matter(card),
+            "model_quantizer": {"fingerprint": "abc1", "version": "0.1.0", "rejected": ["abc2"]},
+        }
+    )
+    assert with_rejected(noted, []) == card
+
+
 def test_a_kept_section_changes_no_metadata() -> None:
     assert front_matter(with_sections(f"{FRONT}\n# New\n", (NOTES,)))["license"] == "mit"
 
