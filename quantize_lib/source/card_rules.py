@@ -153,7 +153,7 @@ def faults(fields: Mapping[str, Any]) -> Iterator[Fault]:
             key="license_name",
             message=f"{show(name)} is not of lower-case letters, digits, `-` and `.` alone",
         )
-    if isinstance(link, str) and not _is_link(link):
+    if isinstance(link, str) and not is_link(link):
         yield Fault(
             key="license_link",
             message=f"{show(link)} is neither an address (https://…) nor `LICENSE` or `LICENSE.md`",
@@ -180,7 +180,8 @@ def _listed(value: Any) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _is_link(text: str) -> bool:
+def is_link(text: str) -> bool:
+    """Whether the Hub takes a text as a licence's link."""
     if text in LICENSE_FILES:
         return True
     try:

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import TensorInfo, Weights
@@ -23,6 +25,7 @@ from quantize_lib.hub.remote_files import RemoteFile, fetch_file, read_start
 from quantize_lib.hub.retry import READING
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
+from quantize_lib.source.card_rules import is_link
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.headers import (
     INDEX,
@@ -184,7 +187,14 @@ def _card(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str, token:
     count = min(files[CARD].size, MAX_BYTES) if CARD in files else 0
     if count == 0:
         return BaseCard()
-    return parse_card(read_start(hub_client(token), model.id, CARD, commit, count, retry=READING))
+    card = parse_card(read_start(hub_client(token), model.id, CARD, commit, count, retry=READING))
+    link = card.fields.get("license_link", "")
+    name = link.removeprefix("./")
+    if is_link(link) or name not in files:
+        return card
+    # A file beside the card; from another repository it is found by its address.
+    address = f"https://huggingface.co/{model.id}/blob/{commit}/{quote(name)}"
+    return replace(card, fields={**card.fields, "license_link": address})
 
 
 def _small_file(

@@ -174,3 +174,23 @@ def test_the_card_of_a_hub_model_is_asked_for_once_when_a_finished_checkpoint_ne
         for _ in range(2):
             assert lookups.card(model).fields == {"license": "apache-2.0", "language": ["no"]}
         assert [request.method for request in hub.requests[before:]] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("link", "becomes"),
+    [
+        ("./terms/LICENSE.txt", "https://huggingface.co/meta/base/blob/{commit}/terms/LICENSE.txt"),
+        ("LICENSE", "LICENSE"),
+        ("missing.txt", "missing.txt"),
+        ("https://x.example/l", "https://x.example/l"),
+    ],
+)
+def test_a_licence_beside_a_hub_models_card_is_linked_by_its_address(
+    monkeypatch: pytest.MonkeyPatch, link: str, becomes: str
+) -> None:
+    with met(monkeypatch) as hub:
+        card = f"---\nlicense: other\nlicense_name: x\nlicense_link: {link}\n---\n".encode()
+        hub.add_model("meta/base", {CARD: card, "terms/LICENSE.txt": b"x", "LICENSE": b"x"})
+        found = Lookups(PlainReporter(io.StringIO())).card(ModelSpec(id="meta/base", name="base"))
+        commit = hub.model("meta/base").head
+        assert found.fields["license_link"] == becomes.format(commit=commit)
