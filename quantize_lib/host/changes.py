@@ -30,6 +30,7 @@ def changed_only(plan: Plan, verdicts: Mapping[str, Verdict], lookups: Lookups, 
         if cells:
             jobs.append(replace(job, cells=cells))
     lookups.look_up(jobs)
+    lookups.tokenizers.look_up(jobs)
     for job in jobs:
         try:
             look(job, lookups)

@@ -12,6 +12,7 @@ from typing import Any
 
 from quantize_lib.calibration.windows import encode
 from quantize_lib.errors import CalibrationError
+from quantize_lib.text import plain
 from quantize_lib.tokenizer.loading import TOKENIZER_JSON
 from quantize_lib.wording import show
 
@@ -38,6 +39,7 @@ _ADDED = 32
 _OF_EACH_KIND = 1000
 """Entries of the vocabulary that are tried: with a digit, with a sign, and others."""
 _SHOWN_IDS = 12
+_SHOWN_REASON = 200
 
 
 def difference(tokenizer: Any, folder: Path) -> str | None:
@@ -55,20 +57,25 @@ def difference(tokenizer: Any, folder: Path) -> str | None:
         return None
     from tokenizers import Tokenizer
 
-    own = Tokenizer.from_file(str(file))
+    try:
+        own = Tokenizer.from_file(str(file))
+    except Exception as error:  # noqa: BLE001 - the bare one, of a file of which transformers takes the vocabulary
+        reason = plain(str(error).partition("\n")[0])[:_SHOWN_REASON]
+        return f"{TOKENIZER_JSON} is damaged ({reason}), and transformers reads text without the rest of it"
     # What a file says of lengths is for batches, and no reading.
     own.no_truncation()
     own.no_padding()
     texts = [*PLAIN, *_added(own), *_entries(own, tokenizer.get_added_vocab())]
     read = zip(texts, _each(_by_transformers(tokenizer), texts), _each(_by_file(own), texts), strict=True)
     found = [
-        (len(text), text, ours, theirs)
+        # What a person can read makes the better example.
+        (not text.isprintable(), len(text), text, ours, theirs)
         for text, ours, theirs in read
         if ours is not None and theirs is not None and ours != theirs
     ]
     if not found:
         return None
-    _, text, ours, theirs = min(found)
+    _, _, text, ours, theirs = min(found)
     return (
         f"transformers, as the model's users get it ({type(tokenizer).__name__}), reads text otherwise than "
         f"{TOKENIZER_JSON} says: {show(text)} is {_shown(ours)} to transformers and {_shown(theirs)} by the "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.families import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, SourceError, UsageError
 from quantize_lib.files import read_json
@@ -30,7 +32,7 @@ def evaluate_folder(
         generated, dtype, tokens, and the figure of every metric that needs no base model, null without text.
 
     Raises:
-        UsageError: where there is no such folder or file.
+        UsageError: where there is no such folder or file, or the model has not so many positions.
         CalibrationError: where the text is too short.
         EvaluationError: where it does not load.
     """
@@ -42,6 +44,12 @@ def evaluate_folder(
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise UsageError(f"--text: there is no file {missing[0]}")
+    limit = _positions(read_json(folder / "config.json"))
+    if files and limit is not None and sequence_length > limit:
+        raise UsageError(
+            f"--sequence-length is {sequence_length}, and the model has {limit} positions",
+            hint=f"Say --sequence-length {limit} or less.",
+        )
     with tempfile.TemporaryDirectory() as name, reporter.group(f"Evaluating {folder.name}"):
         work = Path(name)
         sample = _sample(folder, files, samples, sequence_length, work, reporter) if files else None
@@ -70,6 +78,15 @@ def evaluate_folder(
             if not metric.compares
         },
     }
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a sequence may have, as far as the architecture is known."""
+    try:
+        # Any model may be measured: a quantized one, and one that is not supported.
+        return positions({key: value for key, value in config.items() if key != "quantization_config"})
+    except SourceError:
+        return None
 
 
 def _sample(

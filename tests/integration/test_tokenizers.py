@@ -98,6 +98,18 @@ def test_a_class_that_ignores_how_the_file_splits_is_told_with_an_example(
     assert re.search(r"reads text otherwise than tokenizer.json says: `[^`]*\d[^`]*` is \[\d", said)
 
 
+def test_a_damaged_file_of_which_transformers_takes_the_vocabulary_is_told(
+    model: Path, calibration_text: Path, env: dict[str, str]
+) -> None:
+    data = read_json(model / "tokenizer.json")
+    data["model"]["vocab"]["!"] = True
+    write_json(model / "tokenizer.json", data)
+    declare(model, "GPT2Tokenizer")
+    code, said = plan(model, calibration_text, env)
+    assert code == 0
+    assert f"warning: {model}: tokenizer.json is damaged (invalid type: boolean `true`, expected" in said
+
+
 def test_the_warning_is_in_log_report_and_card_and_told_once(
     model: Path, calibration_text: Path, env: dict[str, str]
 ) -> None:
