@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import SourceError
+from quantize_lib.text import plain
 
-_RAISED = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
-_ALSO_RAISED = (TypeError, ValueError)
+_RAISED = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
 
 
 def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
@@ -32,10 +35,12 @@ def config_errors(folder: Path) -> Iterator[None]:
     Raises:
         SourceError: with the last line of what it says.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
         yield
-    except (*_RAISED, *_ALSO_RAISED) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except (*_RAISED, StrictDataclassError) as error:
+        lines = [plain(line) for line in str(error).splitlines() if line.strip()]
         raise SourceError(
             f"{folder.name}: transformers cannot build the model that config.json describes: "
             f"{type(error).__name__}{f': {lines[-1]}' if lines else ''}",

@@ -95,7 +95,7 @@ class Finisher:
         )
         versions = quantized.versions or result.versions
         if quantized.failure is not None:
-            marked = replace(record, versions=versions, notes=quantized.notes)
+            marked = replace(record, versions=versions, notes=_notes(quantized, prepared))
             return set_aside(marked, quantized.failure, checkpoint_dir, self.output, self.state, code=code)
         terms = with_given(prepared.facts.terms, self.given)
         add_notice(checkpoint_dir, terms)
@@ -108,7 +108,7 @@ class Finisher:
             calibration=result.calibration if prepared.calibration else None,
             measurements=_measurements(quantized, result, prepared),
             versions=versions,
-            notes=(*quantized.notes, *([fault] if fault else [])),
+            notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
         )
         card = render_card(
             record,
@@ -243,6 +243,12 @@ def _foreign_code(checkpoint_dir: Path, source: ModelSource) -> tuple[str, ...]:
         if copy.is_file() and not copy.is_symlink() and sha256_file(copy) != sha256_file(original):
             raise PublishError(f"{checkpoint_dir.name}: {name} is not the base model's file")
     return tuple(files)
+
+
+def _notes(quantized: QuantizedCell, prepared: Prepared) -> tuple[str, ...]:
+    """What is worth knowing of a cell: of a Hub model the quantizing process sees but what was downloaded."""
+    told = (note for note in prepared.facts.notes if note not in quantized.notes)
+    return (*told, *quantized.notes)
 
 
 def _resolved(quantized: QuantizedCell) -> dict[str, Any]:

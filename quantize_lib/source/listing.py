@@ -77,7 +77,11 @@ def sizes_in(folder: Path) -> dict[str, int]:
             try:
                 if path.is_file():
                     sizes[name.as_posix()] = path.stat().st_size
-                elif path.is_dir() and len(name.parts) < _DEPTH and not path.is_symlink():
+                elif (
+                    path.is_dir()
+                    and len(name.parts) < _DEPTH
+                    and not (path.is_symlink() or path.name.startswith("."))
+                ):
                     pending.append(path)
             except OSError:
                 continue

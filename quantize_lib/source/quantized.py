@@ -15,9 +15,11 @@ from quantize_lib.wording import show
 
 _INSTEAD: Mapping[str, str] = {
     ".qweight": "GPTQ or AWQ",
+    ".B": "Marlin",
     ".W_q": "HQQ",
     ".weight_packed": "compressed-tensors",
     ".weight._data": "Quanto",
+    "._weight_qdata": "torchao",
     ".codebooks": "AQLM",
     ".q_weight": "EXL2",
     ".trellis": "EXL3",
@@ -34,7 +36,6 @@ _BESIDE: Mapping[str, str] = {
     ".SCB": "bitsandbytes, 8 bits",
     ".weight.SCB": "bitsandbytes, 8 bits",
     ".weight_scales": "EETQ",
-    ".weight_scale_2": "NVFP4",
     ".weight_scale_inv": "",
     ".weight_scale": "",
     ".scale": "",
@@ -64,7 +65,7 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
         SourceError: where a matrix is quantized, saying how.
     """
     said = {key: config[key] for key in QUANTIZATION_KEYS if config.get(key)}
-    found = _first(tensors)
+    found = first_quantized(tensors)
     # Of pickled weights nothing is known but what config.json says.
     if found is None and not (said and any(is_pickled(info.file) for info in tensors.values())):
         return _said_only(said)
@@ -77,7 +78,7 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
     )
 
 
-def _first(tensors: _Tensors) -> tuple[TensorInfo, str] | None:
+def first_quantized(tensors: _Tensors) -> tuple[TensorInfo, str] | None:
     """The first tensor of a quantized weight, and how that is quantized; None where there is none."""
     for name, info in tensors.items():
         for ending, how in _INSTEAD.items():
@@ -86,8 +87,15 @@ def _first(tensors: _Tensors) -> tuple[TensorInfo, str] | None:
         for ending, how in _BESIDE.items():
             weight = tensors.get(f"{name.removesuffix(ending)}.weight") if name.endswith(ending) else None
             if weight is not None and not _is_full(weight):
-                return weight, how or _BY_DTYPE.get(weight.dtype, weight.dtype)
+                return weight, how or _by_dtype(weight, tensors)
     return None
+
+
+def _by_dtype(weight: TensorInfo, tensors: _Tensors) -> str:
+    """NVFP4 has two values in a byte, and scales of its scales."""
+    if weight.dtype == "U8" and f"{weight.name}_scale_2" in tensors:
+        return "NVFP4"
+    return _BY_DTYPE.get(weight.dtype, weight.dtype)
 
 
 def _packing(name: str, tensors: _Tensors) -> str:

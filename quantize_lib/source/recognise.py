@@ -12,6 +12,7 @@ from quantize_lib.source.headers import INDEX, SINGLE
 from quantize_lib.source.listing import Listing
 from quantize_lib.source.model_files import CONFIG, pickled_weights
 from quantize_lib.source.pickled import PICKLED, has_pickled
+from quantize_lib.source.quantized import first_quantized
 from quantize_lib.source.wrapped import has_adapter
 from quantize_lib.text import plain
 from quantize_lib.wording import joined, show
@@ -105,7 +106,7 @@ def no_config(listing: Listing) -> SourceError:
     names = listing.top
     if _matching(names, _ADAPTERS):
         return _adapter(listing)
-    if not listing.sizes:
+    if not any(not name.startswith(".") for name in listing.sizes):
         return SourceError(
             f"{_place(listing)} is empty",
             hint="A model folder holds config.json, *.safetensors and the tokenizer's files.",
@@ -163,7 +164,7 @@ def _made_for(listing: Listing) -> str:
 
 def _shards(listing: Listing) -> SourceError | None:
     """Shards that nothing lists."""
-    found = [(name, match) for name in listing.top if (match := _SHARD.fullmatch(name))]
+    found = [(name, match) for name in _safetensors(listing) if (match := _SHARD.fullmatch(name))]
     if not found or INDEX in listing.sizes:
         return None
     first, match = found[0]
@@ -180,14 +181,19 @@ def _shards(listing: Listing) -> SourceError | None:
 
 def _renamed(listing: Listing) -> SourceError | None:
     """Weights under a name that transformers does not look for."""
-    consolidated = next(kind.patterns for kind in _KINDS if "params.json" in kind.patterns)
-    names = [
-        name for name in listing.top if name.endswith(".safetensors") and not _matching([name], consolidated)
-    ]
+    names = _safetensors(listing)
     if not names:
         return None
-    if has_adapter(listing.header(names[0])):
+    tensors = listing.header(names[0])
+    if has_adapter(tensors):
         return _adapter(listing)
+    if (quantized := first_quantized(tensors)) is not None:
+        info, how = quantized
+        return SourceError(
+            f"{listing.model.id} is already quantized ({how}): {plain(info.file)} holds {info.name}, "
+            f"{info.dtype}",
+            hint="Name the full-precision model that it was made from.",
+        )
     hint = f"Rename it to {SINGLE}."
     if len(names) > 1:
         hint = f"The one file with the weights is called {SINGLE}; several need {INDEX} to list them."
@@ -196,6 +202,12 @@ def _renamed(listing: Listing) -> SourceError | None:
     return SourceError(
         f"{listing.model.id} has weights under another name than {SINGLE} ({_listed(names)})", hint=hint
     )
+
+
+def _safetensors(listing: Listing) -> list[str]:
+    """Files in safetensors that are not in their publisher's own layout."""
+    own = next(kind.patterns for kind in _KINDS if "params.json" in kind.patterns)
+    return [name for name in listing.top if name.endswith(".safetensors") and not _matching([name], own)]
 
 
 def _kind(listing: Listing) -> SourceError | None:
@@ -214,7 +226,8 @@ def _as(model_id: str, found: str, kind: _Kind) -> SourceError:
 
 def _nested(listing: Listing) -> SourceError | None:
     """A model in a folder of the folder."""
-    folders = [name.rpartition("/")[0] for name in sorted(listing.sizes) if name.endswith(f"/{CONFIG}")]
+    endings = (f"/{CONFIG}", f"/{ADAPTER_CONFIG}")
+    folders = [name.rpartition("/")[0] for name in sorted(listing.sizes) if name.endswith(endings)]
     if not folders:
         return None
     if listing.model.local is not None:
@@ -250,11 +263,13 @@ def _nothing(listing: Listing) -> SourceError:
 
 
 def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that one of the patterns fits, whole or without their folder."""
+    """The names that one of the patterns fits, whole or without their folder, in whatever case."""
     return [
         name
         for name in names
-        if any(fnmatchcase(name, p) or fnmatchcase(name.rpartition("/")[2], p) for p in patterns)
+        if any(
+            fnmatchcase(part, p) for p in patterns for part in (name.lower(), name.rpartition("/")[2].lower())
+        )
     ]
 
 

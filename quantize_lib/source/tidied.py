@@ -50,6 +50,9 @@ def tidied(model: Path, work: Path) -> Iterator[Path]:
 
 
 def _config(model: Path) -> dict[str, Any]:
+    if not (model / CONFIG).is_file():
+        # Who reads the model says so.
+        return {}
     data = (model / CONFIG).read_bytes()
     config = parse_config(data)
     kept = run_config(config)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING
 from transformers.activations import ACT2FN
 
 from quantize_lib.architecture.config_types import ACTIVATIONS, TYPES
 from quantize_lib.architecture.config_values import check_values
+from quantize_lib.engine.model import StreamedModel
 from quantize_lib.errors import SourceError
+from quantize_lib.files import read_json
+from tests.support.families import save_family
+from tests.support.quantizing import model_facts
 
 VALUES: tuple[Any, ...] = (
     None,
@@ -93,6 +100,30 @@ def test_every_field_that_the_config_class_insists_on_is_known(family: str) -> N
         "attribute_map",
     }
     assert insisted - own == TYPES[family].keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"layer_types": ["one", "two"]}, "StrictDataclassClassValidationError"),
+        ({"id2label": {"a": "b"}}, "ValueError: invalid literal for int"),
+        ({"rope_scaling": {"rope_type": "own", "factor": 2.0}}, "'own'"),
+        ({"rope_scaling": "linear"}, "Error"),
+    ],
+)
+def test_what_only_transformers_can_judge_is_refused_in_one_sentence_with_its_last_line(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = save_family("llama", tmp_path / "mine")
+    config = read_json(folder / "config.json")
+    (folder / "config.json").write_text(json.dumps({**config, "rope_parameters": None, **change}))
+    with pytest.raises(SourceError) as caught:
+        StreamedModel(folder, model_facts(folder), blocks="model.layers", device=torch.device("cpu"))
+    assert caught.value.message.startswith(
+        "mine: transformers cannot build the model that config.json describes: "
+    )
+    assert words in caught.value.message
+    assert caught.value.message.isprintable()
 
 
 def test_the_activation_functions_are_those_of_transformers() -> None:

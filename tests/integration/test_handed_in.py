@@ -13,6 +13,7 @@ import pytest
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, write_job
 from quantize_lib.methods.settings import Settings
+from tests.support.hub import Hub, serve
 from tests.support.small_runs import (
     FASTEST,
     ROOT,
@@ -101,6 +102,26 @@ def test_what_is_ours_to_choose_changes_nothing_of_what_comes_out(tmp_path: Path
     assert [path.name for path in (odd.parent / "out").iterdir() if path.name.startswith(".")] == [".state"]
     lines = loaded(checkpoints[1], tmp_path / "home", None, False, True)
     assert lines == ["transformers.models.llama.modeling_llama torch.bfloat16 (1, 3, 512)"] * 3
+
+
+def test_an_adapter_beside_a_hub_model_is_told_on_every_card_though_it_is_not_fetched(
+    tmp_path: Path, text: Path
+) -> None:
+    base = save_tiny_model(tmp_path / "tiny", text)
+    files = {path.name: path.read_bytes() for path in base.iterdir()}
+    hub = Hub()
+    hub.add_model("acme/tiny", {**files, "adapter_config.json": b'{"base_model_name_or_path": "acme/base"}'})
+    path = manifest(tmp_path, Path("acme/tiny"), text, FASTEST)
+    with serve(hub):
+        env = environment(**hub.environment(tmp_path / "home"))
+        done = command("run", path, "--output", tmp_path / "out", "--no-publish", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    (note,) = report(tmp_path / "out")[CELL]["notes"]
+    assert note.startswith(
+        "adapter_config.json lies beside the weights: the adapter for `acme/base` is not applied"
+    )
+    assert note in " ".join(done.stderr.split())
+    assert "is not applied" in (tmp_path / "out" / CELL / "README.md").read_text(encoding="utf-8")
 
 
 def test_code_that_is_trusted_travels_and_is_what_loads_the_checkpoint(tmp_path: Path, text: Path) -> None:

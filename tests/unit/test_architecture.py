@@ -64,7 +64,7 @@ EDGES: dict[str, set[str]] = {
     },
     "engine": {
         *("architecture", "errors", "formats", "methods", "metrics", "process_memory", "registry"),
-        *("reporting", "sizing", "wording"),
+        *("reporting", "sizing", "text", "wording"),
     },
     "checkpoint": {"errors", "files"},
     "evaluate": {

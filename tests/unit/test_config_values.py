@@ -188,6 +188,11 @@ def test_libraries_see_a_config_without_what_is_ours_and_every_other_file(tmp_pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_folder_without_a_config_is_left_to_who_reads_it(tmp_path: Path) -> None:
+    with tidied(tmp_path, tmp_path / "out") as seen:
+        assert seen == tmp_path
+
+
 def test_a_byte_order_mark_in_front_of_the_config_is_read_over(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     text = (folder / "config.json").read_text()

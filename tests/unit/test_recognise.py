@@ -85,6 +85,11 @@ def test_an_adapter_beside_a_whole_model_is_told_and_not_applied(tmp_path: Path)
     ("file", "message"),
     [
         ("x-Q4_K_M.gguf", "as GGUF alone (x-Q4_K_M.gguf), which cannot be read"),
+        ("X.GGUF", "as GGUF alone (X.GGUF), which cannot be read"),
+        (
+            "consolidated-00001-of-00002.safetensors",
+            "in their publisher's own layout alone (consolidated-00001",
+        ),
         ("consolidated.safetensors", "in their publisher's own layout alone (consolidated.safetensors)"),
         ("consolidated.00.pth", "in their publisher's own layout alone (consolidated.00.pth)"),
         ("original/consolidated.00.pth", "in their publisher's own layout alone"),
@@ -178,6 +183,23 @@ def test_an_adapter_under_another_name_is_known_by_its_tensors(tmp_path: Path) -
     assert told(folder).message == "./mine is an adapter, not a whole model"
 
 
+def test_quantized_weights_under_another_name_are_known_by_their_tensors(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    without(folder, WEIGHTS)
+    write_shard(
+        folder / "gptq_model-4bit-128g.safetensors", {"a.qweight": (12, 96), "a.scales": (2, 96)}, "I32"
+    )
+    assert told(folder).message == (
+        "./mine is already quantized (GPTQ): gptq_model-4bit-128g.safetensors holds a.qweight, I32"
+    )
+
+
+def test_an_adapter_in_a_folder_of_the_folder_is_pointed_to(tmp_path: Path) -> None:
+    (folder := tmp_path / "mine" / "checkpoint-500").mkdir(parents=True)
+    adapter(folder)
+    assert told(tmp_path / "mine").hint == "Name that folder: ./mine/checkpoint-500"
+
+
 @pytest.mark.parametrize("config", [True, False], ids=["config", "no config"])
 def test_a_model_in_a_folder_of_the_folder_is_pointed_to(tmp_path: Path, *, config: bool) -> None:
     write_model(tmp_path / "mine" / "final")
@@ -196,6 +218,9 @@ def test_the_hubs_cache_is_pointed_into(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_called_empty(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".gitattributes").write_text("")
+    (tmp_path / "mine" / ".git").mkdir()
+    (tmp_path / "mine" / ".git" / "config.json").write_text("{}")
     assert told(tmp_path / "mine").message == f"./mine: {tmp_path / 'mine'} is empty"
 
 
