@@ -19,9 +19,11 @@ class Architecture:
         layers: the linear layers inside the decoder blocks, in the model's order.
         notes: what a user should know of the base model's files, a sentence each without a full stop; told in
             the log by plan and run, and in the report and on the card of every cell.
+        strays: names on disk of the tensors that the class does not load.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
     layers: tuple[LayerInfo, ...]
     notes: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()

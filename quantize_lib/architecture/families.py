@@ -99,7 +99,7 @@ FAMILIES: Mapping[str, Family] = {
         embedding_key="n_embd",
         conv1d=True,
         tied=True,
-        left_overs=("attn.bias", "attn.masked_bias"),
+        left_overs=("attn.bias", "attn.masked_bias", "crossattention.bias"),
         padded=False,
         even_heads=True,
     ),

@@ -109,8 +109,8 @@ def _check_packing(layer: LayerInfo, bits: int, chosen: Format) -> None:
 
 def _check_patterns(facts: Architecture, settings: Settings) -> None:
     names = [layer.name for layer in facts.layers]
-    # What lies outside the blocks is never quantized: to ask that it be kept is right, if needless.
-    outside = [*_HEADS, *(tensor.rpartition(".")[0] for tensor in facts.tensors)]
+    # What lies outside the blocks or beside the model is never quantized: to keep it is right, if needless.
+    outside = [*_HEADS, *(tensor.rpartition(".")[0] for tensor in (*facts.tensors, *facts.strays))]
     for pattern in settings.modules_to_not_convert:
         if not any(fnmatchcase(name, pattern) for name in [*names, *outside]):
             raise _no_match("modules_to_not_convert", pattern, names)

@@ -31,26 +31,31 @@ class Placed:
     Attributes:
         tensors: those that the class loads, by the name on disk.
         layers: the linear layers inside the decoder blocks, in the model's order.
-        notes: as those of `Architecture`.
+        notes, strays: as those of `Architecture`.
     """
 
     tensors: Mapping[str, TensorInfo]
     layers: tuple[LayerInfo, ...]
     notes: tuple[str, ...]
+    strays: tuple[str, ...]
 
 
-def place(config: Mapping[str, Any], weights: Weights) -> Placed:
+def place(config: Mapping[str, Any], weights: Weights, *, own_class: bool = False) -> Placed:
     """Give every tensor its place.
 
     Args:
         config: `config.json`.
         weights: what the files hold.
+        own_class: the model brings its class along as code: what that loads is known where the code is run.
 
     Raises:
         SourceError: where the model is not supported; where a tensor is missing, of another shape than
             config.json asks for, or not in full precision; where one without a place would change what the
             model computes.
     """
+    if own_class:
+        layers = find_layers(config, weights.tensors)
+        return Placed(tensors=weights.tensors, layers=layers, notes=weights.notes, strays=())
     held = by_full_name(config, weights.tensors)
     tied, known = is_tied(config), expected_shapes(config)
     embedding = f"{get_family(config).embedding}.weight"
@@ -74,6 +79,7 @@ def place(config: Mapping[str, Any], weights: Weights) -> Placed:
         tensors={name: info for name, info in weights.tensors.items() if name in loaded},
         layers=layers,
         notes=tuple(notes),
+        strays=tuple(info.name for info in strays),
     )
 
 
@@ -113,11 +119,11 @@ def _check_index(config: Mapping[str, Any], weights: Weights, missing: Set[str])
         if full_name(family, name, dict.fromkeys(missing)) in missing:
             if file in weights.missing:
                 raise SourceError(
-                    f"the index names {file}, which is not there, and the model needs its tensor {name}",
+                    f"{weights.index} names {file}, which is not there, and the model needs its tensor {name}",
                     hint="The model is incomplete: fetch it again, or choose another revision.",
                 )
             raise SourceError(
-                f"the index says that {file} holds the tensor {name}, but no shard does",
+                f"{weights.index} says that {file} holds the tensor {name}, but no shard does",
                 hint="The index and the shards do not belong together; fetch the base model again.",
             )
 

@@ -25,13 +25,15 @@ class Weights:
     Attributes:
         tensors: by the name on disk.
         files: all that are read.
-        absent: the tensors that the index lists and no file holds, each with the file that it names.
-        missing: the files that the index names and that are not there.
+        index: the index that names them; "" where there is none.
+        absent: the tensors that it lists and no file holds, each with the file that it names.
+        missing: the files that it names and that are not there.
         notes: where index and files disagree; as those of `Architecture`.
     """
 
     tensors: Mapping[str, TensorInfo]
     files: tuple[str, ...]
+    index: str = ""
     absent: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.families import TIED
+from quantize_lib.architecture.strays import sort_strays
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.engine.base_config import config_errors, load_config
 from quantize_lib.engine.shards import open_shard
+from quantize_lib.engine.tied_head import are_equal
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.wording import show
 
@@ -72,6 +75,12 @@ class StreamedModel:
         blocks: full name of the list of decoder blocks, as in `model.layers`.
         device: where blocks are computed.
         trust_remote_code: passed on to transformers; only ever true inside a container.
+
+    Attributes:
+        notes: what was found out of the files by the class alone, as those of `Architecture`.
+
+    Raises:
+        SourceError: where its class cannot be built, or files and class do not fit together.
     """
 
     def __init__(
@@ -223,22 +232,34 @@ class StreamedModel:
         renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
         converters = [t for t in transforms if isinstance(t, WeightConverter)]
         state = self._model.state_dict()
+        folder = self._folder
         found: dict[str, str] = {}
+        strays: list[TensorInfo] = []
         for source in self._facts.tensors:
             plain, converter = rename_source_key(source, renamings, converters)
             if converter is not None:
                 raise EngineError(f"{self._folder.name} stores {source} in a layout that has to be converted")
             full, _ = rename_source_key(source, renamings, [], base_prefix, state)
-            if full not in state or full in found:
+            if full not in state:
+                strays.append(self._facts.tensors[source])
+                continue
+            if full in found:
                 raise SourceError(
-                    f"{self._folder.name}: the tensor {show(source)} has no place in "
-                    f"{type(self._model).__name__} with this config.json",
-                    hint="The safetensors files do not belong to this config.json.",
+                    f"{folder.name}: {show(found[full])} and {show(source)} are both {full} to transformers",
+                    hint="Remove the one that is not meant.",
                 )
             found[full] = source
             # Prefixes are written as the model has them; a renamed tensor keeps the name on disk.
             self._output_names[full] = source if plain == full else full
+        held = {full: self._facts.tensors[source] for full, source in found.items()}
+        self.notes = tuple(sort_strays(self._facts.config, held, strays))
         for target, origin in self._tied.items():
+            # Of a class that transformers has, `tied_head` has settled it.
+            if target in held and origin in held and not are_equal(folder, held[target], held[origin]):
+                raise SourceError(
+                    f"{folder.name}: {target} differs from {origin}, and the model's class ties the two",
+                    hint=f"Say {TIED}: false in config.json.",
+                )
             if target in found and origin not in found:
                 # Tied from the other side, as transformers does; loaders of checkpoints want the usual name.
                 found[origin] = found.pop(target)

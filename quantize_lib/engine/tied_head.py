@@ -38,7 +38,7 @@ def settle_head(folder: Path, facts: _Facts) -> _Facts:
         return facts
     embedding, head = pair
     notes = tuple(note for note in facts.notes if note != comparison_note(embedding, head))
-    if _are_equal(folder, embedding, head):
+    if are_equal(folder, embedding, head):
         tensors = {name: info for name, info in facts.tensors.items() if name != head.name}
         return replace(facts, tensors=tensors, notes=notes)
     return replace(
@@ -46,7 +46,7 @@ def settle_head(folder: Path, facts: _Facts) -> _Facts:
     )
 
 
-def _are_equal(folder: Path, one: TensorInfo, other: TensorInfo) -> bool:
+def are_equal(folder: Path, one: TensorInfo, other: TensorInfo) -> bool:
     """Whether two matrices of one shape have the same values, some rows at a time."""
     rows, columns = one.shape
     step = max(_PIECE // columns, 1)

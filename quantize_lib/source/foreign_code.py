@@ -9,6 +9,7 @@ from quantize_lib.errors import SourceError
 from quantize_lib.source.listing import Listing
 from quantize_lib.wording import show
 
+_MODEL = "AutoModelForCausalLM"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
@@ -39,6 +40,17 @@ def check_code(listing: Listing, config: Mapping[str, Any]) -> None:
                 f"{listing.model.id}: auto_map names {show(reference)}, but there is no {show(file)}",
                 hint="Leave trust_remote_code out, or choose a revision that holds the code.",
             )
+
+
+def brings_class(config: Mapping[str, Any], *, trusted: bool) -> bool:
+    """Whether the model's class is code of its own, which is to be run.
+
+    Args:
+        config: `config.json`.
+        trusted: the model's `trust_remote_code`.
+    """
+    named = config.get("auto_map")
+    return trusted and isinstance(named, Mapping) and _MODEL in named
 
 
 def _named(described: Mapping[str, Any]) -> Iterator[str]:

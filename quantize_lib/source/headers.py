@@ -230,7 +230,9 @@ def combine(
         )
     # In the order of the index, in which the tensors of a checkpoint come.
     tensors = {name: tensors[name] for name in (*listed, *unlisted)}
-    return Weights(tensors=tensors, files=files, absent=absent, missing=missing, notes=tuple(notes))
+    return Weights(
+        tensors=tensors, files=files, index=INDEX, absent=absent, missing=missing, notes=tuple(notes)
+    )
 
 
 def shards_of(

@@ -27,6 +27,7 @@ from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.card_rules import is_link
 from quantize_lib.source.facts import ModelFacts, ModelSource
+from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.headers import (
     INDEX,
     LENGTH_BYTES,
@@ -90,7 +91,8 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         config = read_config(listing)
         weights = _read_weights(listing, files, config, commit, token)
         notes = check_model(listing, config, weights.tensors)
-        placed = place(config, weights)
+        own_class = brings_class(config, trusted=model.trust_remote_code)
+        placed = place(config, weights, own_class=own_class)
         if not has_tokenizer(files):
             raise no_tokenizer(model)
         missing = _not_cached(model, _needed(model, files, weights.files), commit)
@@ -100,6 +102,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         revision=commit,
         tensors=placed.tensors,
         layers=placed.layers,
+        strays=placed.strays,
         weight_files=weights.files,
         weight_bytes=sum(files[file].size for file in weights.files),
         download_bytes=sum(file.size for file in missing.values()),

@@ -17,6 +17,7 @@ from quantize_lib.files import feed
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.facts import ModelFacts, ModelSource
+from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.headers import (
     INDEX,
     SINGLE,
@@ -77,7 +78,8 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     names = [path.name for path in folder.iterdir()]
     weights = _read_weights(listing, folder, config, names)
     notes = check_model(listing, config, weights.tensors)
-    placed = place(config, weights)
+    own_class = brings_class(config, trusted=model.trust_remote_code)
+    placed = place(config, weights, own_class=own_class)
     if not has_tokenizer(names):
         raise no_tokenizer(model)
     card = base_card(folder)
@@ -86,6 +88,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         revision=revision,
         tensors=placed.tensors,
         layers=placed.layers,
+        strays=placed.strays,
         weight_files=weights.files,
         weight_bytes=sum((folder / file).stat().st_size for file in weights.files),
         download_bytes=0,

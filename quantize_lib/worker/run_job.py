@@ -26,6 +26,7 @@ from quantize_lib.metrics import METRICS
 from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.tidied import tidied
 from quantize_lib.worker.answer import Answer
@@ -107,7 +108,9 @@ class _Job:
         self._answer.device = device.type
         trusted = job.model.trust_remote_code
         spec = ModelSpec(id=job.model.name, name=job.model.name, local=self._base, trust_remote_code=trusted)
-        facts = settle_head(self._base, read_facts(spec, self._base, revision=job.model.revision))
+        facts = read_facts(spec, self._base, revision=job.model.revision)
+        if not brings_class(facts.config, trusted=trusted):
+            facts = settle_head(self._base, facts)
         # Its tokenizer reads it as well: what is wrong is told of the config.
         load_config(job.model.path, trust_remote_code=trusted)
         tokenizer, notes = open_tokenizer(job, facts, self._reporter)
@@ -159,6 +162,9 @@ class _Job:
             device=device,
             trust_remote_code=job.model.trust_remote_code,
         )
+        for note in model.notes:
+            self._reporter.warning(f"{job.model.name}: {note}")
+        facts = replace(facts, notes=(*facts.notes, *model.notes))
         layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
         sample = 0
         if evaluation is not None:

@@ -56,7 +56,7 @@ def test_pass_base_figures_and_checkpoint_are_those_of_the_model_that_transforme
     stored = load_file(checkpoint / "model.safetensors")
     assert all(torch.equal(stored[name], base[name]) for name in (NORM, HEAD, EMBEDDING))
     assert not any("mtp" in name for name in stored)
-    words: list[str | Path] = ["--text", held_out_text, "--samples", "4", "--sequence-length", str(SEQUENCE)]
-    plain = command("evaluate", odd, *words, cwd=tmp_path)
+    size = ["--samples", "4", "--sequence-length", str(SEQUENCE)]
+    plain = command("evaluate", odd, "--text", held_out_text, *size, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr
     assert json.loads(plain.stdout)["perplexity"] == pytest.approx(cell["perplexity_before"], rel=1e-5)

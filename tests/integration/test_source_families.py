@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def test_what_the_config_does_not_say_is_taken_as_its_class_does(model_type: str
         assert getattr(config, switch.key) == switch.default
     for rows in {size for parameter in parameters for size in parameter.shape if isinstance(size, Rows)}:
         assert getattr(config, rows.key) == rows.default
+
+
+@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+def test_what_transformers_expects_to_be_left_over_is_known(model_type: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(CONFIGS[model_type]())
+    for pattern in model._keys_to_ignore_on_load_unexpected or ():
+        assert any(re.search(pattern, name) for name in FAMILIES[model_type].left_overs)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "opt", "llama"])

@@ -23,10 +23,13 @@ from tests.support.families import CONFIGS, VOCABULARY, save_family
 from tests.support.odd_weights import rewrite, say, shard, tensors_of
 
 
-def facts_of(folder: Path) -> ModelFacts:
+def read(folder: Path) -> ModelFacts:
     (folder / "tokenizer.json").write_text("{}")
-    found = read_facts(ModelSpec(id="./m", name="m", local=folder), folder, revision="sha256:0")
-    return settle_head(folder, found)
+    return read_facts(ModelSpec(id="./m", name="m", local=folder), folder, revision="sha256:0")
+
+
+def facts_of(folder: Path) -> ModelFacts:
+    return settle_head(folder, read(folder))
 
 
 def stream(folder: Path) -> StreamedModel:
@@ -85,8 +88,31 @@ def test_a_tensor_that_the_class_does_not_know_is_an_error_before_anything_is_re
     facts = facts_of(folder)
     name = "model.layers.0.self_attn.sinks"
     more = {**facts.tensors, name: TensorInfo(name=name, dtype="F32", shape=(4,), file="model.safetensors")}
-    with pytest.raises(SourceError, match=r"the tensor `model\.layers\.0\.self_attn\.sinks` has no place in"):
+    with pytest.raises(SourceError, match=r"does not load, .* `model\.layers\.\*\.self_attn\.sinks`"):
         StreamedModel(folder, replace(facts, tensors=more), blocks="model.layers", device=torch.device("cpu"))
+
+
+def test_what_stands_beside_by_the_class_alone_is_told(tmp_path: Path) -> None:
+    folder = save_family("llama", tmp_path)
+    facts = facts_of(folder)
+    name = "mtp.fc.weight"
+    more = {**facts.tensors, name: TensorInfo(name=name, dtype="F32", shape=(4,), file="model.safetensors")}
+    model = StreamedModel(
+        folder, replace(facts, tensors=more), blocks="model.layers", device=torch.device("cpu")
+    )
+    assert model.notes == (
+        "1 tensor beside the language model is left out, as transformers does not load it: `mtp.fc.weight`",
+    )
+    assert name not in model.outside_tensors()
+
+
+def test_a_class_that_ties_a_head_that_differs_is_refused_where_nobody_settled_that(tmp_path: Path) -> None:
+    folder = save_family("llama", tmp_path)
+    say(folder, tie_word_embeddings=True)
+    with pytest.raises(
+        SourceError, match=r"lm_head\.weight differs from model\.embed_tokens\.weight, and the model's class"
+    ):
+        StreamedModel(folder, read(folder), blocks="model.layers", device=torch.device("cpu"))
 
 
 def test_a_tensor_that_the_class_wants_is_named_before_anything_is_read(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ LETTERS: dict[str, Any] = {
         "unk_token": "<unk>",
     },
 }
-"""A `tokenizer.json` with fewer tokens than the model has rows; indented, as an LFS pointer is smaller."""
+"""A `tokenizer.json` with fewer tokens than the model has rows; indented, larger than an LFS pointer."""
 
 
 def llama_shapes(config: Mapping[str, Any] = LLAMA) -> dict[str, tuple[int, ...]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from quantize_lib.architecture.facts import Architecture
+from quantize_lib.architecture.group_sizes import resolve_group_size
 from quantize_lib.architecture.placing import Placed, place
 from quantize_lib.architecture.tensors import TensorInfo, Weights
 from quantize_lib.errors import SourceError
+from quantize_lib.methods import Settings
 from tests.support.model_files import LLAMA, llama_shapes
 
 Shapes = dict[str, tuple[int, ...]]
@@ -255,6 +259,22 @@ def test_what_stands_beside_the_model_is_told_and_left_out(name: str) -> None:
     )
 
 
+def test_what_a_class_of_the_models_own_loads_is_not_judged_beforehand() -> None:
+    weights = files(without(llama_shapes(), "model.norm.weight") | {"model.layers.0.own.weight": (7,)})
+    found = place(LLAMA, weights, own_class=True)
+    assert (found.tensors, found.notes) == (weights.tensors, ())
+    with pytest.raises(SourceError, match=r"has no tensor model\.layers\.0\.mlp\.up_proj\.weight"):
+        place(LLAMA, files(without(llama_shapes(), "model.layers.0.mlp.up_proj.weight")), own_class=True)
+
+
+def test_what_is_left_out_may_be_named_among_what_is_not_converted() -> None:
+    found = placed(llama_shapes() | {"mtp.fc.weight": (4, 4)})
+    assert found.strays == ("mtp.fc.weight",)
+    facts = Architecture(config=LLAMA, tensors=found.tensors, layers=found.layers, strays=found.strays)
+    kept = Settings(method="bitsandbytes", bits=4, modules_to_not_convert=("mtp.*",))
+    assert resolve_group_size(facts, kept) == -1
+
+
 def test_blocks_beyond_the_configs_number_are_told_and_left_out() -> None:
     found = placed(llama_shapes(LLAMA | {"num_hidden_layers": 4}))
     assert found.tensors.keys() == llama_shapes().keys()
@@ -358,9 +378,11 @@ class TestIndex:
     def test_a_tensor_that_the_index_lists_and_the_model_needs_is_missed_by_its_shard(self) -> None:
         name = "model.layers.1.mlp.up_proj.weight"
         weights = files(without(llama_shapes(), name))
-        absent = Weights(tensors=weights.tensors, files=weights.files, absent={name: "two.safetensors"})
+        absent = replace(weights, index="the.index.json", absent={name: "two.safetensors"})
         message, hint = error_of(absent)
-        assert message == f"the index says that two.safetensors holds the tensor {name}, but no shard does"
+        assert (
+            message == f"the.index.json says that two.safetensors holds the tensor {name}, but no shard does"
+        )
         assert hint == "The index and the shards do not belong together; fetch the base model again."
 
     def test_notes_on_the_files_come_first(self) -> None:

@@ -163,7 +163,7 @@ def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
     first = next(name for name, file in index.items() if file == "model-00002-of-00002.safetensors")
     error = error_of(folder)
     assert error.message == (
-        "the index names model-00002-of-00002.safetensors, which is not there, "
+        "model.safetensors.index.json names model-00002-of-00002.safetensors, which is not there, "
         f"and the model needs its tensor {first}"
     )
     assert error.hint == "The model is incomplete: fetch it again, or choose another revision."
