@@ -10,6 +10,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,24 @@ def sha256_json(value: Any) -> str:
     """Hex sha256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Room:
+    """Bytes of a disk, kept for what has to be written when all others are taken.
+
+    Args:
+        path: of the file that keeps them.
+        size: in bytes. A disk that does not have them is full already, which others will tell.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        with suppress(OSError):
+            path.write_bytes(bytes(size))
+
+    def release(self) -> None:
+        """Give them back."""
+        self._path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

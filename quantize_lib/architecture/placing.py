@@ -119,7 +119,7 @@ def _check_index(config: Mapping[str, Any], weights: Weights, missing: Set[str])
         if full_name(family, name, dict.fromkeys(missing)) in missing:
             if file in weights.missing:
                 raise SourceError(
-                    f"{weights.index} names {file}, which is not there, and the model needs its tensor {name}",
+                    f"{weights.index} names {file}, which is not there, and the model needs its {name}",
                     hint="The model is incomplete: fetch it again, or choose another revision.",
                 )
             raise SourceError(

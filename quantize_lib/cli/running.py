@@ -15,7 +15,7 @@ from quantize_lib.plan.cells import Plan
 from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
-    from quantize_lib.host.run_plan import Executor
+    from quantize_lib.host.run_options import Executor
     from quantize_lib.host.survey import Surveyed
     from quantize_lib.publish.base import Publisher
 
@@ -104,7 +104,8 @@ def _execute(
     surveyed: Surveyed | None = None,
     max_memory: int | None = None,
 ) -> int:
-    from quantize_lib.host.run_plan import RunOptions, run_plan
+    from quantize_lib.host.run_options import RunOptions
+    from quantize_lib.host.run_plan import run_plan
 
     run_options = RunOptions(
         output=output.absolute(),

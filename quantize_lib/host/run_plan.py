@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import (
-    CheckpointError,
     ErrorCode,
     ExitCode,
     PublishError,
@@ -21,73 +19,31 @@ from quantize_lib.errors import (
     SourceError,
     UsageError,
 )
+from quantize_lib.files import Room
 from quantize_lib.formats import named_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.finish import Finisher
-from quantize_lib.host.hand_over import hand_over
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.one_job import JobRunner
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared, prepare
 from quantize_lib.host.recard import adopted, recarded
-from quantize_lib.host.set_aside import take_up
-from quantize_lib.host.survey import Surveyed, survey
+from quantize_lib.host.run_options import RunOptions, RunResult
+from quantize_lib.host.survey import survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
-from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.job.result import JobResult, QuantizedCell, read_result
 from quantize_lib.methods import get_method
 from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.publish.base import Publisher
 from quantize_lib.report import exit_code, read_report, write_report
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Interrupted, Reporter
-from quantize_lib.source import fetch
-from quantize_lib.source.facts import ModelSource
 
-
-class Executor(Protocol):
-    """Runs one job and returns when it is done; the result lies beside the job file."""
-
-    def __call__(self, job_file: Path, *, log: Path, reporter: Reporter) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run a plan.
-
-    Attributes:
-        output: the output folder.
-        publisher: None where nothing is published.
-        execute: runs a job.
-        command: the command line that makes the same again, for report and cards.
-        log: gets what the libraries of the quantizing process print.
-        force: build every cell, whatever was built or published before.
-        surveyed: where the plan was compared with what is published already; done here otherwise.
-        show: is called with the records in the plan's order once the report is written, also after an error
-            or a signal.
-    """
-
-    output: Path
-    publisher: Publisher | None
-    execute: Executor
-    command: str
-    log: Path
-    show: Callable[[Sequence[CellRecord]], None]
-    force: bool = False
-    surveyed: Surveyed | None = None
-    max_memory: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What came of a run: the records in the plan's order, and the exit code."""
-
-    records: tuple[CellRecord, ...]
-    code: ExitCode
+_ROOM_BYTES = 16_000
+"""Kept for the report: for each cell, and for the rest of it."""
 
 
 def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
@@ -117,6 +73,7 @@ class _Run:
         self._bug: Exception | None = None
         """The first one that a job brought out."""
         self._refused = _refused(options.output)
+        self._room = Room(state / "room", _ROOM_BYTES * (1 + sum(1 for _ in plan.cells())))
         self._started = datetime.now(UTC)
         self._finisher = Finisher(
             output=options.output,
@@ -127,6 +84,7 @@ class _Run:
             given=plan.publish.card,
             force=options.force,
         )
+        self._jobs = JobRunner(options=options, finisher=self._finisher, reporter=reporter, state=state)
 
     def run(self) -> RunResult:
         reason, code = "not started: the run ended before its turn", ErrorCode.NOT_STARTED
@@ -163,6 +121,7 @@ class _Run:
         finally:
             records = tuple(self._record(job, cell, reason, code) for job, cell in self._plan.cells())
             try:
+                self._room.release()
                 write_report(
                     self._options.output,
                     records,
@@ -310,72 +269,13 @@ class _Run:
         )
 
     def _run_job(self, prepared: Prepared) -> None:
-        todo = prepared.job.cells
-        state = JobState(self._state, prepared.job.id)
-        keep = True
         try:
-            source = fetch(prepared.job.model, prepared.facts, self._reporter, token=None)
-            made, result = state.made(prepared.keep(todo))
-            if result is not None:
-                self._finish(made, prepared.keep(made), source, state, result)
-            state.drop_made()
-            rest = tuple(cell for cell in todo if cell not in made)
-            keep = bool(rest) and self._make(prepared.keep(rest), source, state)
+            self._jobs.run(prepared, self._records)
         except UsageError:
             raise
-        except (QuantizerError, OSError) as error:
-            # From what cannot be a result nothing better would come.
-            keep = not isinstance(error, CheckpointError)
-            unfinished = tuple(cell for cell in todo if cell.id not in self._records)
-            # What is read has errors of its own; an OSError here is the output folder's.
-            failure = cannot_write(self._options.output, error) if isinstance(error, OSError) else error
-            self._fail(prepared.job, unfinished, failure)
-        finally:
-            state.end(keep=keep)
-
-    def _make(self, prepared: Prepared, source: ModelSource, state: JobState) -> bool:
-        """Let a process quantize the job's cells, and finish them.
-
-        Returns:
-            Whether there is something left that a later run can go on from.
-        """
-        cells = prepared.job.cells
-        state.begin([cell.id for cell in cells])
-        for cell in cells:
-            wanted = prepared.identities[cell.id].fingerprint
-            take_up(cell.id, wanted, self._options.output, state.folder / cell.id)
-        job_file = hand_over(prepared, source, state.folder, max_memory=self._options.max_memory)
-        self._options.execute(job_file, log=self._options.log, reporter=self._reporter)
-        result = read_result(state.folder / RESULT_FILE)
-        if not result.unfinished:
-            state.write_made(prepared)
-        self._finish(cells, prepared, source, state, result)
-        if result.unfinished:
-            state.leave_for_another()
-        # A whole checkpoint that was refused on this side is looked at again, too.
-        return result.unfinished or any(
-            self._records[cell.id].status == "failed" and isinstance(result.cells.get(cell.id), QuantizedCell)
-            for cell in cells
-        )
-
-    def _finish(
-        self,
-        cells: Sequence[Cell],
-        prepared: Prepared,
-        source: ModelSource,
-        state: JobState,
-        result: JobResult,
-    ) -> None:
-        for cell in cells:
-            record = self._finisher.finish(cell, prepared, source, state.folder, result)
-            if record.status == "failed":
-                self._reporter.error(f"{cell.id} failed: {record.error}")
-                if record.path is not None:
-                    self._reporter.info(
-                        f"{cell.id}: its tensors are kept in {self._options.output / record.path}; the same "
-                        "command makes the checks again without quantizing"
-                    )
-            self._records[cell.id] = record
+        except QuantizerError as error:
+            unfinished = tuple(cell for cell in prepared.job.cells if cell.id not in self._records)
+            self._fail(prepared.job, unfinished, error)
 
     def _fail(self, job: Job, cells: tuple[Cell, ...], error: QuantizerError) -> None:
         self._reporter.error(f"{job.id}: {error}")

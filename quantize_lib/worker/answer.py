@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quantize_lib.errors import QuantizerError
+from quantize_lib.errors import CheckpointError, QuantizerError
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.job.records import TextRecord
@@ -39,7 +39,9 @@ class Answer:
 
     def fail_rest(self, error: QuantizerError) -> None:
         """Every cell that is not done yet failed with this one; those whose tensors are written keep them."""
-        self.unfinished = True
+        written = any(isinstance(cell, QuantizedCell) for cell in self.cells.values())
+        # A full disk can be emptied; with another error than that it would come to the same end.
+        self.unfinished = written or isinstance(error, CheckpointError)
         failure = FailedCell.of(error)
         for cell in self._job.cells:
             known = self.cells.get(cell.id)

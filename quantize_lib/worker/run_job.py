@@ -16,6 +16,7 @@ from quantize_lib.architecture.config_values import written_config
 from quantize_lib.architecture.families import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import ExitCode, QuantizerError
+from quantize_lib.files import Room
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
 from quantize_lib.job.records import TextRecord
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
+_ROOM_FILE = ".room"
+_ROOM_BYTES = 32_000
+"""Kept for the answer: for each cell, and for the rest of it."""
 _MOST_PARTS = 6
 """Tensors of a layer in the most verbose format."""
 
@@ -64,6 +68,7 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
     """
     share_one_heap()
     answer = Answer(job)
+    room = Room(job.output / _ROOM_FILE, _ROOM_BYTES * (1 + len(job.cells)))
     try:
         with (
             alone_in(job.output),
@@ -80,6 +85,7 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
         answer.fail_rest(failure)
         raise failure from error
     finally:
+        room.release()
         answer.write()
     return ExitCode.OK if answer.result().first_failed() is None else ExitCode.CELL_FAILED
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quantize_lib.errors import EngineError, ExitCode, QuantizerError, UsageError
-from quantize_lib.host.run_plan import RunOptions, run_plan
+from quantize_lib.host.run_options import RunOptions
+from quantize_lib.host.run_plan import run_plan
 from quantize_lib.job.job_file import read_job
 from quantize_lib.manifest import load_manifest
 from quantize_lib.publish.base import Publisher

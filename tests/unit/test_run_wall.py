@@ -14,8 +14,8 @@ import pytest
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import EngineError
 from quantize_lib.files import read_json
-from quantize_lib.host import lookups, run_plan, tokenizers
-from quantize_lib.host.run_plan import RunOptions
+from quantize_lib.host import lookups, one_job, run_plan, tokenizers
+from quantize_lib.host.run_options import RunOptions
 from quantize_lib.manifest import parse_manifest
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Reporter
@@ -66,7 +66,7 @@ def test_a_bug_that_one_job_brings_out_fails_that_job_and_is_raised_after_the_ot
     # Tokenizers are tried in a process of their own.
     monkeypatch.setattr(tokenizers, "can_ask", lambda: False)
     monkeypatch.setattr(lookups, "read_facts", facts_of)
-    monkeypatch.setattr(run_plan, "fetch", fetched)
+    monkeypatch.setattr(one_job, "fetch", fetched)
     log = io.StringIO()
     options = RunOptions(
         output=tmp_path / "output",

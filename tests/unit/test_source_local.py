@@ -164,7 +164,7 @@ def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
     error = error_of(folder)
     assert error.message == (
         "model.safetensors.index.json names model-00002-of-00002.safetensors, which is not there, "
-        f"and the model needs its tensor {first}"
+        f"and the model needs its {first}"
     )
     assert error.hint == "The model is incomplete: fetch it again, or choose another revision."
 

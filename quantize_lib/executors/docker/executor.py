@@ -74,7 +74,7 @@ class DockerOptions:
 
 
 class DockerExecutor:
-    """Runs jobs in containers. `open` makes one; then it is called as `host.run_plan.Executor`."""
+    """Runs jobs in containers. `open` makes one; then it is called as `host.run_options.Executor`."""
 
     def __init__(self, client: DockerClient, options: DockerOptions, *, memory: int, gpus: bool) -> None:
         self._client = client

@@ -1,0 +1,111 @@
+"""Runs one prepared job: brings its model here, lets a process quantize it, and finishes its cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantize_lib.checkpoint.assemble import cannot_write
+from quantize_lib.errors import CheckpointError
+from quantize_lib.host.finish import Finisher
+from quantize_lib.host.hand_over import hand_over
+from quantize_lib.host.job_state import JobState
+from quantize_lib.host.prepare import Prepared
+from quantize_lib.host.run_options import RunOptions
+from quantize_lib.host.set_aside import take_up
+from quantize_lib.job.layout import RESULT_FILE
+from quantize_lib.job.result import JobResult, QuantizedCell, read_result
+from quantize_lib.report.records import CellRecord
+from quantize_lib.reporting import Reporter
+from quantize_lib.source import fetch
+from quantize_lib.source.facts import ModelSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRunner:
+    """Runs the jobs of a plan, one after the other.
+
+    Attributes:
+        state: the output folder's `.state`.
+    """
+
+    options: RunOptions
+    finisher: Finisher
+    reporter: Reporter
+    state: Path
+
+    def run(self, prepared: Prepared, records: dict[str, CellRecord]) -> None:
+        """Run one job.
+
+        Args:
+            records: gets those of its cells, as they are finished.
+
+        Raises:
+            QuantizerError: where it cannot go on; cells that are not in `records` failed with it.
+        """
+        job = prepared.job
+        state = JobState(self.state, job.id)
+        keep = True
+        try:
+            source = fetch(job.model, prepared.facts, self.reporter, token=None)
+            made, result = state.made(prepared)
+            if result is not None:
+                self._finish(prepared.keep(made), source, state, result, records)
+            state.drop_made()
+            rest = tuple(cell for cell in job.cells if cell not in made)
+            keep = bool(rest) and self._make(prepared.keep(rest), source, state, records)
+        except CheckpointError:
+            # From what cannot be a result nothing better would come.
+            keep = False
+            raise
+        except OSError as error:
+            # What is read has errors of its own; this is the output folder's.
+            raise cannot_write(self.options.output, error) from error
+        finally:
+            state.end(keep=keep)
+
+    def _make(
+        self, prepared: Prepared, source: ModelSource, state: JobState, records: dict[str, CellRecord]
+    ) -> bool:
+        """Let a process quantize the job's cells, and finish them.
+
+        Returns:
+            Whether there is something left that a later run can go on from.
+        """
+        cells = prepared.job.cells
+        state.begin([cell.id for cell in cells])
+        for cell in cells:
+            wanted = prepared.identities[cell.id].fingerprint
+            take_up(cell.id, wanted, self.options.output, state.folder / cell.id)
+        job_file = hand_over(prepared, source, state.folder, max_memory=self.options.max_memory)
+        self.options.execute(job_file, log=self.options.log, reporter=self.reporter)
+        result = read_result(state.folder / RESULT_FILE)
+        if not result.unfinished:
+            state.write_made(prepared)
+        self._finish(prepared, source, state, result, records)
+        if result.unfinished:
+            state.leave_for_another()
+        # A whole checkpoint that was refused on this side is looked at again, too.
+        return result.unfinished or any(
+            records[cell.id].status == "failed" and isinstance(result.cells.get(cell.id), QuantizedCell)
+            for cell in cells
+        )
+
+    def _finish(
+        self,
+        prepared: Prepared,
+        source: ModelSource,
+        state: JobState,
+        result: JobResult,
+        records: dict[str, CellRecord],
+    ) -> None:
+        for cell in prepared.job.cells:
+            record = self.finisher.finish(cell, prepared, source, state.folder, result)
+            if record.status == "failed":
+                self.reporter.error(f"{cell.id} failed: {record.error}")
+                if record.path is not None:
+                    self.reporter.info(
+                        f"{cell.id}: its tensors are kept in {self.options.output / record.path}; the same "
+                        "command makes the checks again without quantizing"
+                    )
+            records[cell.id] = record
