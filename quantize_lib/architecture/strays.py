@@ -112,10 +112,10 @@ def _leads_to(start: str, modules: Iterable[str]) -> bool:
 def _refusal(
     config: Mapping[str, Any], family: Family, held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
 ) -> SourceError:
-    them = "it" if len(strays) == 1 else "them"
+    change = "changes" if len(strays) == 1 else "change"
     return SourceError(
         f"{strays[0].file} holds {_counted(strays)} that a {config['model_type']} with this config.json does "
-        f"not load, and without {them} it computes something else: {_listed(strays)}",
+        f"not load, and that {change} what it computes: {_listed(strays)}",
         hint=_likely(config, family, held, strays),
     )
 
@@ -182,7 +182,10 @@ def _counted(tensors: Sequence[TensorInfo]) -> str:
 
 def _listed(tensors: Iterable[TensorInfo]) -> str:
     """Their names, those of several blocks once."""
-    return _in_words(_INDEX.sub("*", info.name) for info in tensors)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for info in tensors:
+        alike[_INDEX.sub("*", info.name)].append(info.name)
+    return _in_words(pattern if len(names) > 1 else names[0] for pattern, names in alike.items())
 
 
 def _block(name: str) -> str:

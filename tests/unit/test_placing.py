@@ -171,7 +171,7 @@ def test_a_bias_that_the_config_forgets_is_refused_with_the_key(layers: tuple[st
     message, hint = error_of(llama_shapes() | biases(*layers))
     assert message.startswith(
         f"{FILE} holds {2 * len(layers)} tensors that a llama with this config.json does not load, and "
-        f"without them it computes something else: `model.layers.*.{layers[0]}.bias`"
+        f"that change what it computes: `model.layers.*.{layers[0]}.bias`"
     )
     assert f"config.json probably has to say {key}" in hint
 
@@ -223,6 +223,7 @@ def test_a_class_without_a_key_for_biases_is_told_the_one_that_has_it() -> None:
 def test_what_belongs_in_the_model_is_refused_whatever_it_is(name: str) -> None:
     message, hint = error_of(llama_shapes() | {name: (96,)})
     assert message.startswith(f"{FILE} holds 1 tensor that a llama with this config.json does not load, and ")
+    assert message.endswith(f"that changes what it computes: `{name}`")
     assert hint != "None"
 
 
