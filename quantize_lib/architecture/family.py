@@ -134,3 +134,10 @@ def biases(
     return tuple(
         Parameter(name=f"{name}.bias", shape=(layers[name][1],), switches=switches) for name in names
     )
+
+
+def weights(layers: Mapping[str, tuple[str, str]], *switches: Switch) -> tuple[Parameter, ...]:
+    """The weights of linear layers that are never quantized, with input before output as Conv1D has them."""
+    return tuple(
+        Parameter(name=f"{name}.weight", shape=shape, switches=switches) for name, shape in layers.items()
+    )

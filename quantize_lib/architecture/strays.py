@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from quantize_lib.architecture.families import FAMILIES, HEAD, get_family, sizes
+from quantize_lib.architecture.families import HEAD, get_family, sizes
 from quantize_lib.architecture.family import Family
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.wording import joined, show

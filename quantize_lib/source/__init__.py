@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from quantize_lib.architecture.families import FAMILIES, SUPPORTED, get_family
+from quantize_lib.architecture.families import SUPPORTED, get_family
 from quantize_lib.architecture.family import Family
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.reporting import Reporter

@@ -51,6 +51,7 @@ SWITCHED: list[tuple[str, dict[str, Any]]] = [
     ("gemma2", {"attention_bias": True}),
     ("gpt_neox", {"attention_bias": False}),
     ("gpt2", {"n_positions": 96}),
+    ("gpt2", {"add_cross_attention": True}),
     ("llama", {"attention_bias": True}),
     ("llama", {"mlp_bias": True}),
     ("opt", {"enable_bias": False}),

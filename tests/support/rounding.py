@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.architecture.families import FAMILIES
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.engine.block import BlockInput, RoundedBlock
 from quantize_lib.engine.methods.base import Rounder, rounder_of
 from quantize_lib.engine.model import StreamedModel

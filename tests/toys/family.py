@@ -1,4 +1,4 @@
-"""A family of a test: StarCoder 2. What is assigned here is one entry of `FAMILIES`."""
+"""A family of a test: StarCoder 2. What is assigned here is one entry of `family_table.FAMILIES`."""
 
 from quantize_lib.architecture.family import Family, Switch, biases, norms
 

@@ -10,7 +10,7 @@ import pytest
 
 from quantize_lib.architecture.config_types import TYPES
 from quantize_lib.architecture.config_values import check_values, run_config, value_notes, written_config
-from quantize_lib.architecture.families import FAMILIES
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.errors import SourceError
 from quantize_lib.source import inspect
 from quantize_lib.source.headers import INDEX

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.architecture.families import FAMILIES, check_head, get_family, sizes
+from quantize_lib.architecture.families import check_head, get_family, sizes
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.architecture.layers import find_layers
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Starcoder2Config
 
 from quantize_lib.architecture import families
+from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.architecture.layers import find_layers
 from quantize_lib.architecture.tensors import TensorInfo
 from tests.support.families import HEADS, HIDDEN, LAYERS, MLP, VOCABULARY
@@ -17,7 +18,7 @@ from tests.toys.family import FAMILY, MODEL_TYPE
 
 
 def test_a_line_in_the_table_is_all_that_a_new_family_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "FAMILIES", {**families.FAMILIES, MODEL_TYPE: FAMILY})
+    monkeypatch.setattr(families, "FAMILIES", {**FAMILIES, MODEL_TYPE: FAMILY})
     config = Starcoder2Config(
         hidden_size=HIDDEN,
         intermediate_size=MLP,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.architecture.families import FAMILIES
+from quantize_lib.architecture.family_table import FAMILIES
 from tools.docs.markdown import code, table
 
 
