@@ -44,8 +44,8 @@ def parse_pickled_index(data: bytes) -> dict[str, str]:
 def assumed_weights(config: Mapping[str, Any], weight_map: Mapping[str, str] | None = None) -> Weights:
     """The tensors that a model should have, in the files that should hold them.
 
-    They serve estimates, and say which files belong to the model. The names of an index are real; what the
-    model's class does not load has no known shape, and is small.
+    They serve estimates, and say which files belong to the model. The names of an index are real, but files
+    may hold more than it lists; what the model's class does not load has no known shape, and is small.
 
     Args:
         config: `config.json`.
@@ -56,13 +56,17 @@ def assumed_weights(config: Mapping[str, Any], weight_map: Mapping[str, str] | N
     """
     family, shapes = get_family(config), expected_shapes(config)
     dtype = _DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "F32")
-    if weight_map is None:
-        held = (name for name in shapes if name != HEAD_WEIGHT or not is_tied(config))
-        weight_map = dict.fromkeys(held, PICKLED)
+    held = dict(weight_map or {})
+    files = tuple(sorted(set(held.values()))) or (PICKLED,)
+    named = {full_name(family, name, shapes) for name in held}
+    if is_tied(config):
+        # One of the two is enough, whichever it is.
+        named.add(f"{family.embedding}.weight" if HEAD_WEIGHT in named else HEAD_WEIGHT)
+    held |= {name: files[0] for name in shapes if name not in named}
     tensors = {
         name: TensorInfo(
             name=name, dtype=dtype, shape=shapes.get(full_name(family, name, shapes), ()), file=file
         )
-        for name, file in weight_map.items()
+        for name, file in held.items()
     }
-    return Weights(tensors=tensors, files=tuple(sorted(set(weight_map.values()))))
+    return Weights(tensors=tensors, files=files)

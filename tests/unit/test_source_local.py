@@ -141,6 +141,19 @@ def test_pickled_shards_are_what_their_index_names(model: Path) -> None:
     assert "never a path" in str(error_of(model, allow_pickle=True).hint)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("unlisted", ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"])
+def test_pickled_shards_may_hold_more_than_their_index_lists(model: Path, unlisted: str, tied: bool) -> None:
+    names = [name for name in inspect(spec(model), token=None).tensors if name != unlisted]
+    (model / "model.safetensors").rename(model / "pytorch_model-1.bin")
+    (model / "config.json").write_text(json.dumps(LLAMA | {"tie_word_embeddings": tied}))
+    index = {"weight_map": dict.fromkeys(names, "pytorch_model-1.bin")}
+    (model / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    facts = inspect(spec(model, allow_pickle=True), token=None)
+    assert len(facts.layers) == 14
+    assert (unlisted in facts.tensors) == (not tied or "norm" in unlisted)
+
+
 def test_pickles_that_transformers_does_not_read_are_refused_also_where_pickles_are_allowed(
     model: Path,
 ) -> None:
