@@ -67,9 +67,7 @@ def place(config: Mapping[str, Any], weights: Weights, *, own_class: bool = Fals
     loaded = {info.name for info in held.values()}
     strays = [info for name, info in weights.tensors.items() if name not in loaded]
     notes = [*weights.notes, *sort_strays(config, held, strays)]
-    apart = stored_apart(config, weights.tensors)
-    if apart is not None:
-        notes.append(comparison_note(*apart))
+    notes += open_question(config, weights.tensors)
     if not tied and HEAD_WEIGHT not in held:
         raise _no_head(config, embedding)
     for name, shape in known.items():
@@ -97,11 +95,15 @@ def stored_apart(
     return None if embedding is None or head is None else (embedding, head)
 
 
-def comparison_note(embedding: TensorInfo, head: TensorInfo) -> str:
-    """What is known of such a pair before its bytes are read."""
+def open_question(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """The note on such a pair before its bytes are read, if there is one; once they are, it is answered."""
+    pair = stored_apart(config, tensors)
+    if pair is None:
+        return ()
+    embedding, head = pair
     return (
         f"the config ties the head to the embedding, and {head.name} stands beside {embedding.name} all the "
-        "same: the run compares the two and keeps both where they differ, as transformers does"
+        "same: the run compares the two and keeps both where they differ, as transformers does",
     )
 
 

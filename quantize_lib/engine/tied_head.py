@@ -10,7 +10,7 @@ import torch
 
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.families import TIED
-from quantize_lib.architecture.placing import comparison_note, difference_note, stored_apart
+from quantize_lib.architecture.placing import difference_note, open_question, stored_apart
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.engine.shards import open_shard
 
@@ -37,7 +37,8 @@ def settle_head(folder: Path, facts: _Facts) -> _Facts:
     if pair is None:
         return facts
     embedding, head = pair
-    notes = tuple(note for note in facts.notes if note != comparison_note(embedding, head))
+    answered = open_question(facts.config, facts.tensors)
+    notes = tuple(note for note in facts.notes if note not in answered)
     if are_equal(folder, embedding, head):
         tensors = {name: info for name, info in facts.tensors.items() if name != head.name}
         return replace(facts, tensors=tensors, notes=notes)

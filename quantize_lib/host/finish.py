@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.placing import open_question
 from quantize_lib.card import render_card
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
@@ -247,8 +248,9 @@ def _foreign_code(checkpoint_dir: Path, source: ModelSource) -> tuple[str, ...]:
 
 def _notes(quantized: QuantizedCell, prepared: Prepared) -> tuple[str, ...]:
     """What is worth knowing of a cell: of a Hub model the quantizing process sees but what was downloaded."""
-    told = (note for note in prepared.facts.notes if note not in quantized.notes)
-    return (*told, *quantized.notes)
+    facts = prepared.facts
+    known = {*quantized.notes, *open_question(facts.config, facts.tensors)}
+    return (*(note for note in facts.notes if note not in known), *quantized.notes)
 
 
 def _resolved(quantized: QuantizedCell) -> dict[str, Any]:

@@ -6,7 +6,7 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +117,7 @@ class _Job:
         facts = read_facts(spec, self._base, revision=job.model.revision)
         if not brings_class(facts.config, trusted=trusted):
             facts = settle_head(self._base, facts)
+        self._tell(facts.notes)
         # Its tokenizer reads it as well: what is wrong is told of the config.
         load_config(job.model.path, trust_remote_code=trusted)
         tokenizer, notes = open_tokenizer(job, facts, self._reporter)
@@ -145,6 +146,12 @@ class _Job:
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
         )
 
+    def _tell(self, notes: Iterable[str]) -> None:
+        """What the host does not know of the base model."""
+        for note in notes:
+            if note not in self._job.told:
+                self._reporter.warning(f"{self._job.model.name}: {note}")
+
     def _quantize(
         self,
         cells: tuple[JobCell, ...],
@@ -168,8 +175,7 @@ class _Job:
             device=device,
             trust_remote_code=job.model.trust_remote_code,
         )
-        for note in model.notes:
-            self._reporter.warning(f"{job.model.name}: {note}")
+        self._tell(model.notes)
         facts = replace(facts, notes=(*facts.notes, *model.notes))
         layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
         sample = 0

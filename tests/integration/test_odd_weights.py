@@ -42,6 +42,7 @@ def test_pass_base_figures_and_checkpoint_are_those_of_the_model_that_transforme
     )
     done = command("run", path, "--output", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"warning: tiny: {HEAD} differs from {EMBEDDING}" in done.stdout + done.stderr
     cell = report(tmp_path / "out")["tiny-gptq-4bit"]
     told = " | ".join(cell["notes"])
     assert f"several shards hold `{NORM}`: that of b.safetensors is read" in told
