@@ -91,15 +91,19 @@ def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
 def _check_lengths(job: Job, facts: ModelFacts) -> None:
     """Refuse sequences that are longer than the model's table of positions."""
     limit = positions(facts.config)
-    held_out = job.evaluate.held_out
-    asked = {"calibration.sequence_length": job.calibration.sequence_length} if job.calibrated else {}
-    if held_out is not None:
-        asked["evaluate.perplexity.sequence_length"] = held_out.sequence_length
-    for key, length in asked.items():
-        if limit is not None and length > limit:
+    asked = {"evaluate.perplexity": job.evaluate.held_out}
+    if job.calibrated:
+        asked = {"calibration": job.calibration, **asked}
+    for key, text in asked.items():
+        if text is not None and limit is not None and text.sequence_length > limit:
+            fits = f"`sequence_length: {limit}` or less"
             raise UsageError(
-                f"{job.model.id}: {key} is {length}, and the model has {limit} positions",
-                hint=f"Write `sequence_length: {limit}` or less there in the manifest.",
+                f"{job.model.id}: {key}.sequence_length is {text.sequence_length}, and the model has {limit} "
+                "positions",
+                # The form for one model has no word for the length, and no manifest.
+                hint=f"Write a manifest with {fits}."
+                if text.allow_short
+                else f"Write {fits} in the manifest.",
             )
 
 

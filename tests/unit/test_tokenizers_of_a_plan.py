@@ -186,4 +186,4 @@ def test_sequences_longer_than_the_table_of_positions_are_refused_with_what_fits
     (error,), _ = look_at(plan(tmp_path, {"id": "./m"}, **more))
     assert isinstance(error, UsageError)
     assert error.message == f"./m: {key} is 65, and the model has 64 positions"
-    assert error.hint == "Write `sequence_length: 64` or less there in the manifest."
+    assert error.hint == "Write `sequence_length: 64` or less in the manifest."
