@@ -50,8 +50,9 @@ def ask(question: Question, digests: Mapping[str, str]) -> Answer:
         with suppress(OSError, ValueError, RecursionError):
             return Answer.from_json(read_json(remembered), texts=len(question.texts))
     answer = _tried(question)
-    if remembered is not None:
-        # A cache that cannot be written is only not used.
+    if remembered is not None and answer.error is None:
+        # A cache that cannot be written is only not used. An error may be this machine's, as where a library
+        # is missing, and is looked for again.
         with suppress(OSError):
             write_json(remembered, answer.to_json())
     return answer

@@ -59,6 +59,17 @@ def test_the_same_tokenizer_and_texts_are_tried_once_wherever_they_lie(tried: li
     assert tried == [QUESTION]
 
 
+def test_a_tokenizer_that_did_not_load_is_tried_again(
+    tried: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Answer(error=SourceError("a library is missing"))
+    with monkeypatch.context() as before:
+        before.setattr(module, "_tried", lambda _: missing)
+        assert said(ask(QUESTION, DIGESTS)) == said(missing)
+    assert said(ask(QUESTION, DIGESTS)) == said(ANSWER)
+    assert len(tried) == 1
+
+
 @pytest.mark.parametrize(
     ("question", "digests"),
     [
