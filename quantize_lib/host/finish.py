@@ -33,8 +33,8 @@ from quantize_lib.text import format_bytes
 CARD_FILE = "README.md"
 CARD_HINT = (
     "Say what is meant under publish.card in the manifest (license, license_name, license_link, language), "
-    "or correct the base model's card, and run again; or correct the checkpoint's README.md and publish the "
-    "output folder. Nothing is quantized again."
+    "or correct the base model's card or the checkpoint's README.md; then give the same command again. "
+    "Nothing is quantized again."
 )
 _NOTHING_SAID = FailedCell(error="the quantizing process says nothing of it", code=ErrorCode.ENGINE)
 

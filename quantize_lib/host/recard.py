@@ -134,14 +134,14 @@ def _written(checkpoint: Path, record: CellRecord, card: str) -> CellRecord:
         if _text(checkpoint) != card:
             write_text(path, card)
         files = {**record.files, CARD_FILE: sha256_file(path)}
-        data = read_json(checkpoint / RECORD_FILE)
+        data = _json(checkpoint / RECORD_FILE)
         own = {name: digest for name, digest in files.items() if name != RECORD_FILE}
         told = checkpoint_record(replace(record, files=own))
         kept = {key: value for key, value in data.items() if key != _BY_HAND}
         new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", _BY_HAND) if key in told}}
-        if new != data:
+        if data and new != data:
             write_json(checkpoint / RECORD_FILE, new)
-        if RECORD_FILE in files:
+        if data and RECORD_FILE in files:
             files[RECORD_FILE] = sha256_file(checkpoint / RECORD_FILE)
     except OSError as error:
         raise PublishError(
@@ -171,7 +171,7 @@ def _is_recorded(checkpoint: Path, record: CellRecord) -> bool:
 def _source(checkpoint: Path, base: BaseCard) -> ModelSource:
     """What a card is made of, without the base model: its architecture stands in the checkpoint's config."""
     facts = ModelFacts(
-        config=read_json(checkpoint / "config.json"),
+        config=_json(checkpoint / "config.json"),
         tensors={},
         layers=(),
         revision="",
@@ -179,3 +179,12 @@ def _source(checkpoint: Path, base: BaseCard) -> ModelSource:
         download_bytes=0,
     )
     return ModelSource(folder=checkpoint, facts=facts, card=base.fields)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object; an empty one for what is damaged, which is told where all files are compared."""
+    try:
+        data = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

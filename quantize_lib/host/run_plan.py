@@ -129,6 +129,7 @@ class _Run:
                     finished=datetime.now(UTC),
                     command=self._options.command,
                     publish=self._plan.publish,
+                    manifest=self._plan.manifest,
                 )
             except OSError as error:
                 raise cannot_write(self._options.output, error) from error

@@ -3,6 +3,7 @@
 from quantize_lib.report.document import (
     REPORT_FILE,
     checkpoint_record,
+    read_manifest_path,
     read_publish_spec,
     read_report,
     record_from_json,
@@ -18,6 +19,7 @@ __all__ = [
     "REPORT_FILE",
     "checkpoint_record",
     "exit_code",
+    "read_manifest_path",
     "read_publish_spec",
     "read_report",
     "record_from_json",

@@ -7,6 +7,7 @@ version added is passed over, and what an earlier one did not have is empty.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -47,6 +48,7 @@ def write_report(
     command: str,
     versions: Mapping[str, str] | None = None,
     publish: PublishSpec | None = None,
+    manifest: Path | None = None,
 ) -> Path:
     """Write `report.json` into a run's output folder; a reader sees the old one or the new one.
 
@@ -55,6 +57,7 @@ def write_report(
         command: the command line that makes the same again.
         versions: of what ran on the host; this tool's own is always there.
         publish: where checkpoints were or would be published, for `publish DIR`.
+        manifest: the run's, for the same; None where there is none.
 
     Raises:
         OSError: where it cannot be written.
@@ -67,6 +70,8 @@ def write_report(
         "command": command,
         "versions": {"model-quantizer": __version__, **(versions or {})},
         "publish": None if publish is None else publish_to_json(publish, folder),
+        # Relative, so that an output folder can travel together with what is beside it.
+        **({} if manifest is None else {"manifest": os.path.relpath(manifest, folder.resolve())}),
         "cells": [record_to_json(record) for record in records],
     }
     write_json(path, document)
@@ -90,6 +95,16 @@ def read_publish_spec(folder: Path) -> PublishSpec | None:
     """
     data = _document(folder)["publish"]
     return None if data is None else publish_from_json(data, folder)
+
+
+def read_manifest_path(folder: Path) -> Path | None:
+    """Where the run's manifest lay; None where its report does not say. It need not be there.
+
+    Raises:
+        UsageError: as `read_report`.
+    """
+    path = _document(folder).get("manifest")
+    return None if path is None else Path(os.path.normpath(folder.resolve() / path))
 
 
 def record_to_json(record: CellRecord) -> dict[str, Any]:

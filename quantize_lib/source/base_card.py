@@ -205,7 +205,7 @@ class _Reading:
         for one in islice(() if node is None else _items(node, keys=keys), _MAX_ITEMS):
             if isinstance(one, yaml.ScalarNode) and one.tag == f"{_TAG}null":
                 if one is not node:
-                    odd.append(show(None))
+                    odd.append("`null`")
             elif isinstance(one, yaml.ScalarNode) and key in _TYPED and one.tag != f"{_TAG}str":
                 odd.append(show(plain(one.value)))
             elif isinstance(one, yaml.ScalarNode) and _is_core(one):

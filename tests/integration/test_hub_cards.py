@@ -83,11 +83,12 @@ def test_a_finished_checkpoint_gets_its_mended_card_and_is_not_quantized_again(
     base_card(tiny, "license: MIT OR Apache-2.0\nlanguage: [en, no, 7]")
     target = {"to": "hub", "namespace": "acme"}
 
-    def run(*more: str, **card: Any) -> subprocess.CompletedProcess[str]:
+    def write(**card: Any) -> Path:
         said = {**target, "card": card} if card else target
-        return asked(
-            hub, tmp_path, "run", manifest(tmp_path, tiny, calibration_text, FASTEST, publish=said), *more
-        )
+        return manifest(tmp_path, tiny, calibration_text, FASTEST, publish=said)
+
+    def run(*more: str, **card: Any) -> subprocess.CompletedProcess[str]:
+        return asked(hub, tmp_path, "run", write(**card), *more)
 
     # Built though the Hub would refuse it; found before anything is sent.
     done = run("--no-publish")
@@ -116,6 +117,19 @@ def test_a_finished_checkpoint_gets_its_mended_card_and_is_not_quantized_again(
     done = run()
     assert done.returncode == 0, done.stderr
     assert (published(hub)["license"], published(hub)["language"]) == ("mit", ["en", "sv"])
+
+    # `publish` looks at the manifest and the base model's card, too.
+    write(license="wtfpl")
+    assert asked(hub, tmp_path, "publish", "output").returncode == 0
+    assert published(hub)["license"] == "wtfpl"
+    write().write_text("version: 1\nmodels: 7\n", encoding="utf-8")
+    done = asked(hub, tmp_path, "publish", "output")
+    assert done.returncode == 0
+    assert "cards are published as they are" in done.stderr
+    write()
+    base_card(tiny, "license: mit\nlanguage: sv")
+    assert asked(hub, tmp_path, "publish", "output").returncode == 0
+    assert (published(hub)["license"], published(hub)["language"]) == ("mit", "sv")
 
     card = tmp_path / "output" / CELL / CARD
     card.write_text(card.read_text().replace("license: mit", "license: apache-2.0").replace("# t", "# My t"))

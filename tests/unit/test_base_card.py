@@ -47,7 +47,7 @@ def test_values_are_read_as_they_are_written(metadata: str, fields: dict[str, An
         ("license: no\nlanguage: no", {"language": "no"}, ["license", "`no`"]),
         ("license: mit\nlicense_link: 5", {"license": "mit"}, ["license_link", "`5`"]),
         ("license: {name: mit}\nlanguage: en", {"language": "en"}, ["license", "a mapping"]),
-        ("language: [en, null, 7, de]", {"language": ["en", "de"]}, ["language", "nothing (null)", "`7`"]),
+        ("language: [en, null, 7, de]", {"language": ["en", "de"]}, ["language", "`null`", "`7`"]),
         ("language: [y, n, on]", {}, ["`y`, `n` and `on`"]),
         ("language: [en, {a: b}]", {"language": ["en"]}, ["`a`"]),
         ("language: en\nlanguage: [de, no]", {"language": ["de", "no"]}, ["`language` twice"]),

@@ -43,6 +43,6 @@ def refused_content(repository: str, error: Exception) -> PublishError:
         return PublishError(message, hint=hint)
     return PublishError(
         f"{repository}: the Hub does not take the files: {quote(str(error))}",
-        hint="What was published before is unchanged. What a card says can be set with publish.card, and run "
-        "again; nothing is quantized again.",
+        hint="What was published before is unchanged. What a card says can be set with publish.card; nothing "
+        "is quantized again for it.",
     )
