@@ -36,9 +36,9 @@ def card_refusal(card: str, *, token: str | None) -> str | None:
     return _told(answer.text) if answer.status_code == 400 else None
 
 
-def _told(answer: str) -> str:
-    """The messages of the Hub's answer in one line."""
+def _told(answer: str) -> str | None:
+    """The messages of the Hub's answer in one line; None for an answer that is not the Hub's own."""
     try:
-        return quote("; ".join(str(error["message"]) for error in json.loads(answer)["errors"]))
+        return quote("; ".join(str(error["message"]) for error in json.loads(answer)["errors"])) or None
     except (ValueError, KeyError, TypeError):
-        return quote(answer)
+        return None
