@@ -15,13 +15,12 @@ FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.
 
 
 def metadata_of(card: str) -> dict[str, Any]:
-    """A card's metadata as the Hub's own client reads it.
+    """A card's metadata, as YAML types it.
 
     Raises:
         PublishError: where it is not YAML; the message says what is wrong, not where the card lies.
     """
     import yaml
-    from huggingface_hub import ModelCardData
 
     found = FRONT_MATTER.match(card)
     try:
@@ -30,8 +29,7 @@ def metadata_of(card: str) -> dict[str, Any]:
         raise PublishError(f"its metadata is not YAML: {plain(str(error))}") from None
     if data is not None and not isinstance(data, dict):
         raise PublishError("its metadata is no mapping")
-    values: dict[str, Any] = ModelCardData(**(data or {}), ignore_metadata_errors=True).to_dict()  # type: ignore[no-untyped-call]
-    return values
+    return {str(key): value for key, value in (data or {}).items()}
 
 
 def with_metadata(card: str, values: Mapping[str, Any]) -> str:

@@ -136,7 +136,7 @@ def test_a_licence_that_wants_a_notice_gets_it_in_a_finished_checkpoint(folder: 
 
 
 def test_a_card_that_a_person_corrected_stays_theirs(folder: Path) -> None:
-    correct(folder, "license: mit\n", "license: apache-2.0 # asked the authors\n")
+    correct(folder, "license: mit\n", "license: apache-2.0 # asked the authors\n1: one\nnull: 2\n")
     correct(folder, "# ", "# My ")
     text = (folder / CARD).read_bytes()
     for _ in range(2):
