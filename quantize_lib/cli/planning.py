@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from quantize_lib.errors import ExitCode, PublishError, QuantizerError
-from quantize_lib.plan.cells import Plan
+from quantize_lib.errors import ExitCode, PublishError, QuantizerError, SourceError
+from quantize_lib.plan.cells import Job, Plan
 from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _estimates(
     from quantize_lib.plan.estimate import estimate_job
 
     estimates: dict[str, JobEstimate] = {}
+    seen: list[QuantizerError] = []
     errors: list[QuantizerError] = []
     lookups.tokenizers.look_up(plan.jobs)
     for job in plan.jobs:
@@ -109,8 +110,9 @@ def _estimates(
                 check_cards(job, facts, plan.publish, publisher)
         except QuantizerError as error:
             # Jobs of one model or text have one error.
-            if error not in errors:
-                errors.append(error)
+            if error not in seen:
+                seen.append(error)
+                errors.append(_named(job, error))
         else:
             estimates[job.id] = estimate_job(job, facts, sizes)
             for warning in card_warnings(job, facts, plan.publish):
@@ -123,6 +125,13 @@ def _estimates(
     if errors:
         raise errors[-1]
     return estimates
+
+
+def _named(job: Job, error: QuantizerError) -> QuantizerError:
+    """An error with the model that it is of: what is said of config.json or a shard names the file alone."""
+    if not isinstance(error, SourceError) or job.model.id in error.message:
+        return error
+    return SourceError(f"{job.model.id}: {error.message}", hint=error.hint)
 
 
 def _plural(count: int, word: str) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, write_job
 from quantize_lib.methods.settings import Settings
 from tests.support.hub import Hub, serve
+from tests.support.model_files import LLAMA, write_model
 from tests.support.small_runs import (
     FASTEST,
     ROOT,
@@ -102,6 +104,19 @@ def test_what_is_ours_to_choose_changes_nothing_of_what_comes_out(tmp_path: Path
     assert [path.name for path in (odd.parent / "out").iterdir() if path.name.startswith(".")] == [".state"]
     lines = loaded(checkpoints[1], tmp_path / "home", None, False, True)
     assert lines == ["transformers.models.llama.modeling_llama torch.bfloat16 (1, 3, 512)"] * 3
+
+
+def test_plan_says_of_each_model_what_is_wrong_with_it(tmp_path: Path, text: Path) -> None:
+    one, two = (write_model(tmp_path / name, LLAMA | {"pad_token_id": 64}) for name in ("one", "two"))
+    path = manifest(tmp_path, one, text, FASTEST)
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    models = [{"id": str(model), "quantize": FASTEST} for model in (one, two)]
+    path.write_text(yaml.safe_dump({**document, "models": models}), encoding="utf-8")
+    done = command("plan", path, cwd=tmp_path)
+    assert done.returncode == 3
+    for model in (one, two):
+        assert f"error: {model}: config.json: pad_token_id is 64; 0 to 63 " in done.stderr
+    assert done.stdout == ""
 
 
 def test_an_adapter_beside_a_hub_model_is_told_on_every_card_though_it_is_not_fetched(
