@@ -50,7 +50,11 @@ class Listing:
 
     def is_pointer(self, name: str) -> bool:
         """Whether a file is a Git LFS pointer; only what has a pointer's size is read."""
-        return may_be_lfs_pointer(self.sizes[name]) and is_lfs_pointer(self.read(name))
+        try:
+            return may_be_lfs_pointer(self.sizes[name]) and is_lfs_pointer(self.read(name))
+        except SourceError:
+            # Who uses the file says what is wrong with it.
+            return False
 
     def json(self, name: str) -> dict[str, Any]:
         """A small file's JSON object; nothing where it is missing or something else."""
@@ -58,7 +62,7 @@ class Listing:
             return {}
         try:
             value = json.loads(self.read(name).decode("utf-8-sig"))
-        except (ValueError, RecursionError):
+        except (SourceError, ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
 

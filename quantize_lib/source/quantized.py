@@ -28,6 +28,8 @@ _INSTEAD: Mapping[str, str] = {
     "_blocks": "MXFP4",
 }
 """Endings of tensors that stand in the place of a weight → how that is quantized."""
+_PARTNERS: Mapping[str, str] = {"_blocks": "_scales", ".B": ".s"}
+"""Endings that alone say too little → that of the tensor which has to be there too."""
 _BESIDE: Mapping[str, str] = {
     ".biases": "MLX",
     ".scales": "MLX",
@@ -82,7 +84,10 @@ def first_quantized(tensors: _Tensors) -> tuple[TensorInfo, str] | None:
     """The first tensor of a quantized weight, and how that is quantized; None where there is none."""
     for name, info in tensors.items():
         for ending, how in _INSTEAD.items():
-            if name.endswith(ending) and not _is_full(tensors.get(f"{name.removesuffix(ending)}.weight")):
+            stem = name.removesuffix(ending)
+            if stem == name or f"{stem}{_PARTNERS.get(ending, ending)}" not in tensors:
+                continue
+            if not _is_full(tensors.get(f"{stem}.weight")):
                 return info, _packing(name, tensors) if ending == ".qweight" else how
         for ending, how in _BESIDE.items():
             weight = tensors.get(f"{name.removesuffix(ending)}.weight") if name.endswith(ending) else None

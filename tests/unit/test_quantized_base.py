@@ -125,6 +125,11 @@ def test_pickled_weights_are_judged_by_the_config_alone(tmp_path: Path) -> None:
         inspect(ModelSpec(id="./mine", name="mine", local=folder, allow_pickle=True), token=None)
 
 
+@pytest.mark.parametrize("name", ["model.num_blocks", "model.layers.0.ssm.B", "lm_head.scale"])
+def test_names_that_only_look_alike_are_nobodys_sign(name: str) -> None:
+    assert check_full("./mine", LLAMA, base(**{name: ("F32", (4,))})) == ()
+
+
 def renamed(change: str) -> dict[str, TensorInfo]:
     before, _, after = change.partition(" -> ")
     return {

@@ -275,6 +275,13 @@ def test_pickled_weights_may_be_pointers_too(tmp_path: Path) -> None:
     assert "pytorch_model.bin is a Git LFS pointer" in told(folder, allow_pickle=True).message
 
 
+def test_a_card_that_lies_elsewhere_is_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    (tmp_path / "card.md").write_text("words about it " * 20)
+    (folder / "README.md").symlink_to(tmp_path / "card.md")
+    assert inspect(ModelSpec(id="./mine", name="mine", local=folder), token=None).layers
+
+
 def test_pointers_in_the_place_of_files_that_are_not_used_do_no_harm(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     for name in ("consolidated.safetensors", "x.gguf", "pytorch_model.bin", "image.png", "code.py"):
