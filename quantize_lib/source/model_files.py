@@ -12,6 +12,7 @@ from quantize_lib.errors import SourceError
 
 CONFIG = "config.json"
 CARD = "README.md"
+ADAPTER_CONFIG = "adapter_config.json"
 BOM = b"\xef\xbb\xbf"
 """The byte order mark that some editors put in front of UTF-8."""
 

@@ -10,14 +10,13 @@ from fnmatch import fnmatchcase
 from quantize_lib.errors import SourceError
 from quantize_lib.source.headers import INDEX, SINGLE
 from quantize_lib.source.listing import Listing
-from quantize_lib.source.model_files import CONFIG, pickled_weights
+from quantize_lib.source.model_files import ADAPTER_CONFIG, CONFIG, pickled_weights
 from quantize_lib.source.pickled import PICKLED, has_pickled
 from quantize_lib.source.quantized import first_quantized
 from quantize_lib.source.wrapped import has_adapter
 from quantize_lib.text import plain
 from quantize_lib.wording import joined, show
 
-ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTERS = (ADAPTER_CONFIG, "adapter_model.*", "adapters.safetensors", "pytorch_lora_weights.*")
 _MERGE = (
     "Merge it first: load it with peft's AutoPeftModelForCausalLM.from_pretrained, call "

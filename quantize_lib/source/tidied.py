@@ -15,7 +15,7 @@ from typing import Any
 from quantize_lib.architecture.config_values import run_config
 from quantize_lib.files import read_json, write_json
 from quantize_lib.source.headers import INDEX, SINGLE
-from quantize_lib.source.model_files import BOM, CONFIG, parse_config
+from quantize_lib.source.model_files import ADAPTER_CONFIG, BOM, CONFIG, parse_config
 
 _COPY = ".tidied"
 
@@ -31,7 +31,9 @@ def tidied(model: Path, work: Path) -> Iterator[Path]:
         SourceError: where config.json cannot be read.
     """
     changed = {**_config(model), **_index(model)}
-    if not changed:
+    # Where peft is installed, transformers would load an adapter beside the model, which is not applied here.
+    left_out = {ADAPTER_CONFIG} if (model / ADAPTER_CONFIG).exists() else set()
+    if not changed and not left_out:
         yield model
         return
     copy = work / _COPY / model.name
@@ -40,7 +42,7 @@ def tidied(model: Path, work: Path) -> Iterator[Path]:
     copy.mkdir(parents=True)
     try:
         for path in model.iterdir():
-            if path.name not in changed:
+            if path.name not in {*changed, *left_out}:
                 (copy / path.name).symlink_to(path.resolve())
         for name, content in changed.items():
             write_json(copy / name, content)

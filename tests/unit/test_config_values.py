@@ -193,6 +193,15 @@ def test_a_folder_without_a_config_is_left_to_who_reads_it(tmp_path: Path) -> No
         assert seen == tmp_path
 
 
+def test_libraries_do_not_see_an_adapter_beside_the_model(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    (folder / "adapter_config.json").write_text("{}")
+    with tidied(folder, tmp_path / "out") as seen:
+        assert {path.name for path in seen.iterdir()} == {path.name for path in folder.iterdir()} - {
+            "adapter_config.json"
+        }
+
+
 def test_a_byte_order_mark_in_front_of_the_config_is_read_over(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     text = (folder / "config.json").read_text()
