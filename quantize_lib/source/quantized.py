@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.architecture.config_values import QUANTIZATION_KEYS
-from quantize_lib.architecture.families import named
-from quantize_lib.architecture.layers import WEIGHT_DTYPES
+from quantize_lib.architecture.families import get_family, named
+from quantize_lib.architecture.layers import WEIGHT_DTYPES, expected_layers
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.source.pickled import is_pickled
@@ -68,8 +68,7 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
     """
     said = {key: config[key] for key in QUANTIZATION_KEYS if config.get(key)}
     found = first_quantized(tensors)
-    # Of pickled weights nothing is known but what config.json says.
-    if found is None and not (said and any(is_pickled(info.file) for info in tensors.values())):
+    if found is None and not (said and not _shows_full(config, tensors)):
         return _said_only(said)
     how = next((name for value in said.values() if (name := _method(value))), found and found[1])
     raise SourceError(
@@ -78,6 +77,17 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
         + (f": {found[0].file} holds {found[0].name}, {found[0].dtype}" if found else ""),
         hint="Name the full-precision model that it was made from.",
     )
+
+
+def _shows_full(config: Mapping[str, Any], tensors: _Tensors) -> bool:
+    """Whether every linear layer is seen to be in full precision.
+
+    Of pickled weights nothing is known but what config.json says; and there are forms that no list names.
+    """
+    prefix = get_family(config).base_prefix + "."
+    names = [f"{layer.name}.weight" for layer in expected_layers(config)]
+    weights = [tensors.get(name) or tensors.get(name.removeprefix(prefix)) for name in names]
+    return all(weight is not None and _is_full(weight) and not is_pickled(weight.file) for weight in weights)
 
 
 def first_quantized(tensors: _Tensors) -> tuple[TensorInfo, str] | None:

@@ -118,6 +118,15 @@ def test_a_model_that_is_quantized_in_name_only_is_taken_and_told(
     assert inspect(ModelSpec(id="./mine", name="mine", local=folder), token=None).notes == notes
 
 
+@pytest.mark.parametrize("parts", [{".packed": ("U8", (96, 48))}, {".weight": ("I8", (96, 96))}])
+def test_what_the_config_owns_up_to_is_believed_where_no_full_weights_are_seen(
+    parts: dict[str, tuple[str, tuple[int, ...]]],
+) -> None:
+    config = LLAMA | {"quantization_config": {"quant_method": "own"}}
+    with pytest.raises(SourceError, match=r"is already quantized \(own\)"):
+        check_full("./mine", config, quantized(parts))
+
+
 def test_pickled_weights_are_judged_by_the_config_alone(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine", LLAMA | {"quantization_config": {"quant_method": "gptq"}})
     (folder / FILE).rename(folder / "pytorch_model.bin")
