@@ -14,6 +14,7 @@ from quantize_lib.wording import joined, show
 TOKENIZER_JSON = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
 _SHOWN_REASON = 200
+_PANIC = "pyo3_runtime"
 _AGAIN = (
     "Fetch the tokenizer's files again, or copy tokenizer.json and tokenizer_config.json from the model that "
     "this one was made from."
@@ -40,6 +41,11 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
         # The tokenizers library raises the bare Exception for a damaged file, and what lies in the folder
         # makes transformers raise almost anything else.
         raise _cannot_load(folder, error) from error
+    except BaseException as error:
+        # Where the library's compiled part panics, it raises what is no Exception.
+        if type(error).__module__ != _PANIC:
+            raise
+        raise _cannot_load(folder, error) from error
 
 
 def vocabularies(folder: Path) -> list[str]:
@@ -48,7 +54,7 @@ def vocabularies(folder: Path) -> list[str]:
     return sorted({path.name for pattern in known for path in folder.glob(pattern) if path.is_file()})
 
 
-def _cannot_load(folder: Path, error: Exception) -> SourceError:
+def _cannot_load(folder: Path, error: BaseException) -> SourceError:
     names, config = vocabularies(folder), _object(folder / _CONFIG) or {}
     if "auto_map" in config and "trust_remote_code" in str(error):
         return SourceError(
@@ -61,7 +67,7 @@ def _cannot_load(folder: Path, error: Exception) -> SourceError:
     )
 
 
-def _reason(folder: Path, names: list[str], config: Mapping[str, Any], error: Exception) -> str:
+def _reason(folder: Path, names: list[str], config: Mapping[str, Any], error: BaseException) -> str:
     """What is wrong with the files, as far as it can be told; else the library's words behind ours."""
     kind = config.get("tokenizer_class")
     if (folder / _CONFIG).is_file() and _object(folder / _CONFIG) is None:

@@ -16,7 +16,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from quantize_lib.errors import SourceError
 from quantize_lib.files import read_json, write_json, write_text
+from quantize_lib.tokenizer.loading import load_tokenizer
 from tests.support.hub import Hub, serve
 from tests.support.model_files import LLAMA, write_model
 from tests.support.small_runs import (
@@ -310,6 +312,14 @@ def test_what_transformers_makes_no_tokenizer_of_is_refused_by_plan_with_the_way
     assert f"error: {model}: {message}" in said
     assert "tokenizer.json" in said.splitlines()[-1]
     assert "Traceback" not in said
+
+
+def test_what_the_library_panics_over_is_an_error_and_no_end_of_the_process(model: Path) -> None:
+    data = read_json(model / "tokenizer.json")
+    data["model"]["continuing_subword_prefix"] = "no"
+    write_json(model / "tokenizer.json", data)
+    with pytest.raises(SourceError, match="the tokenizer cannot be loaded"):
+        load_tokenizer(model, trust_remote_code=False)
 
 
 def test_a_bad_tokenizer_ends_no_other_models_job(
