@@ -83,6 +83,11 @@ def _evaluate(options: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _job(options: argparse.Namespace, reporter: Reporter) -> int:
+    if options.answer is not None:
+        from quantize_lib.tokenizer.probe import try_tokenizer
+
+        try_tokenizer(options.job, options.answer)
+        return ExitCode.OK
     from quantize_lib.environment import end_with_parent
     from quantize_lib.job.events import EventReporter
     from quantize_lib.job.job_file import read_job

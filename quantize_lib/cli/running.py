@@ -17,6 +17,7 @@ from quantize_lib.reporting import Reporter
 if TYPE_CHECKING:
     from quantize_lib.host.run_options import Executor
     from quantize_lib.host.survey import Surveyed
+    from quantize_lib.host.tokenizers import TryTokenizer
     from quantize_lib.publish.base import Publisher
 
 _TIMEOUT_SECONDS = 24 * 3600
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         surveyed = Surveyed(lookups=lookups, verdicts=verdicts)
     else:
         plan = narrow(manifest, only=options.only, device=options.device)
-    execute = _executor(options, plan, reporter)
+    execute, try_tokenizer = _executor(options, plan, reporter)
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
     return _execute(
@@ -62,26 +63,31 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         force=options.force,
         surveyed=surveyed,
         max_memory=options.max_memory,
+        try_tokenizer=try_tokenizer,
     )
 
 
-def _executor(options: argparse.Namespace, plan: Plan, reporter: Reporter) -> Executor:
+def _executor(
+    options: argparse.Namespace, plan: Plan, reporter: Reporter
+) -> tuple[Executor, TryTokenizer | None]:
+    """What runs the jobs, and what tries tokenizers where this process cannot."""
     if options.executor == "local":
         for name in ("image", "memory", "timeout"):
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} belongs to --executor docker")
-        return _local_executor(plan)
+        return _local_executor(plan), None
     if options.max_memory is not None:
         raise UsageError("--max-memory belongs to --executor local", hint="A container's limit is --memory.")
     from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions
 
-    return DockerExecutor.open(
+    docker = DockerExecutor.open(
         DockerOptions(
             image=options.image, memory=options.memory, timeout=options.timeout or _TIMEOUT_SECONDS
         ),
         {job.device for job in plan.jobs},
         reporter,
     )
+    return docker, docker.try_tokenizer
 
 
 def _local_executor(plan: Plan) -> Executor:
@@ -103,6 +109,7 @@ def _execute(
     force: bool = False,
     surveyed: Surveyed | None = None,
     max_memory: int | None = None,
+    try_tokenizer: TryTokenizer | None = None,
 ) -> int:
     from quantize_lib.host.run_options import RunOptions
     from quantize_lib.host.run_plan import run_plan
@@ -117,6 +124,7 @@ def _execute(
         force=force,
         surveyed=surveyed,
         max_memory=max_memory,
+        try_tokenizer=try_tokenizer,
     )
     return run_plan(plan, run_options, reporter).code
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from quantize_lib.errors import ExitCode
 from quantize_lib.host.survey import Surveyed
+from quantize_lib.host.tokenizers import TryTokenizer
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Reporter
@@ -30,6 +31,8 @@ class RunOptions:
         execute: runs a job.
         command: the command line that makes the same again, for report and cards.
         log: gets what the libraries of the quantizing process print.
+        try_tokenizer: tries one where this process has no library that loads it; None where there is no such
+            place, or no need.
         force: build every cell, whatever was built or published before.
         surveyed: where the plan was compared with what is published already; done here otherwise.
         show: is called with the records in the plan's order once the report is written, also after an error
@@ -44,6 +47,7 @@ class RunOptions:
     show: Callable[[Sequence[CellRecord]], None]
     force: bool = False
     surveyed: Surveyed | None = None
+    try_tokenizer: TryTokenizer | None = None
     max_memory: int | None = None
 
 

@@ -68,6 +68,7 @@ class _Run:
         self._state = state
         self._records: dict[str, CellRecord] = {}
         self._lookups = options.surveyed.lookups if options.surveyed else Lookups(reporter)
+        self._lookups.tokenizers.elsewhere = options.try_tokenizer
         self._built: dict[str, CellRecord] = {}
         """What an earlier run built, by cell id."""
         self._bug: Exception | None = None

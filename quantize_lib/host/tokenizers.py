@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.families import positions, vocabulary
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.host.parallel import in_parallel
 from quantize_lib.job.job_file import DEFAULT_PROMPT, NEW_TOKENS
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _AT_ONCE = max(1, min(4, os.cpu_count() or 1))
 """Each takes a core and some 200 MB."""
 _NAMED_FILES = 3
+_NO_ANSWER = "the container did not try the tokenizer before the download; the quantizing process does it"
+_NOT_HERE = "tokenizers are not tried here, as transformers is not installed: the quantizing process does it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class _Work:
 
     model: ModelSpec
     facts: ModelFacts
+    device: DeviceName
     specs: tuple[TextSpec, ...]
     texts: tuple[AskedText, ...]
 
@@ -60,10 +64,18 @@ class _Tried:
         return set(specs) <= set(self.specs)
 
 
+TryTokenizer = Callable[[Question, DeviceName, Reporter], Answer | None]
+"""Tries a tokenizer for a job on a device where this process has no library that loads it; None where that
+gave no answer."""
+
+
 class Tokenizers:
     """Remembers every answer for the length of a run.
 
     Not for several threads: `look_up` brings its own.
+
+    Attributes:
+        elsewhere: where tokenizers are tried that cannot be tried here; None where there is no such place.
     """
 
     def __init__(self, lookups: Lookups, reporter: Reporter) -> None:
@@ -71,6 +83,7 @@ class Tokenizers:
         self._reporter = reporter
         self._tried: dict[ModelSpec, _Tried] = {}
         self._told: set[str] = set()
+        self.elsewhere: TryTokenizer | None = None
 
     def look_up(self, jobs: Iterable[Job]) -> None:
         """Try, at once, the tokenizers of these jobs that were not tried with their texts yet.
@@ -78,10 +91,12 @@ class Tokenizers:
         Jobs whose model or text cannot be looked at are left out: whoever asks for those meets the error.
         """
         asked: dict[ModelSpec, dict[TextSpec, None]] = {}
+        devices: dict[ModelSpec, DeviceName] = {}
         for job in jobs:
             key, specs = _key(job.model), _specs(job)
             known = self._tried.get(key)
-            if known is None or not known.covers(specs):
+            if known is None or not known.covers(specs) or (self.elsewhere and known.found == _NOT_HERE):
+                devices.setdefault(key, job.device)
                 asked.setdefault(key, {}).update(dict.fromkeys(specs))
         work: list[_Work] = []
         for key, wanted in asked.items():
@@ -90,8 +105,8 @@ class Tokenizers:
                 texts = tuple(self._asked(spec) for spec in wanted)
             except Exception:  # noqa: BLE001
                 continue
-            work.append(_Work(model=key, facts=facts, specs=tuple(wanted), texts=texts))
-        found = in_parallel(_try, work, at_once=_AT_ONCE)
+            work.append(_Work(model=key, facts=facts, device=devices[key], specs=tuple(wanted), texts=texts))
+        found = in_parallel(self._try, work, at_once=_AT_ONCE)
         for one, answer in zip(work, found, strict=True):
             self._tried[one.model] = _Tried(specs=one.specs, found=answer)
             self._tell(one.model, answer)
@@ -134,6 +149,35 @@ class Tokenizers:
             allow_short=spec.allow_short,
         )
 
+    def _try(self, work: _Work) -> Answer | Exception | str:
+        """The answer; an error, which is raised to the job that asks; or why it was not tried."""
+        model, facts, here = work.model, work.facts, can_ask()
+        if not here and self.elsewhere is None:
+            return _NOT_HERE
+        if model.trust_remote_code:
+            return (
+                f"{model.id}: the tokenizer is not tried here, as it may be code of the model's author: the "
+                "container does it"
+            )
+        try:
+            room = Room(
+                rows=vocabulary(facts.config),
+                positions=positions(facts.config),
+                prompt=DEFAULT_PROMPT,
+                new_tokens=NEW_TOKENS,
+            )
+            digests = tokenizer_digests(model, facts)
+            folder = tokenizer_folder(model, facts)
+            if folder is None:
+                return f"{model.id}: the tokenizer is not tried before the download, as its files are large"
+            question = Question(folder=folder, room=room, texts=work.texts)
+            if here or self.elsewhere is None:
+                return ask(question, digests)
+            answer = self.elsewhere(question, work.device, self._reporter)
+            return answer or f"{model.id}: {_NO_ANSWER}"
+        except Exception as error:  # noqa: BLE001
+            return error
+
     def _tell(self, model: ModelSpec, found: Answer | Exception | str) -> None:
         if isinstance(found, str):
             lines, say = [found], self._reporter.info
@@ -145,34 +189,6 @@ class Tokenizers:
             if line not in self._told:
                 self._told.add(line)
                 say(line)
-
-
-def _try(work: _Work) -> Answer | Exception | str:
-    """The answer; an error, which is raised to the job that asks; or why it was not tried."""
-    model, facts = work.model, work.facts
-    if not can_ask():
-        return (
-            "tokenizers are not tried here, as transformers is not installed: the quantizing process does it"
-        )
-    if model.trust_remote_code:
-        return (
-            f"{model.id}: the tokenizer is not tried here, as it may be code of the model's author: the "
-            "container does it"
-        )
-    try:
-        room = Room(
-            rows=vocabulary(facts.config),
-            positions=positions(facts.config),
-            prompt=DEFAULT_PROMPT,
-            new_tokens=NEW_TOKENS,
-        )
-        digests = tokenizer_digests(model, facts)
-        folder = tokenizer_folder(model, facts)
-        if folder is None:
-            return f"{model.id}: the tokenizer is not tried before the download, as its files are large"
-        return ask(Question(folder=folder, room=room, texts=work.texts), digests)
-    except Exception as error:  # noqa: BLE001
-        return error
 
 
 def _specs(job: Job) -> tuple[TextSpec, ...]:

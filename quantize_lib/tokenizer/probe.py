@@ -25,13 +25,17 @@ from quantize_lib.tokenizer.question import Answer, AskedText, Question
 def main(arguments: list[str]) -> int:
     """Entry point; see the module."""
     end_with_parent()
+    try_tokenizer(*map(Path, arguments))
+    return 0
+
+
+def try_tokenizer(question_file: Path, answer_file: Path) -> None:
+    """Answer a question, file by file; the process does nothing else."""
     # Tokenizers need no torch, whose import takes longer than all the rest.
     sys.modules["torch"] = None  # type: ignore[assignment]
-    question_file, answer_file = map(Path, arguments)
     question = Question.from_json(read_json(question_file))
     with tidied(question.folder, answer_file.parent) as folder:
         write_json(answer_file, answer(replace(question, folder=folder)).to_json())
-    return 0
 
 
 def answer(question: Question) -> Answer:

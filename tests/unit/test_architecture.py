@@ -92,10 +92,10 @@ EDGES: dict[str, set[str]] = {
         *("files", "formats", "gate", "job", "manifest", "methods", "plan", "publish", "report"),
         *("reporting", "source", "targets", "text", "tokenizer", "wording"),
     },
-    "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text"},
+    "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},
     "cli": {
         *("environment", "errors", "executors", "formats", "host", "job", "manifest", "methods", "plan"),
-        *("publish", "report", "reporting", "targets", "text", "versions", "worker"),
+        *("publish", "report", "reporting", "targets", "text", "tokenizer", "versions", "worker"),
     },
     "__main__": {"cli"},
 }

@@ -58,6 +58,7 @@ class ContainerSpec:
         memory: bytes, without swap.
         file_size: bytes of the largest single file that it may write; the kernel holds it to that.
         gpus: whether it gets all of them.
+        command: words of the command line.
     """
 
     image: str
@@ -68,6 +69,7 @@ class ContainerSpec:
     memory: int
     file_size: int
     gpus: bool
+    command: tuple[str, ...] = ("job", f"{JOB_FOLDER}/job.json", "--events")
 
     def options(self) -> dict[str, Any]:
         """For `docker.DockerClient.containers.create`."""
@@ -76,7 +78,7 @@ class ContainerSpec:
         return {
             "image": self.image,
             "name": self.name,
-            "command": ["job", f"{JOB_FOLDER}/job.json", "--events"],
+            "command": list(self.command),
             "labels": {OWNER_LABEL: self.owner},
             "user": "{}:{}".format(*self.user),
             "working_dir": "/tmp",

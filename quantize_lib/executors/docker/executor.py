@@ -41,12 +41,14 @@ from quantize_lib.executors.docker.daemon import (
     remove,
     remove_leftovers,
 )
+from quantize_lib.executors.docker.tokenizer import MAX_ANSWER_BYTES, try_in_container
 from quantize_lib.files import last_line, remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.job.job_file import JobFile, read_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
 from quantize_lib.job.result import read_result
 from quantize_lib.reporting import Reporter
 from quantize_lib.text import format_bytes, printable
+from quantize_lib.tokenizer.question import Answer, Question
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -129,6 +131,22 @@ class DockerExecutor:
             self._make(job, output_dir, log, reporter)
             write_text(ended, given)
         take(output_dir, [cell.id for cell in job.cells], folder)
+
+    def try_tokenizer(self, question: Question, device: DeviceName, reporter: Reporter) -> Answer | None:
+        """Try a tokenizer with the libraries of the image.
+
+        Args:
+            device: of the job, which chooses the image.
+
+        Returns, raises:
+            As `try_in_container`.
+        """
+
+        def run(spec: ContainerSpec, output_dir: Path, log: Path) -> Mapping[str, Any]:
+            log.touch()
+            return self._run(spec, OutputLimits(size=2 * MAX_ANSWER_BYTES, free=0), output_dir, log, reporter)
+
+        return try_in_container(question, self._image(device), self._memory, run)
 
     def _make(self, job: JobFile, output_dir: Path, log: Path, reporter: Reporter) -> None:
         """Run the job in a container, from where an earlier one was killed."""
