@@ -153,8 +153,9 @@ def command_parser() -> argparse.ArgumentParser:
     job = _add(commands, "job", "run one job described by a JSON file (schemas/job.schema.json)")
     job.add_argument("job", type=Path, metavar="JOB.json", help="the job")
     job.add_argument("--events", action="store_true", help="print one JSON event per line, for programs")
-    # An executor's own: JOB.json is a question about a tokenizer, answered into this file.
-    job.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    job.add_argument(
+        "--answer", type=Path, metavar="FILE", help="answer a question about a tokenizer, for programs"
+    )
     return parser
 
 
