@@ -542,6 +542,7 @@ def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
         "source": "acme/news (train)",
         "dataset": "acme/news",
         "revision": hub.repositories["datasets/acme/news"].head,
+        "notes": [],
     }
 
 
@@ -559,8 +560,11 @@ def test_a_data_set_is_read_at_the_commit_that_was_looked_up(hub: Hub, client: C
     ("spec", "message"),
     [
         ({"dataset": "acme/gone"}, "data set acme/gone does not exist on the Hub, or is private"),
-        ({"dataset": "acme/news", "column": "body"}, "data set acme/news has no column 'body'"),
-        ({"dataset": "acme/news", "column": "n"}, "data set acme/news: column 'n' holds int, not text"),
+        ({"dataset": "acme/news", "column": "body"}, "data set acme/news, row 1 has no column 'body'"),
+        (
+            {"dataset": "acme/news", "column": "n"},
+            "data set acme/news, row 1: column 'n' holds int, not text",
+        ),
         ({"dataset": "acme/news", "revision": "v9"}, "data set acme/news has no revision 'v9'"),
         ({"dataset": "acme/news", "split": "nowhere"}, "data set acme/news cannot be read: "),
         ({"dataset": "acme/news", "config": "odd"}, "data set acme/news cannot be read: "),
