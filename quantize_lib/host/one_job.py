@@ -14,7 +14,7 @@ from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.run_options import RunOptions
 from quantize_lib.host.set_aside import take_up
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.job.result import JobResult, QuantizedCell, read_result
+from quantize_lib.job.result import JobResult, read_result
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import fetch
@@ -85,11 +85,7 @@ class JobRunner:
         self._finish(prepared, source, state, result, records)
         if result.unfinished:
             state.leave_for_another()
-        # A whole checkpoint that was refused on this side is looked at again, too.
-        return result.unfinished or any(
-            records[cell.id].status == "failed" and isinstance(result.cells.get(cell.id), QuantizedCell)
-            for cell in cells
-        )
+        return result.unfinished
 
     def _finish(
         self,

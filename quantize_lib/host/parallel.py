@@ -17,7 +17,7 @@ def in_parallel(
     work: Callable[[_Item], _T], items: Sequence[_Item], *, at_once: int = CONNECTIONS
 ) -> list[_T]:
     """`work` for each item, in order; what has not begun when one fails or a signal comes never begins."""
-    if len(items) < 2:
+    if len(items) < 2 or at_once == 1:
         # In this thread a signal also ends what has begun.
         return [work(item) for item in items]
     pool = ThreadPoolExecutor(at_once)

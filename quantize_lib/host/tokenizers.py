@@ -106,7 +106,8 @@ class Tokenizers:
             except Exception:  # noqa: BLE001
                 continue
             work.append(_Work(model=key, facts=facts, device=devices[key], specs=tuple(wanted), texts=texts))
-        found = in_parallel(self._try, work, at_once=_AT_ONCE)
+        # A container is ended from this thread alone, where a signal comes.
+        found = in_parallel(self._try, work, at_once=_AT_ONCE if can_ask() else 1)
         for one, answer in zip(work, found, strict=True):
             self._tried[one.model] = _Tried(specs=one.specs, found=answer)
             self._tell(one.model, answer)

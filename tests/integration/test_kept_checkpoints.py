@@ -114,7 +114,6 @@ def goes_on_without_quantizing(plan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("quantize_lib.evaluate.check.check_reload", EvaluationError("it does not load")),
         ("quantize_lib.evaluate.check.check_reload", RuntimeError("a bug")),
         ("quantize_lib.worker.answer.write_result", FULL),
-        ("quantize_lib.host.finish.check_files", PublishError("a pipe")),
         ("quantize_lib.host.finish.add_notice", FULL),
         ("quantize_lib.host.finish.render_card", RuntimeError("a bug")),
         ("quantize_lib.host.finish.write_text", FULL),

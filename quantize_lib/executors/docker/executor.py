@@ -41,7 +41,7 @@ from quantize_lib.executors.docker.daemon import (
     remove,
     remove_leftovers,
 )
-from quantize_lib.executors.docker.tokenizer import MAX_ANSWER_BYTES, try_in_container
+from quantize_lib.executors.docker.tokenizer import MAX_ANSWER_BYTES, TRY_SECONDS, try_in_container
 from quantize_lib.files import last_line, remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.job.job_file import JobFile, read_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
@@ -142,9 +142,13 @@ class DockerExecutor:
             As `try_in_container`.
         """
 
+        options = replace(self._options, timeout=min(self._options.timeout, TRY_SECONDS))
+        brief = DockerExecutor(self._client, options, memory=self._memory, gpus=self._gpus)
+
         def run(spec: ContainerSpec, output_dir: Path, log: Path) -> Mapping[str, Any]:
             log.touch()
-            return self._run(spec, OutputLimits(size=2 * MAX_ANSWER_BYTES, free=0), output_dir, log, reporter)
+            limits = OutputLimits(size=2 * MAX_ANSWER_BYTES, free=0)
+            return brief._run(spec, limits, output_dir, log, reporter)
 
         return try_in_container(question, self._image(device), self._memory, run)
 

@@ -27,6 +27,7 @@ from quantize_lib.tokenizer.question import Answer, Question
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
 MAX_ANSWER_BYTES = 2**20
+TRY_SECONDS = 600.0
 
 
 def try_in_container(
