@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,6 +104,34 @@ def clean_environment() -> dict[str, str]:
     inherited = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([package_root, *([inherited] if inherited else [])])
     return environment
+
+
+def run_module(module: str, question: Path, answer: Path, *, log: Path, timeout: float) -> int:
+    """Run a module of this package on foreign files, in a fresh process with a clean environment.
+
+    Args:
+        question, answer: the module's arguments: what it reads, and what it writes; in a folder of its own.
+        log: gets everything that it prints.
+        timeout: in seconds.
+
+    Returns:
+        Its exit code; negative where a signal ended it.
+
+    Raises:
+        subprocess.TimeoutExpired: where it took longer.
+    """
+    with log.open("wb") as output:
+        return subprocess.run(
+            [sys.executable, "-m", module, str(question), str(answer)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(),
+            # A file named like a module, in the current folder, is not to be imported.
+            cwd=question.parent,
+            timeout=timeout,
+            check=False,
+        ).returncode
 
 
 def end_with_parent() -> None:

@@ -42,12 +42,16 @@ def feed(digest: hashlib._Hash, path: Path, advance: Callable[[int], object] | N
                 advance(count)
 
 
-def last_line(log: Path) -> str:
-    """The last line that a process printed, for a message; its whole output may be of any length."""
+def last_line(log: Path, *, otherwise: str = "it said nothing") -> str:
+    """The last line that a process printed, for a message; its whole output may be of any length.
+
+    Args:
+        otherwise: where it printed nothing.
+    """
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = printable(file.read().decode("utf-8", errors="replace")).strip().splitlines()
-    return lines[-1][:_LINE_CHARACTERS] if lines else "it said nothing"
+    return lines[-1][:_LINE_CHARACTERS] if lines else otherwise
 
 
 def git_blob(size: int) -> hashlib._Hash:

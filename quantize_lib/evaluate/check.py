@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.environment import clean_environment
+from quantize_lib.environment import run_module
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import finite, last_line, read_json, write_json
 from quantize_lib.job.job_file import NEW_TOKENS
@@ -153,25 +152,15 @@ def _run(
     with tempfile.TemporaryDirectory(dir=work) as temporary:
         spec_file, result_file = Path(temporary) / "spec.json", Path(temporary) / "result.json"
         write_json(spec_file, spec)
-        command = [sys.executable, "-m", "quantize_lib.evaluate.reload", str(spec_file), str(result_file)]
-        with log.open("wb") as output:
-            try:
-                # Its own folder: a file named like a module, in the current one, is not to be imported.
-                code = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=clean_environment(),
-                    cwd=temporary,
-                    timeout=timeout,
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired as error:
-                raise EvaluationError(
-                    f"{name}: the reload took longer than {timeout:.0f} s",
-                    hint=f"What it printed is in {log}.",
-                ) from error
+        try:
+            code = run_module(
+                "quantize_lib.evaluate.reload", spec_file, result_file, log=log, timeout=timeout
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EvaluationError(
+                f"{name}: the reload took longer than {timeout:.0f} s",
+                hint=f"What it printed is in {log}.",
+            ) from error
         if code != 0:
             raise EvaluationError(
                 f"{name}: the process that loads it {_ending(code)} ({last_line(log)})",

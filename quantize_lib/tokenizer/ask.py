@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,9 +13,9 @@ from pathlib import Path
 
 from quantize_lib import generation_config
 from quantize_lib.calibration import windows
-from quantize_lib.environment import clean_environment
+from quantize_lib.environment import run_module
 from quantize_lib.errors import SourceError
-from quantize_lib.files import read_json, sha256_file, sha256_json, write_json, write_text
+from quantize_lib.files import last_line, read_json, sha256_file, sha256_json, write_json
 from quantize_lib.text import plain
 from quantize_lib.tokenizer.loading import WAY_OUT
 from quantize_lib.tokenizer.question import Answer, Question
@@ -27,7 +25,6 @@ _LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "tiktoken")
 _CODE = (Path(windows.__file__), Path(generation_config.__file__), *Path(__file__).parent.glob("*.py"))
 """… and our own part in it."""
 _SECONDS = 600.0
-_SHOWN = 300
 
 
 def can_ask() -> bool:
@@ -84,31 +81,17 @@ def _tried(question: Question) -> Answer:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         question_file, answer_file, log = folder / "question.json", folder / "answer.json", folder / "log.txt"
-        # In ASCII, as half a surrogate in a text cannot be written otherwise.
-        write_text(question_file, json.dumps(question.to_json()))
-        command = [sys.executable, "-m", "quantize_lib.tokenizer.probe", str(question_file), str(answer_file)]
-        with log.open("wb") as output:
-            try:
-                # Its own folder: a file named like a module, in the current one, is not to be imported.
-                code = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=clean_environment(),
-                    cwd=folder,
-                    timeout=_SECONDS,
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired as error:
-                raise SourceError(
-                    f"the tokenizer cannot be used: trying it took longer than {_SECONDS:.0f} s", hint=WAY_OUT
-                ) from error
-        if code != 0:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            ending = (
-                f"signal {-code}" if code < 0 else plain(said[-1])[:_SHOWN] if said else f"exit code {code}"
+        write_json(question_file, question.to_json())
+        try:
+            code = run_module(
+                "quantize_lib.tokenizer.probe", question_file, answer_file, log=log, timeout=_SECONDS
             )
+        except subprocess.TimeoutExpired as error:
+            raise SourceError(
+                f"the tokenizer cannot be used: trying it took longer than {_SECONDS:.0f} s", hint=WAY_OUT
+            ) from error
+        if code != 0:
+            ending = f"signal {-code}" if code < 0 else plain(last_line(log, otherwise=f"exit code {code}"))
             raise SourceError(
                 f"the tokenizer cannot be used: the process that tried it ended with: {ending}", hint=WAY_OUT
             )
