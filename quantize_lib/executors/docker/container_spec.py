@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.environment import THREAD_DEFAULTS
 from quantize_lib.errors import EngineError
-from quantize_lib.executors.docker.daemon import OWNER_LABEL
+from quantize_lib.executors.docker.daemon import OWNER_LABEL, process_identity
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import JobFile, JobText, write_job
 
@@ -62,8 +63,8 @@ class ContainerSpec:
     """
 
     image: str
-    name: str
-    owner: str
+    name: str = field(default_factory=lambda: f"model-quantizer-{uuid.uuid4().hex[:12]}")
+    owner: str = field(default_factory=lambda: process_identity(os.getpid()))
     user: tuple[int, int]
     binds: tuple[Bind, ...]
     memory: int
@@ -105,6 +106,20 @@ class ContainerSpec:
             "log_config": LogConfig(type="none"),
             "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.gpus else None,
         }
+
+
+def binds_of(model: Bind, inside: Path, output: Path) -> tuple[Bind, ...]:
+    """All that a container sees of the host.
+
+    Args:
+        inside: what it reads beside the model, at `JOB_FOLDER`.
+        output: what it writes to, at `OUTPUT_FOLDER`.
+    """
+    return (
+        model,
+        Bind(source=inside, target=JOB_FOLDER),
+        Bind(source=output, target=OUTPUT_FOLDER, read_only=False),
+    )
 
 
 def container_environment(host: Mapping[str, str]) -> dict[str, str]:
@@ -180,7 +195,11 @@ def write_container_job(job: JobFile, model: str, inside: Path) -> None:
             output=Path(OUTPUT_FOLDER),
         ),
     )
-    # Whatever this process's umask: the container's user may be another one.
+    let_read(inside)
+
+
+def let_read(inside: Path) -> None:
+    """Let the container's user, who may be another one, read a folder whatever this process's umask."""
     inside.chmod(0o755)
     for path in inside.iterdir():
         path.chmod(0o644)

@@ -5,9 +5,7 @@ The host downloads before and checks and publishes afterwards; it needs no torch
 
 from __future__ import annotations
 
-import os
 import time
-import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,9 +16,8 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
 from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, give_back, take
 from quantize_lib.executors.docker.container_spec import (
-    OUTPUT_FOLDER,
-    Bind,
     ContainerSpec,
+    binds_of,
     check_readable,
     container_user,
     model_bind,
@@ -37,7 +34,6 @@ from quantize_lib.executors.docker.daemon import (
     engine_errors,
     has_gpus,
     host_memory,
-    process_identity,
     remove,
     remove_leftovers,
 )
@@ -142,13 +138,11 @@ class DockerExecutor:
             As `try_in_container`.
         """
 
-        options = replace(self._options, timeout=min(self._options.timeout, TRY_SECONDS))
-        brief = DockerExecutor(self._client, options, memory=self._memory, gpus=self._gpus)
-
         def run(spec: ContainerSpec, output_dir: Path, log: Path) -> Mapping[str, Any]:
             log.touch()
             limits = OutputLimits(size=2 * MAX_ANSWER_BYTES, free=0)
-            return brief._run(spec, limits, output_dir, log, reporter)
+            seconds = min(self._options.timeout, TRY_SECONDS)
+            return self._run(spec, limits, output_dir, log, reporter, seconds)
 
         return try_in_container(question, self._image(device), self._memory, run)
 
@@ -168,21 +162,15 @@ class DockerExecutor:
         size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
         spec = ContainerSpec(
             image=self._image(job.device),
-            name=f"model-quantizer-{uuid.uuid4().hex[:12]}",
-            owner=process_identity(os.getpid()),
             user=user,
-            binds=(
-                bind,
-                Bind(source=folder / "container-job", target="/job"),
-                Bind(source=output_dir, target=OUTPUT_FOLDER, read_only=False),
-            ),
+            binds=binds_of(bind, folder / "container-job", output_dir),
             memory=self._memory,
             file_size=size,
             gpus=on_gpu,
         )
         reporter.info(f"{job.id} runs in {spec.image} as {spec.name}")
         try:
-            state = self._run(spec, OutputLimits(size=size), output_dir, log, reporter)
+            state = self._run(spec, OutputLimits(size=size), output_dir, log, reporter, self._options.timeout)
             self._judge(state, output_dir, log, reporter)
         except _UnusableError:
             # The next run begins without it.
@@ -197,7 +185,13 @@ class DockerExecutor:
         return self._gpus and device in ("cuda", "auto")
 
     def _run(
-        self, spec: ContainerSpec, limits: OutputLimits, output_dir: Path, log: Path, reporter: Reporter
+        self,
+        spec: ContainerSpec,
+        limits: OutputLimits,
+        output_dir: Path,
+        log: Path,
+        reporter: Reporter,
+        seconds: float,
     ) -> Mapping[str, Any]:
         """The container's last state. It is gone afterwards, whatever happened."""
         try:
@@ -210,7 +204,7 @@ class DockerExecutor:
                 listener = Listener(stream, reporter, log)
                 container.start()
             listener.start()
-            self._watch(listener, limits, output_dir)
+            _watch(listener, limits, output_dir, seconds)
             return self._last_state(spec.name, listener)
         finally:
             try:
@@ -218,25 +212,6 @@ class DockerExecutor:
             except EngineError as error:
                 reporter.warning(
                     f"the container {spec.name} is left to the next run to remove: {error.message}"
-                )
-
-    def _watch(self, listener: Listener, limits: OutputLimits, output_dir: Path) -> None:
-        """Wait until the container's output ends.
-
-        Raises:
-            EngineError: where it takes too long or too much.
-        """
-        deadline = time.monotonic() + self._options.timeout
-        while listener.is_alive():
-            listener.join(timeout=_POLL_SECONDS)
-            if listener.flooded:
-                raise _UnusableError("the container was stopped: it printed without end")
-            if (reason := exceeded(output_dir, limits)) is not None:
-                raise _UnusableError(f"the container was stopped: {reason}")
-            if time.monotonic() > deadline:
-                raise EngineError(
-                    f"the container was stopped: it took longer than {self._options.timeout:.0f} s",
-                    hint="Allow more with --timeout.",
                 )
 
     def _last_state(self, name: str, listener: Listener) -> Mapping[str, Any]:
@@ -268,6 +243,26 @@ class DockerExecutor:
 
 class _UnusableError(EngineError):
     """A container failed in such a way that another one had better not go on from what it left."""
+
+
+def _watch(listener: Listener, limits: OutputLimits, output_dir: Path, seconds: float) -> None:
+    """Wait until the container's output ends.
+
+    Raises:
+        EngineError: where it takes too long or too much.
+    """
+    deadline = time.monotonic() + seconds
+    while listener.is_alive():
+        listener.join(timeout=_POLL_SECONDS)
+        if listener.flooded:
+            raise _UnusableError("the container was stopped: it printed without end")
+        if (reason := exceeded(output_dir, limits)) is not None:
+            raise _UnusableError(f"the container was stopped: {reason}")
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"the container was stopped: it took longer than {seconds:.0f} s",
+                hint="Allow more with --timeout.",
+            )
 
 
 def digest_of(job_file: Path, job: JobFile) -> str:

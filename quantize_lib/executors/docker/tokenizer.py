@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import stat
 import tempfile
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +12,14 @@ from typing import Any
 from quantize_lib.executors.docker.container_spec import (
     JOB_FOLDER,
     OUTPUT_FOLDER,
-    Bind,
     ContainerSpec,
+    binds_of,
     check_readable,
     container_user,
+    let_read,
     model_bind,
 )
-from quantize_lib.executors.docker.daemon import process_identity
-from quantize_lib.files import read_json, write_text
+from quantize_lib.files import read_json, write_json
 from quantize_lib.tokenizer.question import Answer, Question
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
@@ -57,21 +54,12 @@ def try_in_container(
         check_readable(question.folder, user)
         bind, model = model_bind(question.folder)
         asked = replace(question, folder=Path(model))
-        # In ASCII, as half a surrogate in a text cannot be written otherwise.
-        write_text(inside / _QUESTION, json.dumps(asked.to_json()))
-        # Whatever this process's umask: the container's user may be another one.
-        inside.chmod(0o755)
-        (inside / _QUESTION).chmod(0o644)
+        write_json(inside / _QUESTION, asked.to_json())
+        let_read(inside)
         spec = ContainerSpec(
             image=image,
-            name=f"model-quantizer-{uuid.uuid4().hex[:12]}",
-            owner=process_identity(os.getpid()),
             user=user,
-            binds=(
-                bind,
-                Bind(source=inside, target=JOB_FOLDER),
-                Bind(source=output, target=OUTPUT_FOLDER, read_only=False),
-            ),
+            binds=binds_of(bind, inside, output),
             command=("job", f"{JOB_FOLDER}/{_QUESTION}", "--answer", f"{OUTPUT_FOLDER}/{_ANSWER}"),
             memory=memory,
             file_size=MAX_ANSWER_BYTES,
