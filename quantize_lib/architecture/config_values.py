@@ -72,20 +72,25 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in left_out}
 
 
-def written_config(config: Mapping[str, Any], *, dtype: str, model_class: str) -> dict[str, Any]:
+def written_config(
+    config: Mapping[str, Any], *, dtype: str, model_class: str, one_dtype: bool = False
+) -> dict[str, Any]:
     """config.json as a checkpoint has it: as users of the base model have it, without what cannot work.
 
     Args:
         config: the base model's.
         dtype: of the tensors, as PyTorch calls it.
         model_class: as transformers loads it.
+        one_dtype: loaders bring some tensors to the dtype that the config says and leave others as they are,
+            so it has to be theirs.
     """
     # quantization_config keeps its place: the checkpoint's own will stand there.
     left_out = {*QUANTIZATION_KEYS[1:], *_unusable_attention(config)}
     if config.get("return_dict") is False:
         left_out.add("return_dict")
     kept = {key: value for key, value in config.items() if key not in left_out}
-    kept |= dict.fromkeys(_unusable_dtypes(config), dtype)
+    stated = [key for key in _DTYPE_KEYS if key in config] if one_dtype else _unusable_dtypes(config)
+    kept |= dict.fromkeys(stated, dtype)
     return kept if is_causal(config) else {**kept, "architectures": [model_class]}
 
 

@@ -273,14 +273,15 @@ class _Job:
             dtype=str(model.disk_dtype).removeprefix("torch."),
         )
         pass_folder.writers[work.id].finish()
-        config = written_config(facts.config, dtype=context.dtype, model_class=model.class_name)
-        if work.format.one_dtype:
-            # Loaders bring some tensors to the dtype that the config says, and leave others as they are.
-            config |= {key: context.dtype for key in ("dtype", "torch_dtype") if key in config}
         assemble(
             folder,
             base=self._base,
-            config=config,
+            config=written_config(
+                facts.config,
+                dtype=context.dtype,
+                model_class=model.class_name,
+                one_dtype=work.format.one_dtype,
+            ),
             quantization_config=work.format.quantization_config(context),
             side_files=side_files(self._base, code=code),
             code=code,

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +13,10 @@ from hypothesis import strategies as st
 
 from quantize_lib.cli import main
 from quantize_lib.files import read_json, write_json
-from quantize_lib.job.records import Reload
 from quantize_lib.tokenizer import probe
 from quantize_lib.tokenizer.question import Answer, Question
 from tests.support.damage import damaged_bytes, damaged_json
-from tests.support.in_process import execute
+from tests.support.in_process import execute, reload_at_once
 from tests.support.small_runs import FASTEST, manifest, save_tiny_model
 
 INDEX = "model.safetensors.index.json"
@@ -81,23 +79,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         write_json(path, question.to_json())
         return probe.answer(Question.from_json(read_json(path)))
 
-    def reload(_folder: Path, *, prompt: str, base_generated: str, **_: Any) -> Reload:
-        return Reload(
-            load_seconds=0.1,
-            peak_memory_bytes=1,
-            prompt=prompt,
-            generated="",
-            base_generated=base_generated,
-            sample_tokens=0,
-            sample={},
-            reproduced=True,
-            dtype="float32",
-        )
-
     monkeypatch.setattr("quantize_lib.host.tokenizers.ask", ask)
     monkeypatch.setattr("quantize_lib.cli.running._local_executor", lambda _plan: execute)
-    monkeypatch.setattr("quantize_lib.evaluate.check.check_reload", reload)
-    monkeypatch.setattr("quantize_lib.evaluate.check.generate_base", lambda *_, **__: "")
+    reload_at_once(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

@@ -25,11 +25,12 @@ from quantize_lib.job.records import Reload
 from quantize_lib.manifest import load_manifest
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report.records import RECORD_FILE
-from tests.support.in_process import run_here
+from tests.support.in_process import reload_at_once, run_here
 from tests.support.quantizing import Silent
 from tests.support.small_runs import FASTEST, evaluation, manifest, save_tiny_model
 
 CELLS = [{"method": "gptq", "bits": 4}, *FASTEST]
+RELOAD = "quantize_lib.evaluate.check.check_reload"
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -57,25 +58,8 @@ def plan(model: Path, calibration_text: Path, held_out_text: Path, tmp_path: Pat
 
 
 @pytest.fixture(autouse=True)
-def reloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload itself is another test's: here it says that all is well, at once."""
-
-    def reload(folder: Path, *, prompt: str, base_generated: str, **_: Any) -> Reload:
-        assert (folder / "config.json").is_file()
-        return Reload(
-            load_seconds=0.1,
-            peak_memory_bytes=1,
-            prompt=prompt,
-            generated="",
-            base_generated=base_generated,
-            sample_tokens=0,
-            sample={},
-            reproduced=True,
-            dtype="float32",
-        )
-
-    monkeypatch.setattr("quantize_lib.evaluate.check.check_reload", reload)
-    monkeypatch.setattr("quantize_lib.evaluate.check.generate_base", lambda *_, **__: "")
+def _reloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    reload_at_once(monkeypatch)
 
 
 def failing(error: BaseException) -> Callable[..., Any]:
@@ -89,6 +73,13 @@ def run(plan: Path) -> tuple[ExitCode, dict[str, Any]]:
     publisher = get_publisher(load_manifest(plan).publish)
     code, records = run_here(plan, plan.parent / "output", Hushed(), publisher=publisher)
     return code, dict(records)
+
+
+def run_failing(plan: Path, step: str, error: BaseException) -> tuple[ExitCode, dict[str, Any]]:
+    """A run in which a step raises an error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, failing(error))
+        return run(plan)
 
 
 def goes_on_without_quantizing(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +102,8 @@ def goes_on_without_quantizing(plan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("quantize_lib.worker.run_job.weight_bytes", FULL),
         ("quantize_lib.checkpoint.shards.write_tensors", FULL),
         ("quantize_lib.worker.resume.Finished.save", FULL),
-        ("quantize_lib.evaluate.check.check_reload", EvaluationError("it does not load")),
-        ("quantize_lib.evaluate.check.check_reload", RuntimeError("a bug")),
+        (RELOAD, EvaluationError("it does not load")),
+        (RELOAD, RuntimeError("a bug")),
         ("quantize_lib.worker.answer.write_result", FULL),
         ("quantize_lib.host.finish.add_notice", FULL),
         ("quantize_lib.host.finish.render_card", RuntimeError("a bug")),
@@ -127,24 +118,16 @@ def goes_on_without_quantizing(plan: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_next_run_goes_on_after_a_failure_in(
     step: str, error: BaseException, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(step, failing(error))
-        try:
-            code, _ = run(plan)
-        except RuntimeError:
-            code = ExitCode.BUG
+    try:
+        code, _ = run_failing(plan, step, error)
+    except RuntimeError:
+        code = ExitCode.BUG
     assert code != ExitCode.OK
     goes_on_without_quantizing(plan, monkeypatch)
 
 
-def test_a_checkpoint_that_failed_its_check_lies_in_the_output_folder_marked(
-    plan: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "quantize_lib.evaluate.check.check_reload", failing(EvaluationError("it does not load"))
-        )
-        code, records = run(plan)
+def test_a_checkpoint_that_failed_its_check_lies_in_the_output_folder_marked(plan: Path) -> None:
+    code, records = run_failing(plan, RELOAD, EvaluationError("it does not load"))
     output = plan.parent / "output"
     assert code == ExitCode.CELL_FAILED
     for name, record in records.items():
@@ -170,7 +153,7 @@ def test_one_that_failed_does_not_hold_up_the_others(plan: Path, monkeypatch: py
         return good(folder, **words)
 
     with monkeypatch.context() as patch:
-        patch.setattr("quantize_lib.evaluate.check.check_reload", reload)
+        patch.setattr(RELOAD, reload)
         code, records = run(plan)
     assert code == ExitCode.CELL_FAILED
     assert {name: record.status for name, record in records.items()} == {
@@ -183,11 +166,7 @@ def test_one_that_failed_does_not_hold_up_the_others(plan: Path, monkeypatch: py
 def test_it_is_quantized_again_where_its_files_were_changed(
     plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "quantize_lib.evaluate.check.check_reload", failing(EvaluationError("it does not load"))
-        )
-        run(plan)
+    run_failing(plan, RELOAD, EvaluationError("it does not load"))
     output = plan.parent / "output"
     with (output / "tiny-gptq-4bit" / "model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
@@ -208,11 +187,7 @@ def test_it_is_quantized_again_where_its_files_were_changed(
 def test_another_version_of_a_library_makes_the_check_again_and_no_more(
     plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "quantize_lib.evaluate.check.check_reload", failing(EvaluationError("it does not load"))
-        )
-        run(plan)
+    run_failing(plan, RELOAD, EvaluationError("it does not load"))
     from quantize_lib.versions import versions
 
     newer = {**versions(), "transformers": "5.99.0"}
@@ -232,23 +207,13 @@ def test_a_base_model_that_does_not_load_is_told_and_costs_no_checkpoint(
     assert all(error.message in record.notes for record in records.values())
 
 
-def test_an_engine_that_is_killed_after_the_tensors_are_written_loses_none(
-    plan: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("quantize_lib.evaluate.check.check_reload", failing(KeyboardInterrupt()))
-        code, _ = run(plan)
+def test_an_interrupted_run_loses_no_tensors(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _ = run_failing(plan, RELOAD, KeyboardInterrupt())
     assert code == ExitCode.INTERRUPTED
     goes_on_without_quantizing(plan, monkeypatch)
 
 
-def test_where_the_container_engine_is_gone_nothing_is_lost(
-    plan: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "quantize_lib.evaluate.check.check_reload", failing(EngineError("the engine went away"))
-        )
-        code, _ = run(plan)
+def test_an_error_that_ends_the_whole_process_loses_none(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _ = run_failing(plan, RELOAD, EngineError("the engine went away"))
     assert code == ExitCode.CELL_FAILED
     goes_on_without_quantizing(plan, monkeypatch)

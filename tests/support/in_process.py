@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from quantize_lib.errors import EngineError, ExitCode, QuantizerError, UsageError
 from quantize_lib.host.run_options import RunOptions
 from quantize_lib.host.run_plan import run_plan
 from quantize_lib.job.job_file import read_job
+from quantize_lib.job.records import Reload
 from quantize_lib.manifest import load_manifest
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report.records import CellRecord
@@ -28,6 +32,27 @@ def execute(job_file: Path, *, log: Path, reporter: Reporter) -> None:
             raise
     except Exception as error:
         raise EngineError(f"the quantizing process failed (exit code 1): {error}") from error
+
+
+def reload_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reload, which is other tests', say at once that all is well."""
+
+    def reload(folder: Path, *, prompt: str, base_generated: str, **_: Any) -> Reload:
+        assert (folder / "config.json").is_file()
+        return Reload(
+            load_seconds=0.1,
+            peak_memory_bytes=1,
+            prompt=prompt,
+            generated="",
+            base_generated=base_generated,
+            sample_tokens=0,
+            sample={},
+            reproduced=True,
+            dtype="float32",
+        )
+
+    monkeypatch.setattr("quantize_lib.evaluate.check.check_reload", reload)
+    monkeypatch.setattr("quantize_lib.evaluate.check.generate_base", lambda *_, **__: "")
 
 
 def run_here(

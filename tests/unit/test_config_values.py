@@ -19,7 +19,7 @@ from quantize_lib.source.tidied import tidied
 from tests.support.model_files import LLAMA, write_model
 
 GPT2: dict[str, Any] = {"model_type": "gpt2", "n_embd": 96, "n_layer": 2, "n_head": 6, "vocab_size": 64}
-WRITTEN = {"dtype": "bfloat16", "model_class": "LlamaForCausalLM"}
+WRITTEN: dict[str, Any] = {"dtype": "bfloat16", "model_class": "LlamaForCausalLM"}
 
 
 def test_every_family_has_its_types() -> None:
