@@ -6,16 +6,20 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 # Two tests at a time; a module stays together, because its fixtures run whole quantizations.
 PROCESSES ?= 2
+# What the demo quantizes: smollm2 or gemma.
+MODEL = smollm2
+OTHER_MODEL := $(filter-out smollm2,$(MODEL))
+DEMO_OUTPUT := examples/demo/work/output$(addprefix -,$(OTHER_MODEL))
 
 .NOTPARALLEL:
-.PHONY: help demo test test-fast lint image benchmark lock clean environment test-environment demo-data workflow-tools
+.PHONY: help demo test test-fast test-families lint image benchmark lock clean environment test-environment demo-data workflow-tools
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: environment demo-data ## Quantize a real 135M model six ways and publish it into a local folder
-	$(VENV)/model-quantizer run examples/demo/quantize.yml --output examples/demo/work/output
-	@echo "The repositories are in examples/demo/work/published, the report is examples/demo/work/output/report.json"
+demo: environment demo-data ## Quantize a real 135M model six ways and publish it into a local folder (MODEL=gemma: another one)
+	$(VENV)/model-quantizer run examples/demo/$(or $(OTHER_MODEL),quantize).yml --output $(DEMO_OUTPUT)
+	@echo "The repositories are in examples/demo/work/published, the report is $(DEMO_OUTPUT)/report.json"
 
 test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, and every test
 	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 15 -m "not docker"
@@ -23,6 +27,9 @@ test: lint demo-data workflow-tools ## Run everything that CI runs: linters, typ
 
 test-fast: demo-data workflow-tools ## Run the unit, property and contract tests
 	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 10 tests/unit tests/property tests/contract
+
+test-families: test-environment ## Take a tiny model of every type through every method (half an hour)
+	$(VENV)/python -m tests.families --processes $(PROCESSES) --check
 
 lint: test-environment ## Run ruff and mypy
 	$(VENV)/ruff check .
@@ -54,4 +61,4 @@ tests/actions/node_modules/.package-lock.json: tests/actions/package-lock.json |
 	@PATH="$(CURDIR)/$(VENV):$$PATH" npm ci --prefix tests/actions --ignore-scripts --no-audit --no-fund
 
 demo-data: | environment
-	@$(VENV)/python examples/demo/fetch.py
+	@$(VENV)/python examples/demo/fetch.py $(OTHER_MODEL)

@@ -93,7 +93,8 @@ def fill(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["quantization_config"]
-    format_name = config.get("checkpoint_format", config.get("format"))
+    # AutoRound names none where it writes GPTQ's.
+    format_name = config.get("checkpoint_format", config.get("format", config.get("quant_method")))
     if format_name not in ("gptq", "gemm"):
         raise SystemExit(f"{folder} is in the format {format_name}, neither gptq nor gemm")
     tensors: dict[str, Any] = {}

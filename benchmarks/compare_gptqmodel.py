@@ -5,7 +5,7 @@
 Each side runs in a process of its own, GPTQModel once for each --peer-dtype. All checkpoints are then read by
 one function that knows nothing of either (packed tensors to float32 weights, no kernel in between), and
 measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be compared with the
-base model. 5 to 10 minutes on 2 cores for 64 × 512 tokens.
+base model. Half an hour on 2 cores for 64 × 512 tokens; AutoRound (`--auto-round`) takes hours more.
 
 Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
 time from the start of calibration to the saved checkpoint there, without imports and loading. Ours is not
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from benchmarks.comparison import (
     peer_row,
     quantize_with_gptqmodel,
 )
+from benchmarks.targets import OURS
+from quantize_lib.methods.common import EFFORT
 
 MODULE = "benchmarks.compare_gptqmodel"
 _DTYPES = ("float32", "bfloat16")
@@ -42,10 +46,16 @@ def main() -> int:
     if arguments.child:
         return _quantize_with_gptqmodel(arguments, arguments.child)
     work.mkdir(parents=True, exist_ok=True)
+    plain = {"method": "gptq", "group_size": arguments.group_size}
+    # The default effort is in the first entry.
+    others = [effort for effort in EFFORT.words["enum"] if effort != EFFORT.default]
     report = quantize(
         work,
         arguments.model,
-        [{"method": "gptq", "bits": sorted({arguments.bits, 8}), "group_size": arguments.group_size}],
+        [
+            {**plain, "bits": sorted({arguments.bits, 8})},
+            *({**plain, "bits": arguments.bits, "effort": effort, "name": effort} for effort in others),
+        ],
         calibration=arguments.calibration,
         samples=arguments.samples,
         sequence_length=arguments.sequence_length,
@@ -53,11 +63,17 @@ def main() -> int:
     rows: dict[str, dict[str, Any]] = {}
     folders: list[Path] = []
     for cell in report["cells"]:
-        rows[f"Model Quantizer, {cell['bits']} bits"] = {"settings": cell["settings"]}
+        effort = f", effort {cell['id']}" if cell["id"] in others else ""
+        rows[f"{OURS}, {cell['bits']} bits{effort}"] = {"settings": cell["settings"]}
         folders.append(work / "ours" / cell["path"])
     for dtype in arguments.peer_dtype:
         rows[f"GPTQModel in {dtype}, {arguments.bits} bits"] = peer_row(MODULE, work, dtype, report)
         folders.append(work / dtype)
+    for iterations in arguments.auto_round_iterations if arguments.auto_round else ():
+        rows[f"AutoRound, {iterations} iterations, {arguments.bits} bits"], folder = _auto_round(
+            arguments, iterations
+        )
+        folders.append(folder)
     measured = measure_rows(MODULE, work, rows, folders)
     result = {
         **circumstances(arguments),
@@ -79,7 +95,41 @@ def _arguments() -> argparse.Namespace:
         default=["float32"],
         help="what GPTQModel computes in; bfloat16 is faster on a CPU with AMX, and much slower on others",
     )
+    parser.add_argument(
+        "--auto-round",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python of an environment with AutoRound, which is compared with, too",
+    )
+    parser.add_argument("--auto-round-iterations", type=int, nargs="+", default=[50, 200])
     return parser.parse_args()
+
+
+def _auto_round(arguments: argparse.Namespace, iterations: int) -> tuple[dict[str, Any], Path]:
+    """AutoRound's side: a row, and the checkpoint's folder."""
+    ids, folder = arguments.work / "ids.json", arguments.work / f"auto-round-{iterations}"
+    rows = _tokens(arguments, arguments.calibration, arguments.samples).ids.tolist()
+    ids.write_text(json.dumps(rows), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    options = {
+        "model": arguments.model,
+        "ids": ids,
+        "folder": folder,
+        "iterations": iterations,
+        "bits": arguments.bits,
+        "group-size": arguments.group_size,
+    }
+    words = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    done = subprocess.run(
+        [arguments.auto_round, "-m", "benchmarks.peer_auto_round", *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    settings = json.loads(done.stdout.splitlines()[-1])
+    # It makes a folder inside, named after the model and the bits.
+    (config,) = folder.rglob("config.json")
+    return {"seconds": round(settings.pop("seconds"), 1), "settings": settings}, config.parent
 
 
 def _tokens(arguments: argparse.Namespace, path: Path, samples: int) -> Any:
@@ -135,10 +185,7 @@ def _measure(arguments: argparse.Namespace) -> int:
                         if model is not base or not metric.compares:
                             one = metric.per_token(after, before, row)
                             values[index].setdefault(metric.name, []).append(one)
-        measured = [
-            {name: METRICS[name].measured(torch.cat(parts)).after for name, parts in gathered.items()}
-            for gathered in values
-        ]
+        measured = [_figures(gathered) for gathered in values]
         found["base"][path.name] = {**measured[0], "tokens": ids.numel()}
         for figures, own in zip(found["quantized"], measured[1:], strict=True):
             figures[path.name] = own
@@ -146,16 +193,33 @@ def _measure(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _figures(values: dict[str, list[Any]]) -> dict[str, float | None]:
+    """Each metric's figure and, as NAME_error, its standard error over the sequences.
+
+    Args:
+        values: per token, by the metric's name and by sequence.
+    """
+    import torch
+
+    from quantize_lib.metrics import METRICS
+
+    found: dict[str, float | None] = {}
+    for name, parts in values.items():
+        figure = METRICS[name].measured(torch.cat(parts))
+        found |= {name: figure.after, f"{name}_error": figure.standard_error}
+    return found
+
+
 def _print(result: dict[str, Any], texts: list[str]) -> None:
     print(json.dumps(result, indent=2))
     print()
     head = "".join(f"{f'perplexity {text}':>32}{'KL':>10}" for text in texts)
-    print(f"{'':<32}{'seconds':>10}{head}")
+    print(f"{'':<40}{'seconds':>10}{head}")
     for name, row in result["rows"].items():
         cells = "".join(
             f"{row[text]['perplexity']:>32.3f}{row[text].get('kl_divergence', 0.0):>10.4f}" for text in texts
         )
-        print(f"{name:<32}{row.get('seconds', ''):>10}{cells}")
+        print(f"{name:<40}{row.get('seconds', ''):>10}{cells}")
 
 
 if __name__ == "__main__":

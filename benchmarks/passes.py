@@ -15,7 +15,6 @@ import torch
 
 from benchmarks.checkpoints import windows
 from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.engine import calibrator, shared_pass, statistics
@@ -83,12 +82,13 @@ def clocked() -> Clock:
     clock.time(shared_pass.SharedPass, "_begin", "embedding")
     clock.time(StreamedModel, "load_block", "reading")
     clock.time(CarriedText, "forward", "forward")
-    clock.time(statistics._Accumulator, "add", "statistics")
-    clock.time(statistics._Accumulator, "finish", "statistics")
+    clock.time(statistics.Accumulator, "add", "statistics")
+    clock.time(statistics.Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, cell, *_: f"rounding {cell.id}")
     clock.time(shared_pass, "pack_block", "packing")
-    clock.time(shared_pass.SharedPass, "_write_block", "writing")
+    clock.time(shared_pass.SharedPass, "_write_part", "writing")
+    clock.time(shared_pass.SharedPass, "_write_rest", "writing")
     clock.time(shared_pass.SharedPass, "_write_outside", "writing")
     clock.time(PassFolder, "commit", "keeping the state")
     return clock
@@ -115,8 +115,7 @@ class Bench:
     ) -> None:
         self._work, self._device = work, device
         self._facts = read_facts(ModelSpec(id=model.name, name=model.name, local=model), model, revision="")
-        blocks = get_family(self._facts.config).blocks
-        self.model = StreamedModel(model, self._facts, blocks=blocks, device=torch.device(device))
+        self.model = StreamedModel(model, self._facts, device=torch.device(device))
         batch = windows(
             model, calibration, samples=samples, sequence_length=sequence_length, allow_short=False
         )

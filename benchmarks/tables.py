@@ -10,6 +10,7 @@ from benchmarks.targets import (
     HEAD,
     OURS,
     PEER,
+    PEERS,
     Stages,
     further,
     gigabytes,
@@ -163,15 +164,16 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
     ]
     for compare in compares:
         bits = compare["bits"]
-        names = [f"{OURS}, {bits} bits", *(name for name in compare["rows"] if name.startswith(PEER))]
+        ours = [name for name in compare["rows"] if name.startswith(f"{OURS}, {bits} bits")]
+        names = [*ours, *(name for name in compare["rows"] if name.startswith(PEERS))]
         if compare is first:
             names.append(f"{OURS}, 8 bits")
         for name in names:
             row = [f"**{name}**" if name.startswith(OURS) else name]
             for text in texts:
                 figures = compare["rows"][name][text]
-                ratio = f"{increases(compare)[text]:.2f}" if name == names[0] else "–"
-                row += [f"{figures['perplexity']:.2f}", ratio, f"{figures['kl_divergence']:.4f}"]
+                ratio = f"{increases(compare, name)[text]:.2f}" if name in ours else "–"
+                row += [f"{figures['perplexity']:.2f}", ratio, _with_error(figures)]
             rows.append(row)
     columns = (
         column
@@ -179,6 +181,12 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
         for column in (f"perplexity, {KINDS[text]}", f"increase ÷ {PEER}'s", f"KL, {KINDS[text]}")
     )
     yield _table(["GPTQ", *columns], rows)
+
+
+def _with_error(figures: dict[str, float]) -> str:
+    """The divergence with its standard error over sequences; results of before have none."""
+    error = figures.get("kl_divergence_error")
+    return f"{figures['kl_divergence']:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 def _awq(awq: dict[str, Any]) -> Iterator[str]:

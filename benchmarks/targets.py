@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 OURS, PEER = "Model Quantizer", "GPTQModel"
+PEERS = (PEER, "AutoRound")
+"""The beginnings of their rows; the targets are set against the first."""
 HEAD = ("target", "limit", "measured", "met")
 AWQ_FIGURES = {"relative_error": "output error", "kl_divergence": "KL"}
 START_SECONDS = 0.4
@@ -98,14 +100,18 @@ def further(speed: dict[str, Any]) -> list[tuple[str, float, float]]:
     return found
 
 
-def increases(compare: dict[str, Any]) -> dict[str, float]:
-    """Per text, our increase of perplexity over the base ÷ the smallest of GPTQModel's."""
+def increases(compare: dict[str, Any], name: str | None = None) -> dict[str, float]:
+    """Per text, our increase of perplexity over the base ÷ the smallest of GPTQModel's.
+
+    Args:
+        name: of our row; the one of the default effort where not given.
+    """
     rows = compare["rows"]
 
     def increase(row: dict[str, Any], text: str) -> float:
         return float(row[text]["perplexity"] - rows["base"][text]["perplexity"])
 
-    ours = rows[f"{OURS}, {compare['bits']} bits"]
+    ours = rows[name or f"{OURS}, {compare['bits']} bits"]
     return {
         text: increase(ours, text) / min(increase(row, text) for row in peers(compare).values())
         for text in compare["texts"]

@@ -18,7 +18,7 @@ def effective_settings(settings: Settings) -> dict[str, Any]:
     if settings.format != AUTO_FORMAT:
         values["format"] = settings.format
     for setting in get_method(settings.method).settings:
-        if takes(settings, setting):
+        if takes(settings, setting) and settings[setting] is not None:
             values[setting.name] = plain_value(settings[setting])
     return values
 
@@ -27,8 +27,7 @@ def hashed_settings(settings: Settings) -> dict[str, Any]:
     """The settings as a fingerprint has them.
 
     Those that were there when cells were first published are always among them (`Method.always_hashed`); of
-    all others, those that differ from what was made before they were there. So a new setting never rebuilds
-    what is published.
+    all others, those that are not the default. So a new setting never rebuilds what is published.
     """
     method = get_method(settings.method)
     values: dict[str, Any] = {"method": settings.method, "bits": settings.bits}
@@ -36,6 +35,6 @@ def hashed_settings(settings: Settings) -> dict[str, Any]:
         values["format"] = settings.format
     for setting in method.settings:
         value = settings[setting]
-        if takes(settings, setting) and (setting.name in method.always_hashed or value != setting.left_out):
+        if takes(settings, setting) and (setting.name in method.always_hashed or value != setting.default):
             values[setting.name] = plain_value(value)
     return values

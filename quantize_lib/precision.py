@@ -26,7 +26,7 @@ class Precision(Enum):
     # Of every activation, or of group scales and zeros alone.
     HALF = "half", "16 bits on the way: float16, bfloat16, or kernels that keep scales so"
     # An input's last bit can move a code by a whole step.
-    INT8_ACTIVATIONS = "int8_activations", "activations rounded to 8 bits too"
+    ROUNDED_INPUTS = "int8_activations", "activations rounded to 8 bits too"
 
 
 def precision_of(dtype: str) -> Precision:

@@ -10,3 +10,8 @@ all cores busy anyway, and two of them at once would need much memory."""
 LOGITS_CHUNK_VALUES = 1 << 21
 """Logits turned to float32 at once where they are compared: 8 MiB a buffer, for any vocabulary."""
 FLOAT32_BYTES = 4
+
+
+def sequences_of(tokens: int, length: int) -> int:
+    """How many sequences of a length are about so many tokens; one at least."""
+    return max(1, tokens // length)

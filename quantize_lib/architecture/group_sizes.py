@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 from fnmatch import fnmatchcase
 
-from quantize_lib.architecture.assignment import assign, format_of
+from quantize_lib.architecture.assignment import assign, traits_of
 from quantize_lib.architecture.blocks import split
 from quantize_lib.architecture.facts import Architecture
+from quantize_lib.architecture.families import named
 from quantize_lib.architecture.tensors import LayerInfo
-from quantize_lib.errors import UsageError
-from quantize_lib.formats import Format
-from quantize_lib.methods import GroupSize, Settings, get_method
+from quantize_lib.errors import SourceError, UsageError
+from quantize_lib.formats import Format, get_format, resolve_format
+from quantize_lib.methods import METHODS, GroupSize, Method, Settings, get_method
 from quantize_lib.methods.common import FITTING_GROUP_SIZES, GROUP_SIZE
+from quantize_lib.tasks import task_of
+from quantize_lib.wording import joined
 
 _HEADS = ("lm_head", "embed_out")
 
@@ -24,9 +27,11 @@ def resolve_group_size(facts: Architecture, settings: Settings) -> int:
     no group size of its own from an override. Where the method has no group size: -1.
 
     Raises:
+        SourceError: where the method needs a causal language model, and this is none.
         UsageError: where a size does not divide a layer's input, naming the layer and the sizes that fit;
             where a pattern matches nothing, nothing is left to quantize, or a layer cannot be packed.
     """
+    _check_task(facts, settings)
     _check_patterns(facts, settings)
     layers = assign(facts, settings)
     if not layers:
@@ -34,10 +39,14 @@ def resolve_group_size(facts: Architecture, settings: Settings) -> int:
             "modules_to_not_convert matches every linear layer: nothing is left to quantize",
             hint="Name fewer modules.",
         )
-    chosen = format_of(facts, settings)
+    traits = traits_of(facts, settings)
+    chosen = resolve_format(settings, traits)
+    alike = chosen.alike(traits)
     for layer, bits, size in layers:
-        _check_alike(layer, bits, size, settings, chosen)
+        if bits not in chosen.bits or (alike and (bits, size) != (settings.bits, settings.group_size)):
+            raise _not_alike(layer, bits, size, settings, chosen, alike)
         _check_packing(layer, bits, chosen)
+    _check_experts(facts, layers)
     if not _has_groups(settings):
         return -1
     for layer, _, size in layers:
@@ -75,6 +84,21 @@ def resolved_layers(facts: Architecture, settings: Settings) -> list[tuple[Layer
     ]
 
 
+def _check_task(facts: Architecture, settings: Settings) -> None:
+    task = task_of(facts.config)
+    if not task.continues and _wants_text(get_method(settings.method)):
+        others = joined((method.name for method in METHODS.values() if not _wants_text(method)), "or")
+        raise SourceError(
+            f"{settings.method} needs a causal language model, and {named(facts.config)} is {task.words}",
+            hint=f"Take {others} for it.",
+        )
+
+
+def _wants_text(method: Method) -> bool:
+    """Whether a checkpoint of it is made or checked by text that goes through the model."""
+    return method.calibrated or not get_format(method.formats[0]).compares_outputs
+
+
 def _fitting(layers: list[LayerInfo]) -> list[int]:
     return [size for size in FITTING_GROUP_SIZES if all(layer.in_features % size == 0 for layer in layers)]
 
@@ -88,14 +112,37 @@ def _has_groups(settings: Settings) -> bool:
     return GROUP_SIZE in get_method(settings.method).settings
 
 
-def _check_alike(layer: LayerInfo, bits: int, size: GroupSize, settings: Settings, chosen: Format) -> None:
-    if bits in chosen.bits and (chosen.mixed or (bits, size) == (settings.bits, settings.group_size)):
-        return
-    raise UsageError(
+def _not_alike(
+    layer: LayerInfo, bits: int, size: GroupSize, settings: Settings, chosen: Format, reason: str | None
+) -> UsageError:
+    return UsageError(
         f"{layer.name} asks for {bits} bits and group size {size}, which the format {chosen.name} cannot "
-        f"hold beside {settings.bits} bits and group size {settings.group_size}",
+        f"hold beside {settings.bits} bits and group size {settings.group_size}: "
+        f"{reason or chosen.bits_note}",
         hint="Leave the override out, keep the layer in full precision, or name another format.",
     )
+
+
+def _check_experts(facts: Architecture, layers: list[tuple[LayerInfo, int, GroupSize]]) -> None:
+    """Loaders read all experts by one scheme, and would load others wrong without an error."""
+    experts = [one for one in layers if one[0].of_expert]
+    if not experts:
+        return
+    first, bits, size = experts[0]
+    other = next((layer for layer, *scheme in experts if scheme != [bits, size]), None)
+    if other is not None:
+        raise UsageError(
+            f"{other.name} and {first.name} ask for other bits or group sizes; loaders read all experts of a "
+            "model by one scheme",
+            hint="Write an override's pattern so that it takes all experts or none: *.experts.*",
+        )
+    taken = {layer.name for layer, *_ in experts}
+    kept = next((one for one in facts.layers if one.of_expert and one.name not in taken), None)
+    if kept is not None:
+        raise UsageError(
+            f"{kept.name} would stay in full precision beside quantized experts, which no loader reads",
+            hint="Let modules_to_not_convert take all experts or none: *.experts.*",
+        )
 
 
 def _check_packing(layer: LayerInfo, bits: int, chosen: Format) -> None:

@@ -10,18 +10,21 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from quantize_lib.architecture.families import TIED, get_family, is_tied
-from quantize_lib.architecture.layers import (
-    HEAD_WEIGHT,
-    by_full_name,
-    check_tensor,
-    expected_shapes,
-    find_layers,
-    full_name,
-)
-from quantize_lib.architecture.strays import sort_strays
-from quantize_lib.architecture.tensors import LayerInfo, TensorInfo, Weights
+from quantize_lib.architecture import class_facts
+from quantize_lib.architecture.class_tensors import ClassTensor
+from quantize_lib.architecture.families import TIED, is_tied, named
+from quantize_lib.architecture.language_model import text_config
+from quantize_lib.architecture.matrices import find_matrices
+from quantize_lib.architecture.places import Held, Places, Shape
+from quantize_lib.architecture.strays import sort_strays, to_copy
+from quantize_lib.architecture.structure import Structure, find_structure, lists_of_blocks
+from quantize_lib.architecture.tensors import TensorInfo, Weights
+from quantize_lib.architecture.walk import check_walk
 from quantize_lib.errors import SourceError
+from quantize_lib.tasks import task_of
+
+WEIGHT_DTYPES = ("F32", "F16", "BF16")
+MISMATCH = "The safetensors files do not belong to this config.json."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +33,15 @@ class Placed:
 
     Attributes:
         tensors: those that the class loads, by the name on disk.
-        layers: the linear layers inside the decoder blocks, in the model's order.
-        notes, strays: as those of `Architecture`.
+        structure: their blocks and layers.
+        notes, strays, copied: as those of `Architecture`.
     """
 
     tensors: Mapping[str, TensorInfo]
-    layers: tuple[LayerInfo, ...]
+    structure: Structure
     notes: tuple[str, ...]
     strays: tuple[str, ...]
+    copied: tuple[TensorInfo, ...] = ()
 
 
 def place(config: Mapping[str, Any], weights: Weights, *, own_class: bool = False) -> Placed:
@@ -53,32 +57,109 @@ def place(config: Mapping[str, Any], weights: Weights, *, own_class: bool = Fals
             config.json asks for, or not in full precision; where one without a place would change what the
             model computes.
     """
+    task = task_of(config)
+    if not task.continues:
+        return Placed(
+            tensors=weights.tensors,
+            structure=find_matrices(config, weights.tensors),
+            notes=(*weights.notes, f"it is {task.words} and continues no text: it has no perplexity"),
+            strays=(),
+        )
+    facts = class_facts.of(config)
+    if facts is None:
+        structure = _structure(config, weights.tensors)
+        return Placed(tensors=weights.tensors, structure=structure, notes=weights.notes, strays=())
+    places = Places(facts, config)
+    held = places.hold(weights.tensors)
+    missing = dict(places.missing(held))
+    tied = is_tied(config)
+    embedding, head = places.embedding_in(held), places.head_in(held)
+    if embedding is None and places.embedding is not None and not (tied and head is not None):
+        missing = {places.embedding.name: places.embedding, **missing}
+    if head is None and places.head is not None and not tied:
+        missing[places.head.name] = places.head
+    _check_index(places, weights, missing.keys())
+    matrices = {name: one for name, one in missing.items() if one.is_matrix and one is not places.head}
+    _check(places, held, matrices, only_matrices=True)
     if own_class:
-        layers = find_layers(config, weights.tensors)
-        return Placed(tensors=weights.tensors, layers=layers, notes=weights.notes, strays=())
-    held = by_full_name(config, weights.tensors)
-    tied, known = is_tied(config), expected_shapes(config)
-    embedding = f"{get_family(config).embedding}.weight"
-    pair = {embedding, HEAD_WEIGHT}
-    # Of a tied model's two one is enough, whichever it is.
-    either = pair if tied and pair & held.keys() else set()
-    _check_index(config, weights, known.keys() - held.keys() - either)
-    layers = find_layers(config, weights.tensors)
-    loaded = {info.name for info in held.values()}
+        structure = _structure(config, weights.tensors)
+        return Placed(tensors=weights.tensors, structure=structure, notes=weights.notes, strays=())
+    if held.twice is not None:
+        one, two, name = held.twice
+        raise SourceError(
+            f"{two.file}: {one.name} and {two.name} are both {name} to transformers",
+            hint="Remove the one that is not meant.",
+        )
+    loaded = held.names()
     strays = [info for name, info in weights.tensors.items() if name not in loaded]
-    notes = [*weights.notes, *sort_strays(config, held, strays)]
+    notes = [*weights.notes, *sort_strays(config, held.by_name, strays)]
     notes += open_question(config, weights.tensors)
-    if not tied and HEAD_WEIGHT not in held:
-        raise _no_head(config, embedding)
-    for name, shape in known.items():
-        if name in held or name not in either:
-            check_tensor(held, name, shape)
+    if head is None and places.head is not None and not tied:
+        raise _no_head(config, places)
+    _check(places, held, missing, only_matrices=False)
     return Placed(
         tensors={name: info for name, info in weights.tensors.items() if name in loaded},
-        layers=layers,
+        structure=_structure(config, held.by_name),
         notes=tuple(notes),
         strays=tuple(info.name for info in strays),
+        copied=tuple(to_copy(config, held.by_name, strays)),
     )
+
+
+def _check(places: Places, held: Held, missing: Mapping[str, ClassTensor], *, only_matrices: bool) -> None:
+    """See that every tensor is there, of its shape and in full precision.
+
+    Raises:
+        SourceError: where one is not.
+    """
+    for name, tensor in missing.items():
+        shape = places.shape(tensor)
+        said = f" (shape {list(shape)})" if shape is not None and None not in shape else ""
+        raise SourceError(f"the base model has no tensor {name}{said}", hint=MISMATCH)
+    for name, there in held.by_place.items():
+        tensor = places.tensors[name]
+        if tensor.is_matrix or not only_matrices:
+            shape = places.shape(tensor)
+            for indexes, info in there.items():
+                _check_tensor(info, None if len(indexes) < name.count("*") else shape, whole=tensor.whole)
+
+
+def _check_tensor(info: TensorInfo, shape: Shape | None, *, whole: bool) -> None:
+    if shape is not None:
+        alike = len(shape) == len(info.shape)
+        asked = [
+            found if said is None else said
+            for said, found in zip(shape, info.shape if alike else shape, strict=True)
+        ]
+        if asked != list(info.shape):
+            raise SourceError(
+                f"{info.file}: tensor {info.name} has the shape {list(info.shape)}, config.json asks for "
+                f"{['?' if said is None else said for said in asked]}",
+                hint=MISMATCH,
+            )
+    if info.dtype not in WEIGHT_DTYPES and not whole:
+        raise SourceError(
+            f"{info.file}: tensor {info.name} is {info.dtype}; quantizing starts from "
+            f"{', '.join(WEIGHT_DTYPES)}",
+            hint="Name the full-precision model that it was made from.",
+        )
+
+
+def _structure(config: Mapping[str, Any], held: Mapping[str, TensorInfo]) -> Structure:
+    """Blocks and layers, by the names that the model has.
+
+    Raises:
+        SourceError: where there are none, or where they cannot be taken one by one.
+    """
+    structure = find_structure(config, held)
+    if not structure.layers:
+        raise SourceError(
+            f"{named(config)} has no linear layers in numbered blocks: there is nothing to quantize",
+            hint="Name a causal language model.",
+        )
+    model_type = text_config(config).get("model_type")
+    check_walk(named(config), model_type, structure.blocks, lists_of_blocks(held))
+    return structure
 
 
 def stored_apart(
@@ -88,10 +169,12 @@ def stored_apart(
 
     transformers compares the two: where they are equal they are tied, else both are kept.
     """
-    if not is_tied(config):
+    facts = class_facts.of(config)
+    if facts is None or not is_tied(config):
         return None
-    held = by_full_name(config, tensors)
-    embedding, head = held.get(f"{get_family(config).embedding}.weight"), held.get(HEAD_WEIGHT)
+    places = Places(facts, config)
+    held = places.hold(tensors)
+    embedding, head = places.embedding_in(held), places.head_in(held)
     return None if embedding is None or head is None else (embedding, head)
 
 
@@ -115,10 +198,10 @@ def difference_note(embedding: TensorInfo, head: TensorInfo) -> str:
     )
 
 
-def _check_index(config: Mapping[str, Any], weights: Weights, missing: Set[str]) -> None:
-    family = get_family(config)
+def _check_index(places: Places, weights: Weights, missing: Set[str]) -> None:
     for name, file in weights.absent.items():
-        if full_name(family, name, dict.fromkeys(missing)) in missing:
+        place = places.find(name)
+        if place is not None and place.name in missing:
             if file in weights.missing:
                 raise SourceError(
                     f"{weights.index} names {file}, which is not there, and the model needs its {name}",
@@ -130,13 +213,15 @@ def _check_index(config: Mapping[str, Any], weights: Weights, missing: Set[str])
             )
 
 
-def _no_head(config: Mapping[str, Any], embedding: str) -> SourceError:
+def _no_head(config: Mapping[str, Any], places: Places) -> SourceError:
     said = (
         f"config.json says {TIED}: false"
         if TIED in config
         else f"config.json does not say {TIED}, and a {config['model_type']} is not tied without it"
     )
+    embedding = places.embedding.name if places.embedding is not None else "the embedding"
     return SourceError(
-        f"the base model has no tensor {HEAD_WEIGHT}, and {said}: transformers would make up a random head",
+        f"the base model has no tensor {places.facts.head}, and {said}: transformers would make up a random "
+        "head",
         hint=f"Say {TIED}: true in config.json if the head is {embedding}; else fetch the base model again.",
     )

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from quantize_lib.architecture.families import HEAD, get_family, sizes
-from quantize_lib.architecture.family import Family
-from quantize_lib.architecture.family_table import FAMILIES
+from quantize_lib.architecture import class_facts
+from quantize_lib.architecture.language_model import block_count
+from quantize_lib.architecture.likely import likely
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 from quantize_lib.wording import joined, show
@@ -50,60 +50,106 @@ def sort_strays(
     Raises:
         SourceError: where one belongs to a part of the model, which would compute something else without it.
     """
-    family = get_family(config)
-    blocks = sizes(family, config)["blocks"]
-    groups: dict[str, list[TensorInfo]] = defaultdict(list)
-    bare = not any(info.name.startswith(family.base_prefix + ".") for info in held.values())
-    modules = {name.rpartition(".")[0] for name in held if not name.startswith(family.blocks + ".")}
-    for info in strays:
-        name = info.name
-        if bare and not name.startswith(f"{HEAD}."):
-            name = f"{family.base_prefix}.{name}"
-        groups[_kind(name, family, blocks, held, modules)].append(info)
+    groups = _groups(config, held, strays)
     if inside := groups["inside"]:
-        raise _refusal(config, family, held, inside)
+        raise _refusal(config, held, inside)
     notes = []
     if beyond := groups["beyond"]:
-        what = f"of blocks beyond the {blocks} of config.json ({family.keys['blocks']})"
-        notes.append(_left_out(beyond, what, _in_words(_block(info.name) for info in beyond)))
+        said = block_count(config)
+        what = "of blocks beyond those of the model"
+        if said is not None:
+            what = f"of blocks beyond the {said[1]} of config.json ({said[0]})"
+        notes.append(_copied(beyond, what, _in_words(_block(info.name) for info in beyond)))
     if buffers := groups["buffer"]:
         notes.append(_left_out(buffers, "that older versions of transformers stored", _listed(buffers)))
     if scales := groups["scale"]:
         what = "of a quantized form of the weights, which are in full precision here,"
         notes.append(_left_out(scales, what, _listed(scales)))
     if beside := groups["beside"]:
-        notes.append(_left_out(beside, "beside the language model", _listed(beside)))
+        notes.append(_copied(beside, "beside the language model", _listed(beside)))
     return notes
 
 
-def _kind(
-    name: str, family: Family, blocks: int, held: Mapping[str, TensorInfo], modules: Collection[str]
-) -> str:
-    """Where a stray stands.
+def to_copy(
+    config: Mapping[str, Any], held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+) -> list[TensorInfo]:
+    """The strays that a checkpoint gets as they are: other loaders than transformers may have a use for them.
 
     Args:
-        name: with the base model's prefix.
-        blocks: how many the model has.
-        modules: that it has outside them.
+        config, held, strays: as those of `sort_strays`.
     """
-    index, _, relative = name.removeprefix(family.blocks + ".").partition(".")
-    in_block = name.startswith(family.blocks + ".")
-    if _BUFFERS.search(name) or (in_block and relative in family.left_overs):
-        return "buffer"
-    # Of a weight that is not in full precision nothing comes as far as this.
-    if _SCALES.search(name) and f"{_SCALES.sub('', name)}.weight" in held:
-        return "scale"
-    if in_block:
-        return "beyond" if index.isdecimal() and int(index) >= blocks else "inside"
-    if any(name.startswith(module + ".") for module in modules):
-        return "inside"
-    # A module of its own: the first part of the name that leads to nothing that the model has.
-    parts = name.split(".")
-    depth = next(
-        (at for at in range(1, len(parts)) if not _leads_to(".".join(parts[:at]), (*modules, family.blocks))),
-        len(parts),
-    )
-    return "inside" if depth > 1 and not _BESIDE.search(parts[depth - 1].lower()) else "beside"
+    groups = _groups(config, held, strays)
+    return [*groups["beyond"], *groups["beside"]]
+
+
+def _groups(
+    config: Mapping[str, Any], held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+) -> dict[str, list[TensorInfo]]:
+    """The strays by where they stand."""
+    facts = class_facts.of(config)
+    base = facts.base if facts is not None else ""
+    left_over = [re.compile(pattern) for pattern in (facts.left_over if facts is not None else ())]
+    bare = base and not any(info.name.startswith(f"{base}.") for info in held.values())
+    firsts = {"lm_head", *(name.partition(".")[0] for name in held)}
+    model = _Model(held)
+    groups: dict[str, list[TensorInfo]] = defaultdict(list)
+    for info in strays:
+        name = info.name
+        if bare and name.partition(".")[0] not in firsts:
+            name = f"{base}.{name}"
+        kind = model.kind(name)
+        if kind in ("inside", "beside") and any(pattern.search(name) for pattern in left_over):
+            # The class itself expects them: buffers in its modules, and what stands beside it.
+            kind = "buffer" if kind == "inside" else "beside"
+        groups[kind].append(info)
+    return groups
+
+
+class _Model:
+    """What a model has, by the names of its tensors.
+
+    Args:
+        held: by full name.
+    """
+
+    def __init__(self, held: Mapping[str, TensorInfo]) -> None:
+        self._held = held
+        self._lists: dict[str, int] = {}
+        modules = set()
+        for name in held:
+            start, index = _list_of(name)
+            if index is None:
+                modules.add(name.rpartition(".")[0])
+            else:
+                self._lists[start] = max(self._lists.get(start, 0), index + 1)
+        self._modules: Collection[str] = modules
+
+    def kind(self, name: str) -> str:
+        """Where a stray stands, by its name with the base model's prefix."""
+        if _BUFFERS.search(name):
+            return "buffer"
+        # Of a weight that is not in full precision nothing comes as far as this.
+        if _SCALES.search(name) and f"{_SCALES.sub('', name)}.weight" in self._held:
+            return "scale"
+        start = next((one for one in self._lists if name.startswith(f"{one}.")), None)
+        if start is not None:
+            index = name.removeprefix(f"{start}.").partition(".")[0]
+            return "beyond" if index.isdecimal() and int(index) >= self._lists[start] else "inside"
+        if any(name.startswith(f"{module}.") for module in self._modules if module):
+            return "inside"
+        # A module of its own: the first part of the name that leads to nothing that the model has.
+        parts = name.split(".")
+        known = (*self._modules, *self._lists)
+        depth = next(
+            (at for at in range(1, len(parts)) if not _leads_to(".".join(parts[:at]), known)), len(parts)
+        )
+        return "inside" if depth > 1 and not _BESIDE.search(parts[depth - 1].lower()) else "beside"
+
+
+def _list_of(name: str) -> tuple[str, int | None]:
+    """The outermost list of modules that a tensor is in, and its index there."""
+    found = _INDEX.search(name)
+    return (name, None) if found is None else (name[: found.start() - 1], int(found[0]))
 
 
 def _leads_to(start: str, modules: Iterable[str]) -> bool:
@@ -111,70 +157,25 @@ def _leads_to(start: str, modules: Iterable[str]) -> bool:
 
 
 def _refusal(
-    config: Mapping[str, Any], family: Family, held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
+    config: Mapping[str, Any], held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
 ) -> SourceError:
     change = "changes" if len(strays) == 1 else "change"
     return SourceError(
         f"{strays[0].file} holds {_counted(strays)} that a {config['model_type']} with this config.json does "
         f"not load, and that {change} what it computes: {_listed(strays)}",
-        hint=_likely(config, family, held, strays),
+        hint=likely(config, held, [info.name for info in strays]),
     )
-
-
-def _likely(
-    config: Mapping[str, Any], family: Family, held: Mapping[str, TensorInfo], strays: Sequence[TensorInfo]
-) -> str:
-    """What probably has to be mended."""
-    first = f"{family.blocks}.0."
-    stray = {_relative(info.name, family) for info in strays}
-    there = {name.removeprefix(first) for name in held if name.startswith(first)} | stray
-    others = [
-        name
-        for name, other in FAMILIES.items()
-        if other.blocks == family.blocks and stray <= _possible(other) and there <= _possible(other)
-    ]
-    exact = [name for name in others if there == _usual(FAMILIES[name])]
-    complete = [name for name in others if there >= _usual(FAMILIES[name])]
-    switches = {
-        switch
-        for parameter in (*family.inside, *family.outside)
-        if parameter.name in stray
-        for switch in parameter.switches
-        if not switch.is_on(config)
-    }
-    if switches and not exact:
-        keys = joined(sorted(f"{switch.key}: {str(switch.wanted).lower()}" for switch in switches))
-        return f"config.json probably has to say {keys}, as it did where the model was trained."
-    named = [name for name in exact or complete or others if name != config["model_type"]]
-    if named:
-        return (
-            f"They are what a {joined(named, 'or')} has: model_type and architectures of config.json are "
-            "probably another model's."
-        )
-    return "config.json is probably another model's; or remove the tensors if they are left over."
-
-
-def _relative(name: str, family: Family) -> str:
-    """A stray's name in its block, or as it is outside."""
-    full = name if name.startswith(family.base_prefix + ".") else f"{family.base_prefix}.{name}"
-    inside = full.removeprefix(family.blocks + ".")
-    return name if inside == full else inside.partition(".")[2]
-
-
-def _possible(family: Family) -> set[str]:
-    return {f"{layer}.weight" for layer in family.layers} | {parameter.name for parameter in family.inside}
-
-
-def _usual(family: Family) -> set[str]:
-    """The names in a block where the config says nothing of its own."""
-    return {f"{layer}.weight" for layer in family.layers} | {
-        parameter.name for parameter in family.inside if all(one.is_on({}) for one in parameter.switches)
-    }
 
 
 def _left_out(tensors: Sequence[TensorInfo], what: str, names: str) -> str:
     are, them = ("is", "it") if len(tensors) == 1 else ("are", "them")
     return f"{_counted(tensors)} {what} {are} left out, as transformers does not load {them}: {names}"
+
+
+def _copied(tensors: Sequence[TensorInfo], what: str, names: str) -> str:
+    are, them = ("is", "it") if len(tensors) == 1 else ("are", "them")
+    said = f"{_counted(tensors)} {what} {are} copied unchanged"
+    return f"{said}, though transformers does not load {them}: {names}"
 
 
 def _counted(tensors: Sequence[TensorInfo]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quantize_lib.metrics import METRICS, NONE, Row, listed
+from quantize_lib.metrics.entry import number
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.text import format_bytes, format_duration
 
@@ -40,6 +41,20 @@ def measured_words(measured: Measurements) -> str:
 def all_words() -> str:
     """All metrics, as a sentence begins with them."""
     return _capital(listed(METRICS.values()))
+
+
+def unrounded_words(measured: Measurements) -> str | None:
+    """The figures of both ways of loading, where one leaves inputs as they are that the other rounds."""
+    reload = measured.reload
+    if reload is None:
+        return None
+    both = [
+        f"{metric.title} {number(other)} instead of {number(reload.sample[name].reloaded)}"
+        for name, other in reload.unrounded_inputs.items()
+        if name in reload.sample
+        for metric in (METRICS[name],)
+    ]
+    return f"{', '.join(both)}, on {reload.sample_tokens} tokens of the same text" if both else None
 
 
 def _capital(text: str) -> str:

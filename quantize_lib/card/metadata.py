@@ -15,6 +15,7 @@ from quantize_lib.report.records import CellRecord
 from quantize_lib.source.card_rules import stated
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.tasks import stated_task
 from quantize_lib.text import plain
 
 
@@ -38,7 +39,8 @@ def metadata(
         given: the manifest's `publish.card`, which goes before the base model's card.
     """
     card = stated(source.card, given)
-    own = [get_method(record.method).slug, f"{record.bits}-bit", "quantized", "model-quantizer"]
+    width = "mixed-bits" if record.layers else f"{record.bits}-bit"
+    own = [get_method(record.method).slug, width, "quantized", "model-quantizer"]
     calibration = record.calibration if get_method(record.method).calibrated else None
     values: dict[str, Any] = {
         "base_model": base_model_id(model),
@@ -66,15 +68,13 @@ def state_of(record: CellRecord) -> dict[str, str] | None:
         **({} if version is None else {"version": plain(version)}),
         # One request for the card is to tell what has changed, too.
         **record.inputs,
+        **({} if record.choice is None else {"choice": record.choice}),
     }
 
 
 def _pipeline_tag(config: Mapping[str, Any]) -> str | None:
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list):
-        return None
-    names = [name for name in architectures if isinstance(name, str)]
-    return "text-generation" if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names) else None
+    task = stated_task(config)
+    return None if task is None else task.pipeline
 
 
 def _text(value: object) -> str | None:

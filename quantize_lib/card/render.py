@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.assignment import traits_of
+from quantize_lib.architecture.kept import by_reason
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import all_words, figures, is_proven, measured_words
+from quantize_lib.card.figures import all_words, figures, is_proven, measured_words, unrounded_words
+from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
 from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
+from quantize_lib.methods.common import EFFORT, FAST
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report.records import CellRecord
 from quantize_lib.source import display
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.tasks import task_of
 from quantize_lib.text import markdown
+from quantize_lib.wording import joined
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 _PROMPT = "The capital of France is"
@@ -46,7 +53,7 @@ def render_card(
 
     given = given or {}
     data = metadata(record, source, job.model, given)
-    values = _values(record, cell, job, command, data) | {"given": "license" in given}
+    values = _values(record, source, cell, job, command, data) | {"given": "license" in given}
     body = _template().render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.
     return str(ModelCard(f"{_front(data)}\n{body}"))
@@ -79,7 +86,7 @@ def _template() -> Any:
 
 
 def _values(
-    record: CellRecord, cell: Cell, job: Job, command: str, data: Mapping[str, Any]
+    record: CellRecord, source: ModelSource, cell: Cell, job: Job, command: str, data: Mapping[str, Any]
 ) -> dict[str, Any]:
     measured = record.measurements
     reload = None if measured is None else measured.reload
@@ -97,15 +104,19 @@ def _values(
         "measured": "" if measured is None else measured_words(measured),
         "metrics": all_words(),
         "unproven": measured is not None and measured.evaluation is not None and not proven,
+        "unrounded": unrounded_words(measured) if measured is not None and proven else None,
         "reload": reload,
-        "snippets": snippets(record, cell, prompt=_PROMPT if reload is None else reload.prompt),
+        "snippets": snippets(record, cell, source.facts, prompt=_PROMPT if reload is None else reload.prompt),
+        "task": task_of(source.facts.config),
         "settings": _settings(record, cell),
+        "remark": _remark(record, cell),
+        "layers": layers_table(record.layers) if record.layers else None,
         "calibrated": calibrated,
         "calibration": record.calibration if calibrated else None,
         "versions": sorted(record.versions.items()),
         "command": command,
         "notes": record.notes,
-        "limits": _limits(record, cell),
+        "limits": _limits(record, source, cell),
         "license": _license(data),
         "display": None if record.terms is None else display(record.terms),
         "closed": record.terms is not None and (record.terms.gated is not None or record.terms.private),
@@ -129,11 +140,21 @@ def _settings(record: CellRecord, cell: Cell) -> list[tuple[str, str]]:
         if value is None or value == []:
             continue
         words = _words(value)
-        if name == "group_size":
+        if record.layers and name in ("bits", "group_size"):
+            words = "by layer"
+        elif name == "group_size":
             words = "one group per row" if value == -1 else words
             words += " (chosen automatically)" if cell.settings.group_size == "auto" else ""
         rows.append((_label(name), words))
     return rows
+
+
+def _remark(record: CellRecord, cell: Cell) -> str | None:
+    # A record of a version without the setting was made without what it says.
+    before = {} if EFFORT.name in record.settings else {EFFORT.name: FAST}
+    made = replace(cell.settings, own={**cell.settings.own, **before})
+    text = get_method(record.method).remark(made)
+    return None if text is None else Safe(text)
 
 
 def _label(name: str) -> str:
@@ -153,15 +174,21 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _limits(record: CellRecord, cell: Cell) -> list[str]:
-    limits: list[str] = [Safe(text) for text in get_format(record.format).limits(cell.settings)]
+def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
+    entry, traits = get_format(record.format).of(cell.settings), traits_of(source.facts, cell.settings)
+    limits: list[str] = [Safe(text) for text in (entry.limit, *entry.cautions(cell.settings, traits))]
+    if kept := by_reason(source.facts.kept):
+        told = (f"{reason} ({', '.join(map(code, names))})" for reason, names in kept.items())
+        limits.append(Safe(f"In full precision by the model's structure: {'; '.join(told)}."))
     evaluation = None if record.measurements is None else record.measurements.evaluation
     if evaluation is not None and record.calibration is not None and get_method(record.method).calibrated:
         used, measured = record.calibration, evaluation
         if (used.source, used.revision) == (measured.source, measured.revision):
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
-    if record.bits in get_method(record.method).experimental:
-        limits.append(f"{record.bits} bits are experimental: not every loader has a kernel for them.")
+    widths = {record.bits} if not record.layers else {bits for bits, _ in record.layers.values()}
+    few = [str(bits) for bits in get_method(record.method).experimental if bits in widths]
+    if few:
+        limits.append(f"{joined(few)} bits are experimental: not every loader has a kernel for them.")
     if record.measurements is not None and record.measurements.reload is not None:
         limits.append(
             "It was loaded here as described above; other devices and other versions were not tried with it."

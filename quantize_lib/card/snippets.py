@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quantize_lib.architecture.assignment import traits_of
 from quantize_lib.formats import get_format
 from quantize_lib.formats.usage import Usage
 from quantize_lib.methods import get_method
 from quantize_lib.plan.cells import Cell
 from quantize_lib.report.records import CellRecord
+from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tasks import task_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +20,9 @@ class Snippets:
 
     Attributes:
         install: shell lines.
-        python: loads the model and generates.
+        python: loads the model and uses it.
         loader: which library the snippet loads through.
-        vllm: a shell line.
+        vllm: a shell line; "" where it is not for such models.
     """
 
     install: str
@@ -28,19 +31,25 @@ class Snippets:
     vllm: str
 
 
-def snippets(record: CellRecord, cell: Cell, *, prompt: str) -> Snippets:
-    """The snippets for one checkpoint."""
-    chosen, method = get_format(record.format), get_method(record.method)
+def snippets(record: CellRecord, cell: Cell, facts: ModelFacts, *, prompt: str) -> Snippets:
+    """The snippets for one checkpoint.
+
+    Args:
+        facts: of the base model.
+    """
+    chosen, method = get_format(record.format).of(cell.settings), get_method(record.method)
     return Snippets(
         **chosen.usage(
             Usage(
                 repository=cell.repository,
                 prompt=prompt,
+                task=task_of(facts.config),
                 settings=cell.settings,
                 bits=record.bits,
                 symmetric=chosen.grid(method, cell.settings).symmetric,
                 group_size=record.settings.get("group_size"),
                 versions=record.versions,
+                traits=traits_of(facts, cell.settings),
             )
         )
     )

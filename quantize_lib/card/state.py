@@ -1,7 +1,7 @@
 """What a card says of the repository that it stands in, for this tool's next run.
 
 model_quantizer: {fingerprint: <hex>, version: <of this tool>, rejected: [<hex>, …],
-                  base: <revision>, settings: <digest>, calibration: <digest>}
+                  base: <revision>, settings: <digest>, calibration: <digest>, choice: <digest>}
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from quantize_lib.card.front import metadata_of, with_metadata
-from quantize_lib.plan.fingerprint import known_inputs
+from quantize_lib.plan.fingerprint import known_choice, known_inputs
 
 STATE_KEY = "model_quantizer"
 """A key of our own, which the Hub passes through: one request for a repository's card tells what it holds."""
@@ -31,12 +31,14 @@ class CardState:
         version: of this tool, which made it.
         rejected: fingerprints that were taken back, oldest first.
         inputs: what the fingerprint is made of (`plan.fingerprint.inputs`).
+        choice: of the one that was chosen among its model's cells (`plan.fingerprint.choice_digest`).
     """
 
     fingerprint: str | None = None
     version: str | None = None
     rejected: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    choice: str | None = None
 
 
 def card_state(metadata: Mapping[str, object]) -> CardState | None:
@@ -52,6 +54,7 @@ def card_state(metadata: Mapping[str, object]) -> CardState | None:
             item for item in (rejected if isinstance(rejected, list) else ()) if _text(item, _FINGERPRINT)
         )[-MAX_REJECTED:],
         inputs=known_inputs(written),
+        choice=known_choice(written.get("choice")),
     )
 
 

@@ -12,7 +12,7 @@ from quantize_lib import __version__
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS
 
-COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "job")
+COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "families", "job")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _EPILOG = """\
@@ -149,6 +149,14 @@ def command_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--samples", type=_positive, default=10, help="sequences of text; default: 10")
     evaluate.add_argument("--sequence-length", type=_positive, default=512, help="tokens each; default: 512")
+
+    families = _add(commands, "families", "show what would be quantized of a model, and what not and why")
+    families.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="Hub id or model folder; its weights are not read. Without it: what came of every type",
+    )
 
     job = _add(commands, "job", "run one job described by a JSON file (schemas/job.schema.json)")
     job.add_argument("job", type=Path, metavar="JOB.json", help="the job")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from quantize_lib.cli.arguments import short_version
 from quantize_lib.cli.console.records import show_records
+from quantize_lib.cli.families import show_families
 from quantize_lib.cli.planning import show_plan, validate
 from quantize_lib.cli.running import run, run_single_model
 from quantize_lib.errors import ExitCode, UsageError
@@ -29,6 +30,7 @@ def dispatch(options: argparse.Namespace, reporter: Reporter) -> int:
         "run": run,
         "publish": _publish,
         "evaluate": _evaluate,
+        "families": show_families,
         "job": _job,
     }
     if options.command is None:

@@ -99,22 +99,26 @@ def _estimates(
     from quantize_lib.plan.estimate import estimate_job
 
     estimates: dict[str, JobEstimate] = {}
-    seen: list[QuantizerError] = []
+    told: list[QuantizerError] = []
     errors: list[QuantizerError] = []
     lookups.tokenizers.look_up(plan.jobs)
     for job in plan.jobs:
         try:
-            facts, sizes = look(job, lookups)
+            seen = look(job, lookups)
+            job, facts = seen.job, seen.facts
+            errors += seen.refused.values()
             check_texts(job, lookups)
             if any(cell.id not in verdicts or verdicts[cell.id].build for cell in job.cells):
                 check_cards(job, facts, plan.publish, publisher)
         except QuantizerError as error:
             # Jobs of one model or text have one error.
-            if error not in seen:
-                seen.append(error)
+            if error not in told:
+                told.append(error)
                 errors.append(_named(job, error))
         else:
-            estimates[job.id] = estimate_job(job, facts, sizes)
+            if not job.cells:
+                continue
+            estimates[job.id] = estimate_job(job, facts, seen.group_sizes)
             for warning in card_warnings(job, facts, plan.publish):
                 reporter.warning(warning)
             for cell in job.cells:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.errors import SourceError
+from quantize_lib.files import read_json
 from quantize_lib.text import plain
+from quantize_lib.wording import show
 
-_RAISED = (
+RAISED = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
     *(TypeError, ValueError),
 )
+"""What foreign code raises where a config asks for what it cannot do."""
 
 
 def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
@@ -22,8 +25,16 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
     Raises:
         SourceError: where transformers refuses it.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, __version__
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    said = read_json(folder / "config.json").get("model_type")
+    if not trust_remote_code and said not in CONFIG_MAPPING:
+        raise SourceError(
+            f"{folder.name}: transformers {__version__} knows no model type {show(said)}",
+            hint="Say trust_remote_code: true where the model brings its class along, or take a newer "
+            "transformers.",
+        )
     with config_errors(folder):
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
@@ -39,7 +50,7 @@ def config_errors(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (*_RAISED, StrictDataclassError) as error:
+    except (*RAISED, StrictDataclassError) as error:
         lines = [plain(line) for line in str(error).splitlines() if line.strip()]
         raise SourceError(
             f"{folder.name}: transformers cannot build the model that config.json describes: "

@@ -1,4 +1,4 @@
-"""What a rounding method gets and gives: one decoder block, its weights and its statistics.
+"""What a rounding method gets and gives: one decoder block or a part of it, its weights and its statistics.
 
 Names are relative to the block (`self_attn.q_proj`), so that a method never knows where it stands.
 """
@@ -40,6 +40,18 @@ class Statistics:
         if key not in self._derived:
             self._derived[key] = compute()
         return cast(T, self._derived[key])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """One input of a block's layers for the same tokens: in the base model, and as quantized blocks give it.
+
+    Attributes:
+        original, carried: float32 (tokens, in).
+    """
+
+    original: Tensor
+    carried: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +105,12 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockInput:
-    """One block as a method sees it.
+    """One block, or a part of it that is rounded in one go, as a method sees it.
 
     Attributes:
         index: which decoder block.
         linears: the layers to be quantized, by relative name, in the model's order.
-        params: every other parameter of the block by relative name, float32 (norms, biases aside).
+        params: the parameters of norms that folds name, by relative name, float32.
         folds: where scales can be folded; used by methods that scale inputs.
         dtype: the dtype in which unquantized tensors are written to disk.
     """
@@ -120,7 +132,8 @@ class RoundedBlock:
             (`input_layernorm.weight`, `self_attn.v_proj.bias`).
         modules: stand-ins for linears whose forward is more than a product with the rounded weight
             (LLM.int8 quantizes activations too), used when text is carried through the quantized block.
-        errors: per linear the relative output error tr(ΔW·H·ΔWᵀ)/tr(W·H·Wᵀ); empty without statistics.
+        errors: per linear the relative output error tr(ΔW·H·ΔWᵀ)/tr(W·H·Wᵀ), ΔW from the weight
+            as it was to be rounded; empty without statistics.
         notes: things worth a line in log and report (damping that had to grow, dead columns).
     """
 

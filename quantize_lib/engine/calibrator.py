@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from quantize_lib.architecture.language_model import MAX_SIZE
 from quantize_lib.engine.block import Fold, Statistics
-from quantize_lib.engine.folds import find_folds, weight_view
+from quantize_lib.engine.carried import hidden_of, is_plain
+from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally
+from quantize_lib.engine.experts import FusedExperts
+from quantize_lib.engine.folds import find_folds
+from quantize_lib.engine.linears import Linear, find_linears
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, FoldKey, Hold
 from quantize_lib.engine.precision import calibrating
@@ -21,6 +26,24 @@ from quantize_lib.sizing import TOKENS_PER_BATCH
 _PROOF_TOKENS = 128
 """Tokens that folds are proven on: each candidate takes a forward, and a wrong one changes every token."""
 
+_HEAD_DIMS = ("v_head_dim", "head_dim", "head_size")
+"""How modules of attention call the channels of a head's values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPart:
+    """Layers of a block that are quantized in one go: those of one expert, or all that are of none.
+
+    Attributes:
+        linears: by relative name, in the model's order.
+        statistics: of their inputs; empty where nothing is calibrated.
+        tally: of the expert whose layers they are, where it is calibrated.
+    """
+
+    linears: Mapping[str, Linear]
+    statistics: Mapping[str, Statistics]
+    tally: ExpertTally | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedBlock:
@@ -29,7 +52,9 @@ class CalibratedBlock:
     Attributes:
         module: the block, on the device in the compute dtype.
         linears: its layers that some cell quantizes, by relative name.
-        statistics: of their inputs; empty where nothing is calibrated.
+        names: of these layers, as cells and checkpoints have them.
+        statistics: of the inputs of those that are modules; empty where nothing is calibrated.
+        experts: what those of experts are made of when their turn comes; likewise.
         folds: where scales of their inputs can be undone; empty where no cell asks.
         proven: the folds of every structure so far.
         hidden: the calibration text's hidden states after the block; None where nothing is calibrated.
@@ -37,11 +62,41 @@ class CalibratedBlock:
 
     index: int
     module: nn.Module
-    linears: Mapping[str, nn.Module]
+    linears: Mapping[str, Linear]
+    names: Mapping[str, str]
     statistics: Mapping[str, Statistics]
+    experts: Mapping[FusedExperts, ExpertStatistics]
     folds: tuple[Fold, ...]
     proven: Mapping[FoldKey, tuple[Fold, ...]]
     hidden: Batches | None
+
+    def parts(self, wanted: Collection[str]) -> Iterator[BlockPart]:
+        """The block bit by bit: first the layers that are no expert's, then expert after expert.
+
+        Args:
+            wanted: the layers to be quantized, as cells have them.
+        """
+        by_owner: dict[str | None, dict[str, Linear]] = {None: {}}
+        for name, linear in self.linears.items():
+            if self.names[name] in wanted:
+                by_owner.setdefault(linear.owner, {})[name] = linear
+        for owner, linears in by_owner.items():
+            statistics = self._statistics_of(linears)
+            tally = None
+            if owner is not None and statistics:
+                full = self.names[next(iter(linears))].rpartition(".")[0]
+                tally = ExpertTally.of(full, statistics.values())
+            yield BlockPart(linears=linears, statistics=statistics, tally=tally)
+
+    def _statistics_of(self, linears: Mapping[str, Linear]) -> Mapping[str, Statistics]:
+        first = next(iter(linears.values()), None)
+        if first is None or first.experts is None:
+            return {name: self.statistics[name] for name in linears if name in self.statistics}
+        known = self.experts.get(first.experts)
+        if known is None:
+            return {}
+        by_part = known.of(first.expert)
+        return {name: by_part[linear.part] for name, linear in linears.items()}
 
 
 class Calibrator:
@@ -125,40 +180,45 @@ class Calibrator:
         """
         prefix = self._model.prefix(index)
         module = self._model.load_block(index)
+        names = {name: f"{prefix}.{name}" for name in find_linears(module)} | self._model.layer_names(index)
         linears = {
-            name: layer for name, layer in module.named_modules() if f"{prefix}.{name}" in self._layers
+            name: linear for name, linear in find_linears(module).items() if names[name] in self._layers
         }
         statistics: Mapping[str, Statistics] = {}
+        experts: Mapping[FusedExperts, ExpertStatistics] = {}
         folds: tuple[Fold, ...] = ()
         text = self._text
         if text is not None:
             if not replace:
                 # Those before the block are still to be kept as the pass's state.
                 text.hidden = list(text.hidden)
-            first = text.hidden[0][:1, :_PROOF_TOKENS].clone()
+            first = self._first(text)
             collector = self._forward(text, module, index, linears)
             if linears:
                 statistics = collector.finish()
-                folds = self._prove(module, index, linears, collector.groups(), first)
+                experts = {one: ExpertStatistics(routed) for one, routed in collector.routed.items()}
+                folds = self._prove(module, index, linears, collector.groups(), *first)
         return CalibratedBlock(
             index=index,
             module=module,
             linears=linears,
+            names=names,
             statistics=statistics,
+            experts=experts,
             folds=folds,
             proven=self._proven,
             hidden=None if text is None else text.hidden,
         )
 
     def _forward(
-        self, text: CarriedText, module: nn.Module, index: int, linears: Mapping[str, nn.Module]
+        self, text: CarriedText, module: nn.Module, index: int, linears: Mapping[str, Linear]
     ) -> StatisticsCollector:
         """The one forward of the calibration text through the full-precision block."""
         collector = StatisticsCollector(linears)
         with collector.collecting(), calibrating(self._model.device):
             for number in range(len(text.hidden)):
-                output = text.forward(module, index, text.hidden[number])
-                if not bool(torch.isfinite(output).all()):
+                output = text.forward(module, index, text.hidden[number], number)
+                if not bool(torch.isfinite(hidden_of(output)).all()):
                     raise EngineError(
                         f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
                         hint="The base model is damaged, or its activations do not fit the compute dtype.",
@@ -167,32 +227,44 @@ class Calibrator:
                 collector.end_of_batch()
         return collector
 
+    def _first(self, text: CarriedText) -> tuple[CarriedText, Tensor]:
+        """What folds are proven on: some text, and what it carries to the block."""
+        carried, proof = text.hidden[0], self._proof
+        if proof is not None and is_plain(carried):
+            first = carried[:1, :_PROOF_TOKENS]
+            if first.shape == proof.hidden[0].shape:
+                return proof, first.clone()
+        # It is not laid out by sequence and token: the batch as a whole.
+        return text, carried.clone()
+
     def _prove(
         self,
         module: nn.Module,
         index: int,
-        linears: Mapping[str, nn.Module],
+        linears: Mapping[str, Linear],
         groups: list[tuple[str, ...]],
+        proof: CarriedText,
         first: Tensor,
     ) -> tuple[Fold, ...]:
         """The folds of the block. Blocks of one structure fold alike; each is proven once."""
-        proof = self._proof
-        if proof is None:
+        if self._proof is None:
             return ()
-        key = tuple((name, tuple(weight_view(layer).shape)) for name, layer in linears.items())
+        key = tuple((name, linear.shape) for name, linear in linears.items())
         if key not in self._proven:
             folds = find_folds(
                 module,
                 linears,
                 groups,
-                lambda changed: proof.forward(changed, index, first),
-                head_dim=_head_dim(self._model),
+                lambda changed: hidden_of(proof.forward(changed, index, first)),
+                head_dim=_head_dim(module),
             )
             # A new mapping: the one before may be written down meanwhile.
             self._proven = {**self._proven, key: folds}
         return self._proven[key]
 
 
-def _head_dim(model: StreamedModel) -> int:
-    config = model.config
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+def _head_dim(block: nn.Module) -> int:
+    """How many channels of the values belong together, as the block's own modules say it."""
+    found = (getattr(module, word, None) for word in _HEAD_DIMS for module in block.modules())
+    # Without heads nothing is repeated: a head as wide as no layer is.
+    return next((value for value in found if isinstance(value, int) and value > 0), MAX_SIZE)

@@ -1,16 +1,15 @@
-"""A causal language model of which one decoder block is in memory at a time.
+"""A language model of which one decoder block is in memory at a time.
 
 The model's own code does every forward: the model is built on the meta device, its list of blocks is
-replaced by stand-ins that record what each block is called with, and blocks are filled from the
-safetensors shards when their turn comes.
+replaced by stand-ins that note what each block is called with, and blocks are filled from the safetensors
+shards when their turn comes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,40 +18,29 @@ from torch import Tensor, nn
 
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.families import TIED
-from quantize_lib.architecture.strays import sort_strays
 from quantize_lib.architecture.tensors import TensorInfo
-from quantize_lib.engine.base_config import config_errors, load_config
-from quantize_lib.engine.shards import open_shard
+from quantize_lib.engine.dtypes import compute_dtype, disk_dtype, loaded_dtypes
+from quantize_lib.engine.module_tree import owner_of
+from quantize_lib.engine.names import Origin
+from quantize_lib.engine.notebook import Notebook, Reached
+from quantize_lib.engine.shards import read_finite, read_tensor
+from quantize_lib.engine.skeleton import Skeleton
 from quantize_lib.engine.tied_head import are_equal
+from quantize_lib.engine.walk import Calls, Route
 from quantize_lib.errors import EngineError, SourceError
-from quantize_lib.wording import show
 
-_PIECE = 1 << 20
-_TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockCall:
-    """What the model passes to a block beside the hidden states (masks, position embeddings)."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    def __call__(self, block: nn.Module, hidden: Tensor) -> Tensor:
-        """Run a block on hidden states of shape (batch, sequence, hidden)."""
-        output = block(hidden, *self.args, **self.kwargs)
-        return cast(Tensor, output[0] if isinstance(output, tuple) else output)
+Called = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
+"""Takes a block's call in its place: index, arguments, keyword arguments."""
 
 
 class _StandIn(nn.Module):
-    """Takes a block's place in the list: passes hidden states on, or replaces them at the last block."""
+    """Takes a block's place in the list."""
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self, original: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
-        # Not as a submodule: the original stays on the meta device and must not be materialized with us.
+        # Not as submodules: the original stays on the meta device and must not be materialized with us.
         object.__setattr__(self, "original", original)
-        self.call: BlockCall | None = None
-        self.replacement: Tensor | None = None
+        object.__setattr__(self, "call", call)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -61,23 +49,21 @@ class _StandIn(nn.Module):
             # Models read attributes of their blocks (`attention_type`) to choose a mask.
             return getattr(object.__getattribute__(self, "original"), name)
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self.call = BlockCall(args=args, kwargs=kwargs)
-        return hidden_states if self.replacement is None else self.replacement
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(args, kwargs)
 
 
-class StreamedModel:
+class StreamedModel(Skeleton):
     """The model's code, with weights read from the folder piece by piece.
 
     Args:
         folder: the base model on disk.
         facts: its config and headers.
-        blocks: full name of the list of decoder blocks, as in `model.layers`.
         device: where blocks are computed.
         trust_remote_code: passed on to transformers; only ever true inside a container.
 
     Attributes:
-        notes: what was found out of the files by the class alone, as those of `Architecture`.
+        route: how the model's forward goes through its blocks, as far as it is known.
 
     Raises:
         SourceError: where its class cannot be built, or files and class do not fit together.
@@ -88,253 +74,245 @@ class StreamedModel:
         folder: Path,
         facts: Architecture,
         *,
-        blocks: str,
         device: torch.device,
         trust_remote_code: bool = False,
     ) -> None:
-        from transformers import AutoModelForCausalLM
-
-        self._folder = folder
-        self._facts = facts
-        self.blocks = blocks
         self.device = device
-        self.disk_dtype = _disk_dtype(facts)
-        self.compute_dtype = _compute_dtype(device, self.disk_dtype)
-        self.config = load_config(folder, trust_remote_code=trust_remote_code)
-        self.config.use_cache = False
-        if isinstance(facts.config.get(TIED), bool):
-            # The files may have shown that the config is wrong there (`tied_head`).
-            self.config.tie_word_embeddings = facts.config[TIED]
-        with config_errors(folder), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                self.config, dtype=self.compute_dtype, trust_remote_code=trust_remote_code
-            )
-        self._model = cast(nn.Module, model).eval()
-        self.class_name = type(self._model).__name__
-        self._state_names = tuple(self._model.state_dict())
-        self._tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
-        self._output_names: dict[str, str] = {}
-        self._source_names = self._match_names(str(getattr(model, "base_model_prefix", "")))
-        block_list = self._model.get_submodule(blocks)
-        if not isinstance(block_list, nn.ModuleList):
-            raise EngineError(f"{blocks} of {folder.name} is not a list of decoder blocks")
-        self._originals: list[nn.Module] = list(block_list)
-        self._stand_ins = [_StandIn(block) for block in self._originals]
-        for index, stand_in in enumerate(self._stand_ins):
-            block_list[index] = stand_in
-
-    def __len__(self) -> int:
-        return len(self._originals)
-
-    def prefix(self, index: int) -> str:
-        """The full name of a block, as in `model.layers.3`."""
-        return f"{self.blocks}.{index}"
-
-    def block_tensors(self, index: int) -> list[str]:
-        """Full names of a block's tensors on disk."""
-        return [name for name in self._source_names if name.startswith(self.prefix(index) + ".")]
-
-    def outside_tensors(self) -> list[str]:
-        """Full names of the tensors outside the blocks that a checkpoint holds (tied copies are left out)."""
-        inside = self.blocks + "."
-        return [name for name in self._source_names if not name.startswith(inside) and name not in self._tied]
-
-    def output_name(self, name: str) -> str:
-        """The name under which a tensor outside the blocks is written to a checkpoint."""
-        return self._output_names[name]
-
-    def outside_linears(self) -> tuple[str, ...]:
-        """Full names of the linear layers outside the blocks (`lm_head`)."""
-        return tuple(name for name, module in self._model.named_modules() if type(module) is nn.Linear)
+        self.disk_dtype = disk_dtype(facts)
+        self.compute_dtype = compute_dtype(device, self.disk_dtype)
+        super().__init__(folder, facts, dtype=self.compute_dtype, trust_remote_code=trust_remote_code)
+        self._dtypes = loaded_dtypes(self._model, self.compute_dtype)
+        self._disk = {self.names.written(source): source for source in self.names.by_source}
+        self.route = Route({})
+        self._called: Called | None = None
+        block_modules = self._block_modules()
+        for index, block in enumerate(self._originals):
+            block_modules[index] = _StandIn(block, self._calling(index))
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Tensors as they are on disk, by full name, shard by shard.
-
-        Each is mapped from its shard, opened for it alone: its pages count as resident memory until it goes.
+        """Tensors as they are on disk, by their name in a checkpoint, shard by shard; see `read_finite`.
 
         Raises:
-            SourceError: where a shard cannot be read or a tensor is not finite.
+            SourceError: where a shard cannot be read, or a tensor that text meets is not finite.
         """
         by_file: dict[str, list[str]] = {}
         for name in names:
-            by_file.setdefault(self._facts.tensors[self._source_names[name]].file, []).append(name)
-        for file, name in ((file, name) for file, wanted in by_file.items() for name in wanted):
-            with open_shard(self._folder, file) as shard:
-                tensor = shard.get_tensor(self._source_names[name])
-            if tensor.is_floating_point() and not _is_finite(tensor):
-                raise SourceError(
-                    f"{file}: tensor {self._source_names[name]} holds NaN or Inf",
-                    hint="The base model is damaged; fetch it again or choose another revision.",
-                )
+            by_file.setdefault(self._facts.tensors[self._disk[name]].file, []).append(name)
+        for name in (name for wanted in by_file.values() for name in wanted):
+            source = self._disk[name]
+            # Vision and audio towers only travel along, and have infinities for limits that are none.
+            beside = all(target.startswith(self._beside) for target in self.names.by_source[source].targets)
+            tensor = (read_tensor if beside else read_finite)(self._folder, self._facts.tensors[source])
             yield name, tensor
             # Before the next one is mapped.
             del tensor
 
+    def copied(self) -> Iterator[tuple[str, Tensor]]:
+        """What the class does not load and a checkpoint gets as it is, by name on disk."""
+        for info in self._copied:
+            yield info.name, read_tensor(self._folder, info)
+
     def load_block(self, index: int) -> nn.Module:
         """A block with its weights, in the compute dtype on the device."""
         block = copy.deepcopy(self._originals[index])
-        self._materialize(block, self.prefix(index), self.block_tensors(index))
+        self._compute_buffers(block, self.prefix(index))
+        self._fill(block, f"{self.prefix(index)}.", self._inside[index])
+        self._tie(block, f"{self.prefix(index)}.")
+        self._move_buffers(block)
         return block
 
     @contextmanager
     def outer(self) -> Iterator[None]:
-        """Everything outside the blocks (embeddings, final norm, head) is in memory inside this context."""
+        """Everything outside the blocks (embeddings, final norm, head) is in memory inside this context.
+
+        Vision and audio towers are not: text does not pass through them.
+        """
         meta = copy.deepcopy(self._model.state_dict())
-        self._materialize(self._model, "", self.outside_tensors())
-        if self._tied:
-            cast(Any, self._model).tie_weights()
+        wanted = [o for o in self._outside if not all(t.startswith(self._beside) for t in o.targets)]
+        self._compute_buffers(self._model, "")
+        self._fill(self._model, "", wanted)
+        self._tie(self._model, "")
+        self._move_buffers(self._model)
+        for name, tensor in meta.items():
+            if name.startswith(self._beside):
+                # Its device is asked for. A model that did read it would compute nothing but NaN.
+                self._place(
+                    self._model, name, torch.tensor(torch.nan, device=self.device).expand(tensor.shape)
+                )
         try:
             yield
         finally:
             self._model.load_state_dict(meta, assign=True)
 
-    def embed(self, ids: Tensor) -> tuple[Tensor, list[BlockCall]]:
-        """The input of the first block, and what each block is called with.
+    @contextmanager
+    def calling(self, called: Called) -> Iterator[None]:
+        """Inside this context the blocks' calls are taken by `called`."""
+        before, self._called = self._called, called
+        try:
+            yield
+        finally:
+            self._called = before
 
-        Only inside `outer`.
+    def forward(self, ids: Tensor, called: Called) -> Tensor:
+        """The model's own forward, its blocks' calls taken by `called`. Only inside `outer`.
 
         Args:
             ids: int64 (batch, sequence).
 
         Returns:
-            Hidden states (batch, sequence, hidden) in the compute dtype and one call per block.
+            float32 logits (batch, sequence, vocabulary).
         """
-        first: list[Tensor] = []
-        handle = self._stand_ins[0].register_forward_pre_hook(lambda _, args: first.append(args[0]))
-        try:
-            # The base model alone: the head's product over the vocabulary would be thrown away.
-            cast(Any, self._model).base_model(input_ids=ids.to(self.device), use_cache=False)
-        finally:
-            handle.remove()
-        calls = [stand_in.call for stand_in in self._stand_ins]
-        if not first or any(call is None for call in calls):
-            raise EngineError(
-                f"the forward of {self._folder.name} does not pass through {self.blocks} in order"
-            )
-        return first[0], cast(list[BlockCall], calls)
+        with self.calling(called):
+            logits = cast(Any, self._model)(input_ids=ids.to(self.device), use_cache=False).logits
+        return cast(Tensor, logits).float()
+
+    def embed(self, ids: Tensor) -> tuple[Tensor, Calls]:
+        """The input of the first block, and what each block is called with. Only inside `outer`.
+
+        Args:
+            ids: int64 (batch, sequence).
+
+        Returns:
+            Hidden states (batch, sequence, hidden) in the compute dtype, and the blocks' calls.
+
+        Raises:
+            EngineError: where the model's forward does not pass through the blocks in order.
+        """
+        notebook, last = Notebook(), self.route.last(len(self))
+
+        def called(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            hidden = notebook.note(index, args, kwargs)
+            if index == last:
+                raise Reached
+            output = self.route.output(index).stand_in(hidden)
+            notebook.returns(index, output)
+            return output
+
+        with suppress(Reached):
+            self.forward(ids, called)
+        return notebook.result(self.route.left)
 
     def head(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """float32 logits (batch, sequence, vocabulary) from the last block's output. Only inside `outer`."""
-        last = self._stand_ins[-1]
-        last.replacement = hidden.to(self.device)
-        try:
-            logits = cast(Any, self._model)(input_ids=ids.to(self.device), use_cache=False).logits
-        finally:
-            last.replacement = None
-        return cast(Tensor, logits).float()
+        notebook, last = Notebook(), self.route.last(len(self))
 
-    def _match_names(self, base_prefix: str) -> dict[str, str]:
-        """Full tensor name → name on disk, by transformers' own rules for renamed and prefixed keys."""
-        from transformers.conversion_mapping import get_model_conversion_mapping
-        from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+        def called(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if index == last:
+                return self.route.end(index, hidden, self.device)
+            output = self.route.output(index).stand_in(notebook.note(index, args, kwargs))
+            notebook.returns(index, output)
+            return output
 
-        transforms = get_model_conversion_mapping(cast(Any, self._model))
-        renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
-        converters = [t for t in transforms if isinstance(t, WeightConverter)]
-        state = self._model.state_dict()
-        folder = self._folder
-        found: dict[str, str] = {}
-        strays: list[TensorInfo] = []
-        for source in self._facts.tensors:
-            plain, converter = rename_source_key(source, renamings, converters)
-            if converter is not None:
-                raise EngineError(f"{self._folder.name} stores {source} in a layout that has to be converted")
-            full, _ = rename_source_key(source, renamings, [], base_prefix, state)
-            if full not in state:
-                strays.append(self._facts.tensors[source])
-                continue
-            if full in found:
-                raise SourceError(
-                    f"{folder.name}: {show(found[full])} and {show(source)} are both {full} to transformers",
-                    hint="Remove the one that is not meant.",
-                )
-            found[full] = source
-            # Prefixes are written as the model has them; a renamed tensor keeps the name on disk.
-            self._output_names[full] = source if plain == full else full
-        held = {full: self._facts.tensors[source] for full, source in found.items()}
-        self.notes = tuple(sort_strays(self._facts.config, held, strays))
-        for target, origin in self._tied.items():
+        return self.forward(ids, called)
+
+    def _calling(self, index: int) -> Callable[..., Any]:
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if self._called is None:
+                raise EngineError(f"{self.prefix(index)} of {self._folder.name} is called out of turn")
+            return self._called(index, args, kwargs)
+
+        return call
+
+    def _check_ties(self, held: Mapping[str, TensorInfo]) -> None:
+        for target, origin in self.names.tied.items():
             # Of a class that transformers has, `tied_head` has settled it.
-            if target in held and origin in held and not are_equal(folder, held[target], held[origin]):
+            if target in held and origin in held and not are_equal(self._folder, held[target], held[origin]):
                 raise SourceError(
-                    f"{folder.name}: {target} differs from {origin}, and the model's class ties the two",
+                    f"{self._folder.name}: {target} differs from {origin}, "
+                    "and the model's class ties the two",
                     hint=f"Say {TIED}: false in config.json.",
                 )
-            if target in found and origin not in found:
-                # Tied from the other side, as transformers does; loaders of checkpoints want the usual name.
-                found[origin] = found.pop(target)
-                self._output_names[origin] = origin
-        missing = [name for name in self._state_names if name not in found and name not in self._tied]
-        if missing:
-            raise SourceError(
-                f"{self._folder.name} has no tensor {missing[0]}"
-                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""),
-                hint="The safetensors files do not belong to this config.json.",
-            )
-        return found
 
-    def _materialize(self, module: nn.Module, prefix: str, names: list[str]) -> None:
-        """Fill a module on the meta device: first the buffers that are computed, then what is on disk."""
-        for parent in module.modules():
-            computed = [n for n in parent._non_persistent_buffers_set if parent._buffers.get(n) is not None]
-            for buffer in computed:
-                parent._buffers[buffer] = torch.empty_like(
-                    cast(Tensor, parent._buffers[buffer]), device="cpu"
-                )
-            if computed:
-                # As from_pretrained does; the parent's weights are still on the meta device, untouched.
-                with torch.no_grad():
-                    cast(Any, self._model)._init_weights(parent)
-        for name, tensor in self.read(names):
-            relative = name.removeprefix(prefix + ".") if prefix else name
-            path, _, leaf = relative.rpartition(".")
-            owner = module.get_submodule(path)
-            current = owner._parameters.get(leaf)
-            wanted = current if current is not None else owner._buffers[leaf]
-            if wanted is None or wanted.shape != tensor.shape:
-                raise SourceError(
-                    f"tensor {name} has the shape {tuple(tensor.shape)}, the config asks for "
-                    f"{None if wanted is None else tuple(wanted.shape)}",
-                    hint="The safetensors files do not belong to this config.json.",
-                )
-            # A copy of our own: what is mapped is neither to be kept nor to be written to.
-            dtype = self.compute_dtype if tensor.is_floating_point() else tensor.dtype
-            value = tensor.to(self.device, dtype, copy=True)
-            del tensor
-            if current is not None:
-                owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+    def _compute_buffers(self, module: nn.Module, prefix: str) -> None:
+        """Buffers that are computed, not stored, as from_pretrained makes them.
+
+        Args:
+            prefix: the module's full name.
+
+        Raises:
+            SourceError: where a buffer is left without values.
+        """
+        computed: list[tuple[str, nn.Module, str]] = []
+        for path, parent in module.named_modules():
+            full = ".".join(filter(None, (prefix, path)))
+            names = [n for n in parent._non_persistent_buffers_set if parent._buffers.get(n) is not None]
+            if not names or f"{full}.".startswith(self._beside):
+                continue
+            for name in names:
+                buffer = torch.empty_like(cast(Tensor, parent._buffers[name]), device="cpu")
+                parent._buffers[name] = buffer.fill_(torch.nan) if buffer.is_floating_point() else buffer
+                computed.append((full, parent, name))
+            self._initialize(owner_of(self._model, full), parent)
+        if _unset(computed) and prefix:
+            # Some classes do it for all of their blocks at once.
+            blocks, index = self._block_modules(), int(prefix.rpartition(".")[2])
+            stand_in, blocks[index] = blocks[index], module
+            owner = owner_of(self._model, self.blocks)
+            self._initialize(owner, owner)
+            blocks[index] = stand_in
+        for full, _, name in _unset(computed):
+            raise SourceError(f"{self.class_name} does not say how its buffer {full}.{name} is computed")
+
+    def _initialize(self, owner: Any, module: nn.Module) -> None:
+        # Weights are on the meta device, or are marked as what is not to be touched.
+        with torch.no_grad():
+            owner._init_weights(module)
+
+    def _fill(self, module: nn.Module, prefix: str, origins: Iterable[Origin]) -> None:
+        """Put what is read in its places in a module on the meta device."""
+        for origin in origins:
+            written = {self.names.written(source): source for source in origin.sources}
+            if origin.converter is None:
+                for _, tensor in self.read(written):
+                    self._put(module, prefix, origin.targets[0], tensor)
+                    del tensor
             else:
-                owner._buffers[leaf] = value
+                tensors = {written[name]: tensor for name, tensor in self.read(written)}
+                for name, tensor in origin.make(self._model, tensors).items():
+                    self._put(module, prefix, name, tensor)
+
+    def _put(self, module: nn.Module, prefix: str, name: str, tensor: Tensor) -> None:
+        if not name.startswith(prefix):
+            return
+        # A copy of our own: what is mapped is neither to be kept nor to be written to.
+        value = tensor.to(self.device, self._dtypes[name], copy=True)
+        self._place(module, name.removeprefix(prefix), value)
+
+    def _place(self, module: nn.Module, name: str, value: Tensor) -> None:
+        path, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = value = nn.Parameter(value, requires_grad=False)
+        else:
+            owner._buffers[leaf] = value
+        # As transformers marks what it has read: its own initialization leaves it alone.
+        value._is_hf_initialized = True  # type: ignore[attr-defined]
+
+    def _tie(self, module: nn.Module, prefix: str) -> None:
+        """Fill the parameters that are another one's: of the same module, or of a block that is elsewhere."""
+        elsewhere = (*self._beside, f"{self.blocks}.") if not prefix else ()
+        for target, origin in self.names.tied.items():
+            if not target.startswith(prefix) or target.startswith(elsewhere):
+                continue
+            if not origin.startswith(prefix):
+                self._fill(module, prefix, [self.names.by_target[origin].instead(origin, target)])
+                continue
+            value = module.get_parameter(origin.removeprefix(prefix))
+            path, _, leaf = target.removeprefix(prefix).rpartition(".")
+            module.get_submodule(path)._parameters[leaf] = value
+
+    def _move_buffers(self, module: nn.Module) -> None:
         for parent in module.modules():
-            for buffer_name, present in parent._buffers.items():
+            for name, present in parent._buffers.items():
                 if present is not None and present.device != self.device and present.device.type != "meta":
-                    parent._buffers[buffer_name] = present.to(self.device)
+                    parent._buffers[name] = present.to(self.device)
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether every value is finite, looked at in pieces: masks of a whole embedding would be large."""
-    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(_PIECE))
+def _unset(computed: Iterable[tuple[str, nn.Module, str]]) -> list[tuple[str, nn.Module, str]]:
+    """Buffers that still hold what they were filled with."""
 
+    def is_unset(parent: nn.Module, name: str) -> bool:
+        buffer = cast(Tensor, parent._buffers[name])
+        return buffer.is_floating_point() and bool(buffer.isnan().any())
 
-def _disk_dtype(facts: Architecture) -> torch.dtype:
-    """The dtype of most of the model's bytes."""
-    sizes: dict[str, int] = {}
-    for info in facts.tensors.values():
-        count = 1
-        for size in info.shape:
-            count *= size
-        sizes[info.dtype] = sizes.get(info.dtype, 0) + count
-    best = max(sizes, key=lambda dtype: sizes[dtype])
-    if best not in _TORCH_DTYPES:
-        raise SourceError(
-            f"the base model's weights are {best}; quantizing starts from {', '.join(_TORCH_DTYPES)}",
-            hint="Name the full-precision model, not a quantized one.",
-        )
-    return _TORCH_DTYPES[best]
-
-
-def _compute_dtype(device: torch.device, disk: torch.dtype) -> torch.dtype:
-    """float32 on CPU and MPS; on CUDA the 16-bit dtype that the model was stored in."""
-    if device.type == "cuda" and disk == torch.bfloat16 and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
+    return [(full, parent, name) for full, parent, name in computed if is_unset(parent, name)]

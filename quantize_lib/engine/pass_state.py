@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from quantize_lib.engine.block import Fold
-from quantize_lib.engine.model import BlockCall, StreamedModel
+from quantize_lib.engine.expert_statistics import ExpertTally
+from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.walk import Calls
 from quantize_lib.errors import QuantizerError
 
 FoldKey = tuple[tuple[str, tuple[int, ...]], ...]
@@ -40,6 +42,8 @@ class CellOutcome:
         tokens: what each metric accumulates per held-out token, by its name, float32 (sequences,
             length - 1).
         errors: relative output error per linear layer, by full name.
+        experts: of a mixture's calibrated cell.
+        unscaled: of a method that scales inputs, the layers for which it found no place to undo that.
     """
 
     error: QuantizerError | None = None
@@ -47,6 +51,18 @@ class CellOutcome:
     tokens: dict[str, Tensor] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    experts: ExpertTally | None = None
+    unscaled: int = 0
+
+    def in_common(self, layers: int) -> list[str]:
+        """Notes on all of the cell's layers, of which there are so many."""
+        notes = [] if self.experts is None else [self.experts.sentence()]
+        if self.unscaled:
+            notes.append(
+                f"the inputs of {self.unscaled} of {layers} layers are not scaled: there is no place in "
+                "front of them where that could be undone"
+            )
+        return notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +75,8 @@ class PassState:
         cells: by cell id; `tokens` come after the last block and are no part of it.
         folds: by structure. They are proven on the first block of each: another block's proof might differ.
         hidden: the texts' hidden states after the finished blocks, by batch, each (sequences, length,
-            hidden) in the compute dtype: `calibration`, `evaluation` and `cell/ID` for each cell.
+            hidden) in the compute dtype: `calibration`, `evaluation` and `cell/ID` for each cell; `drift-N`,
+            of N sequences, and `drift/ID` of the texts by which cells make up for errors.
     """
 
     blocks: int
@@ -93,7 +110,7 @@ class CarriedText:
         """Batches of `size` sequences."""
         self.batches = list(ids.split(size))
         self.hidden: Batches = []
-        self._calls: dict[int, list[BlockCall]] = {}
+        self._calls: list[Calls] = []
         self._device = torch.device("cpu")
 
     def embed(self, model: StreamedModel, hold: Hold, hidden: Batches | None = None) -> None:
@@ -104,25 +121,28 @@ class CarriedText:
             hidden: states from further on, which take the place of the first block's inputs.
         """
         self._device = model.device
+        self._calls = []
         if hidden is None:
             self.hidden = hold(self._embedded(model))
             return
-        # Masks and positions are alike for batches of one size.
-        for size, ids in {ids.shape[0]: ids for ids in self.batches}.items():
-            self._calls[size] = model.embed(ids)[1]
+        for _ in self._embedded(model):
+            # Only the calls are wanted.
+            pass
         self.hidden = hold(hidden)
 
     def _embedded(self, model: StreamedModel) -> Iterator[Tensor]:
+        first: dict[int, Calls] = {}
         for ids in self.batches:
             states, calls = model.embed(ids)
-            self._calls.setdefault(ids.shape[0], calls)
+            # Masks and positions are alike for batches of one size; what depends on the tokens is not.
+            self._calls.append(calls.like(first.setdefault(ids.shape[0], calls)))
             yield states
 
-    def forward(self, block: nn.Module, index: int, hidden: Tensor) -> Tensor:
-        """A batch through block `index`."""
-        return self._calls[hidden.shape[0]][index](block, hidden.to(self._device))
+    def forward(self, block: nn.Module, index: int, hidden: Tensor, number: int = 0) -> Tensor:
+        """What batch `number` carries, through block `index`."""
+        return self._calls[number][index](block, hidden.to(self._device))
 
     def advance(self, block: nn.Module, index: int, hidden: Batches) -> None:
         """All batches through the block, each replacing its input."""
         for number in range(len(hidden)):
-            hidden[number] = self.forward(block, index, hidden[number])
+            hidden[number] = self.forward(block, index, hidden[number], number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +12,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock
-from quantize_lib.engine.calibrator import CalibratedBlock, Calibrator
-from quantize_lib.engine.carry import as_quantized
-from quantize_lib.engine.folds import weight_view
+from quantize_lib.engine.as_loaded import read_as_loaded
+from quantize_lib.engine.block import RoundedBlock
+from quantize_lib.engine.block_input import block_input, usable
+from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrator
+from quantize_lib.engine.carry import Put, as_quantized
+from quantize_lib.engine.drift import DriftText, drift_texts
 from quantize_lib.engine.measure import Measured, measure
-from quantize_lib.engine.methods.base import rounder_of
+from quantize_lib.engine.methods.base import gathered, rounder_of
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.pack import pack_block
+from quantize_lib.engine.pack import pack_block, split_layers
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.formats import Format
@@ -119,12 +121,15 @@ class SharedPass:
             model,
             calibration if calibrated else None,
             layers={name for cell in cells for name in cell.layers},
-            folding=any(cell.method.folds for cell in cells),
+            folding=any(cell.method.folds(cell.settings) for cell in cells),
         )
         self._ahead = ahead and calibrated
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
+        self._drifts = drift_texts(
+            calibration, {cell.id: cell.method.carried_tokens(cell.settings) for cell in cells}
+        )
 
     def run(self) -> PassOutcome:
         """Quantize every cell. A cell that fails is left out of the rest; the others go on.
@@ -156,6 +161,7 @@ class SharedPass:
                     # Before the next one is read.
                     del block
             self._write_outside()
+            self._sum_up()
             measured = self._measure()
         own = sum(outcome.seconds for outcome in self._outcomes.values())
         return PassOutcome(
@@ -178,8 +184,11 @@ class SharedPass:
                 self._evaluation.embed(
                     self._model, partial(self._hold, "evaluation"), hidden.get("evaluation")
                 )
-        if state is not None:
-            self._outcomes.update(state.cells)
+            if state is not None:
+                self._outcomes.update(state.cells)
+            alive = [cell.id for cell in self._alive()]
+            for drift in self._drifts:
+                drift.begin(self._model, self._hold, hidden, alive)
         if self._evaluation is not None:
             self._carried = {
                 cell.id: self._hold(name, hidden.get(name, self._evaluation.hidden))
@@ -198,6 +207,8 @@ class SharedPass:
         if self._store is None:
             return
         hidden = {f"cell/{cell_id}": states for cell_id, states in self._carried.items()}
+        for drift in self._drifts:
+            hidden |= drift.hidden
         if block.hidden is not None:
             hidden["calibration"] = block.hidden
         if self._evaluation is not None:
@@ -215,7 +226,13 @@ class SharedPass:
     def _alive(self) -> list[CellWork]:
         return [cell for cell in self._cells if self._outcomes[cell.id].error is None]
 
+    def _drift_of(self, cell: CellWork) -> DriftText | None:
+        """The text by which a cell makes up for errors; None where it does not."""
+        return next((drift for drift in self._drifts if cell.id in drift), None)
+
     def _block(self, block: CalibratedBlock) -> None:
+        for drift in self._drifts:
+            drift.enter(block)
         for cell in self._alive():
             outcome = self._outcomes[cell.id]
             started = time.monotonic()
@@ -233,70 +250,100 @@ class SharedPass:
 
     def _cell(self, cell: CellWork, block: CalibratedBlock) -> None:
         """Quantize a block for one cell, write it, and carry the held-out text through it."""
-        prefix, outcome = self._model.prefix(block.index), self._outcomes[cell.id]
-        output = self._quantize(cell, block)
-        self._write_block(cell, block, output)
-        outcome.errors.update({f"{prefix}.{name}": value for name, value in output.errors.items()})
-        outcome.notes.extend(f"{prefix}: {note}" for note in output.notes)
-        if self._evaluation is not None:
-            mine = {name: module for name, module in block.linears.items() if name in output.layers}
-            with as_quantized(block.module, mine, output):
+        model, outcome = self._model, self._outcomes[cell.id]
+        prefix = model.prefix(block.index)
+        replaced: set[str] = set()
+        of_experts: list[str] = []
+        inputs = cell.format.rounds_inputs(str(model.config.model_type))
+        with as_quantized(block.module, stored=model.disk_dtype, inputs=inputs) as put:
+            for number, part in enumerate(block.parts(cell.layers)):
+                output = self._quantize(cell, block, part, put)
+                # What a format adds to a block comes with the first part.
+                replaced |= self._write_part(cell, block, output, adding=number == 0)
+                self._tally(cell, block, part)
+                outcome.errors.update({block.names[name]: value for name, value in output.errors.items()})
+                notes = outcome.notes if part.tally is None else of_experts
+                notes.extend(f"{prefix}: {note}" for note in output.notes)
+                # Before the next one is made.
+                del output
+            self._write_rest(cell, block, replaced)
+            # There may be one for each of a thousand experts.
+            outcome.notes.extend(of_experts[:1])
+            if len(of_experts) > 1:
+                outcome.notes.append(f"{prefix}: {len(of_experts) - 1} more such notes on layers of experts")
+            if (drift := self._drift_of(cell)) is not None:
+                drift.leave(cell.id, block, again=number > 0)
+            if self._evaluation is not None:
                 self._evaluation.advance(block.module, block.index, self._carried[cell.id])
+
+    def _tally(self, cell: CellWork, block: CalibratedBlock, part: BlockPart) -> None:
+        """Count what is told of a cell as a whole."""
+        outcome = self._outcomes[cell.id]
+        if cell.method.calibrated and part.tally is not None:
+            outcome.experts = part.tally.beside(outcome.experts)
+        if cell.method.folds(cell.settings):
+            scaled = {target for fold in usable(block.folds, part.linears) for target in fold.targets}
+            outcome.unscaled += len(part.linears.keys() - scaled)
+
+    def _sum_up(self) -> None:
+        """Say of each cell what its layers have in common."""
+        for cell in self._alive():
+            outcome = self._outcomes[cell.id]
+            notes = outcome.in_common(len(cell.layers))
+            outcome.notes += notes
+            for note in notes:
+                self._reporter.info(f"{cell.id}: {note}")
 
     def _fail(self, cell: CellWork, error: QuantizerError) -> None:
         self._outcomes[cell.id].error = error
         cell.sink.discard()
         self._carried.pop(cell.id, None)
+        if (drift := self._drift_of(cell)) is not None:
+            drift.forget(cell.id)
         # The host tells it once more as an error, when the job is done.
         self._reporter.info(f"{cell.id} failed, the others go on: {error}")
 
-    def _quantize(self, cell: CellWork, block: CalibratedBlock) -> RoundedBlock:
-        prefix = self._model.prefix(block.index)
-        inputs: dict[str, LinearInput] = {}
-        for name, module in block.linears.items():
-            if f"{prefix}.{name}" in cell.layers:
-                bits, group_size = cell.layers[f"{prefix}.{name}"]
-                bias = getattr(module, "bias", None)
-                inputs[name] = LinearInput(
-                    name=name,
-                    weight=weight_view(module).float(),
-                    bias=None if bias is None else bias.float(),
-                    statistics=block.statistics.get(name),
-                    bits=bits,
-                    group_size=group_size,
-                )
-        params = {
-            name: value.float()
-            for name, value in block.module.named_parameters()
-            if name.rpartition(".")[0] not in inputs
-        }
-        usable = tuple(
-            fold
-            for fold in block.folds
-            if all(target in inputs for target in fold.targets)
-            and (fold.kind != "linear" or fold.source in inputs)
-        )
-        return self._rounders[cell.id].round(
-            BlockInput(
-                index=block.index,
-                linears=inputs,
-                params=params,
-                folds=usable,
-                dtype=self._model.disk_dtype,
-            ),
-            cell.settings,
-            cell.grid,
-        )
+    def _quantize(self, cell: CellWork, block: CalibratedBlock, part: BlockPart, put: Put) -> RoundedBlock:
+        """Round a part of a block, and put it in its place where text is to go through it."""
+        given = block_input(block, part, cell.layers, self._model.disk_dtype)
+        rounding = self._rounders[cell.id].begin(given, cell.settings, cell.grid)
+        drift = self._drift_of(cell)
+        if part.tally is None and drift is not None:
+            pieces = drift.round(cell.id, block, part, rounding, partial(put, part.linears))
+            return gathered(given, rounding.params, pieces)
+        output = gathered(given, rounding.params, [rounding.round(given.linears)])
+        if self._evaluation is not None or drift is not None:
+            put(part.linears, output)
+        return output
 
-    def _write_block(self, cell: CellWork, block: CalibratedBlock, output: RoundedBlock) -> None:
-        """What the method made, packed by the format, and the block's other tensors."""
+    def _write_part(
+        self, cell: CellWork, block: CalibratedBlock, output: RoundedBlock, *, adding: bool
+    ) -> set[str]:
+        """Write what the method made, packed by the format.
+
+        Args:
+            adding: with the tensors that the format adds to a block.
+
+        Returns:
+            The names of the block's tensors that it takes the place of.
+        """
         prefix = self._model.prefix(block.index)
-        packed = pack_block(cell.format, self._model, block.module, output)
-        result = {f"{prefix}.{name}": tensor for name, tensor in packed.items()}
-        replaced = {f"{prefix}.{name}.weight" for name in output.layers} | set(result)
+
+        def named(module: str, leaf: str) -> str:
+            known = block.names.get(module)
+            return f"{known}.{leaf}" if known else self._model.written(f"{prefix}.{module}.{leaf}")
+
+        packed = pack_block(cell.format, self._model, block.module if adding else None, output, named=named)
+        cell.sink.write(packed)
+        tensors = self._model.layer_tensors(block.index)
+        return {tensors[block.names[name]] for name in output.layers} | set(packed)
+
+    def _write_rest(self, cell: CellWork, block: CalibratedBlock, replaced: Collection[str]) -> None:
+        """Write the tensors of a block that nothing took the place of."""
+        cell.sink.write(split_layers(self._model, block.index, block.module, cell.layers))
         untouched = [name for name in self._model.block_tensors(block.index) if name not in replaced]
-        result.update((name, self._kept(cell, tensor)) for name, tensor in self._model.read(untouched))
-        cell.sink.write(result)
+        read = partial(read_as_loaded, self._model) if cell.format.as_loaded else self._model.read
+        cell.sink.write({name: self._kept(cell, tensor) for name, tensor in read(untouched)})
 
     def _kept(self, cell: CellWork, tensor: Tensor) -> Tensor:
         """A tensor of the base model as the cell's format stores it."""
@@ -304,12 +351,22 @@ class SharedPass:
         return tensor.to(self._model.disk_dtype) if convert else tensor
 
     def _write_outside(self) -> None:
-        for name, tensor in self._model.read(self._model.outside_tensors()):
+        names = self._model.outside_tensors()
+        for as_loaded, read in ((False, self._model.read), (True, partial(read_as_loaded, self._model))):
+            cells = [cell for cell in self._alive() if cell.format.as_loaded == as_loaded]
+            for name, tensor in read(names) if cells else ():
+                for cell in cells:
+                    self._write_one(cell, name, self._kept(cell, tensor))
+        for name, tensor in self._model.copied():
             for cell in self._alive():
-                try:
-                    cell.sink.write({self._model.output_name(name): self._kept(cell, tensor)})
-                except QuantizerError as error:
-                    self._fail(cell, error)
+                self._write_one(cell, name, tensor)
+
+    def _write_one(self, cell: CellWork, name: str, tensor: Tensor) -> None:
+        if self._outcomes[cell.id].error is None:
+            try:
+                cell.sink.write({name: tensor})
+            except QuantizerError as error:
+                self._fail(cell, error)
 
     def _measure(self) -> Measured:
         """Every metric's values of the base model and of every cell that came through."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.environment import run_module
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import finite, last_line, read_json, write_json
@@ -39,6 +41,20 @@ def is_reproduced(means: Mapping[str, float], expected: Mapping[str, float], pre
     return True
 
 
+def is_no_worse(means: Mapping[str, float], expected: Mapping[str, float], precision: Precision) -> bool:
+    """Whether means of a way of loading that rounds less are at least as good as the pass's.
+
+    Args:
+        means, expected: as for `is_reproduced`.
+    """
+    return all(
+        metric.is_better(mean, expected[metric.name])
+        or metric.tolerances[precision].allows(mean, expected[metric.name])
+        for metric in METRICS.values()
+        if (mean := means.get(metric.name)) is not None
+    )
+
+
 def check_reload(
     folder: Path,
     *,
@@ -48,6 +64,8 @@ def check_reload(
     base_logits: Path | None,
     expected: Mapping[str, float] | None,
     work: Path,
+    base: Path | None = None,
+    tensors: Iterable[TensorInfo] = (),
     device: str = "cpu",
     trust_remote_code: bool = False,
     timeout: float = 7200.0,
@@ -63,6 +81,8 @@ def check_reload(
         expected: the pass's means on the sample, of every metric by its name; without them nothing can be
             contradicted.
         work: an existing folder for temporary files and the log.
+        base: the base model, which a checkpoint that continues no text is compared with.
+        tensors: of the base model; those that are stored quantized are dequantized.
         device: where the checkpoint is loaded: `cpu`, `cuda` or `mps`.
         timeout: in seconds.
 
@@ -76,6 +96,8 @@ def check_reload(
         prompt,
         sample,
         base_logits,
+        base=base,
+        tensors=tensors,
         work=work,
         device=device,
         trust=trust_remote_code,
@@ -83,11 +105,15 @@ def check_reload(
     )
     means: Mapping[str, float] = result["means"]
     further: Mapping[str, Mapping[str, float]] = result["further"]
+    unrounded: Mapping[str, float] = result["unrounded"]
     precision = Precision(result["precision"])
     reproduced = (
         expected is None
         or not means
-        or all(is_reproduced(found, expected, precision) for found in (means, *further.values()))
+        or (
+            all(is_reproduced(found, expected, precision) for found in (means, *further.values()))
+            and is_no_worse(unrounded, expected, precision)
+        )
     )
     return Reload(
         load_seconds=result["load_seconds"],
@@ -100,12 +126,14 @@ def check_reload(
         reproduced=reproduced,
         dtype=result["dtype"],
         modes=tuple(further),
+        unrounded_inputs={name: _figure(METRICS[name], mean) for name, mean in unrounded.items()},
     )
 
 
 def generate_base(
     folder: Path,
     *,
+    tensors: Iterable[TensorInfo] = (),
     prompt: str,
     work: Path,
     device: str = "cpu",
@@ -114,12 +142,24 @@ def generate_base(
 ) -> str:
     """The base model's greedy continuation of `prompt`, made as `check_reload` makes the checkpoint's.
 
+    Args:
+        tensors: what its class loads; those that are stored quantized are dequantized.
+
     Raises:
         EvaluationError: where the base model does not load or generate.
     """
     trust = trust_remote_code
     result = _run(
-        folder, "the base model", prompt, None, None, work=work, device=device, trust=trust, timeout=timeout
+        folder,
+        "the base model",
+        prompt,
+        None,
+        None,
+        tensors=tensors,
+        work=work,
+        device=device,
+        trust=trust,
+        timeout=timeout,
     )
     return str(result["generated"])
 
@@ -131,12 +171,19 @@ def _run(
     sample: Path | None,
     base_logits: Path | None,
     *,
+    base: Path | None = None,
+    tensors: Iterable[TensorInfo] = (),
     work: Path,
     device: str,
     trust: bool,
     timeout: float,
 ) -> dict[str, Any]:
-    """The reload's result, from a process with a clean environment."""
+    """The reload's result, from a process with a clean environment.
+
+    Args:
+        base, tensors: as for `check_reload`.
+    """
+    held = list(tensors)
     spec = {
         "folder": str(folder.resolve()),
         "prompt": prompt,
@@ -147,6 +194,9 @@ def _run(
         "dtype": "float32" if device == "cpu" else "auto",
         "device": device,
         "trust_remote_code": trust,
+        "base": None if base is None else str(base.resolve()),
+        # Libraries load the others by themselves.
+        "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],
     }
     log = work / f"{folder.name}.log"
     with tempfile.TemporaryDirectory(dir=work) as temporary:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
+_ENCODER_LAYERS = ("encoder_layers", "num_encoder_layers")
+
 
 def continue_prompt(model: Any, tokenizer: Any, prompt: str, *, count: int) -> str:
     """The greedy continuation of a prompt by at most `count` tokens, without special tokens.
@@ -40,7 +42,10 @@ def _greedy(model: Any, count: int) -> GenerationConfig:
         for token in (stated if isinstance(stated, list) else [stated])
         if isinstance(token, int) and 0 <= token < rows
     ]
+    # Of a decoder that stands alone, transformers counts the encoder's layers for the cache.
+    alone = any(hasattr(model.config, key) for key in _ENCODER_LAYERS)
     return GenerationConfig(
+        **({"use_cache": False} if alone else {}),
         do_sample=False,
         num_beams=1,
         max_new_tokens=count,

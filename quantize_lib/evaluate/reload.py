@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
 from quantize_lib.evaluate.continuation import continue_prompt
+from quantize_lib.evaluate.outputs import difference as differs
+from quantize_lib.evaluate.outputs import outputs_of
 from quantize_lib.files import read_json, write_json
 from quantize_lib.formats import Format, format_of_config
 from quantize_lib.formats.loading import LoadRequest, load_with_transformers
 from quantize_lib.precision import precision_of
 from quantize_lib.process_memory import peak_resident_bytes
+from quantize_lib.tasks import Task, task_of
 from quantize_lib.text import plain
 
 if TYPE_CHECKING:
@@ -54,13 +57,37 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
 
     folder, device = spec["folder"], spec["device"]
     trust, sample = spec["trust_remote_code"], spec["sample"]
-    quantization = read_json(Path(folder) / "config.json").get("quantization_config") or {}
+    config = read_json(Path(folder) / "config.json")
+    quantization = config.get("quantization_config") or {}
     chosen = format_of_config(quantization)
+    task = task_of(config)
     with _doing("it cannot be loaded"):
-        model, load_seconds = _load(spec, chosen, quantization)
+        model, load_seconds = _load(spec, chosen, quantization, task=task)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-    precision = precision_of(dtype) if chosen is None else chosen.precision(dtype, quantization)
+    coarsest = _coarsest(model, dtype)
+    precision = precision_of(coarsest) if chosen is None else chosen.precision(coarsest, quantization)
+    if not task.continues:
+        with _doing("it gives no outputs"):
+            outputs = outputs_of(model, tokenizer, spec["prompt"])
+        if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):
+            raise _CheckpointError("its outputs are NaN or Inf")
+        peak = _peak_memory(device)
+        # Two at once may not fit into memory.
+        del model
+        if spec["base"] is not None and chosen is not None:
+            _compare(outputs, spec, chosen, quantization, tokenizer, dtype, task)
+        return {
+            "load_seconds": load_seconds,
+            "generated": "",
+            "peak_memory_bytes": peak,
+            "dtype": dtype,
+            "precision": precision.value,
+            "sample_tokens": 0,
+            "means": {},
+            "further": {},
+            "unrounded": {},
+        }
     with torch.inference_mode():
         with _doing("it cannot continue a prompt"):
             generated = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
@@ -74,6 +101,7 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
             "sample_tokens": 0,
             "means": {},
             "further": {},
+            "unrounded": {},
         }
         if sample is None:
             return result
@@ -85,10 +113,36 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
                 del model
                 print(f"Loading once more, with the mode {mode!r}.", flush=True)
                 with _doing(f"it cannot be loaded and read with the mode {mode!r}"):
-                    model, _ = _load(spec, chosen, quantization, mode)
+                    model, _ = _load(spec, chosen, quantization, mode, task=task)
                     measured = _measure(model, Path(sample), spec["base_logits"], device)
-                result["further"][mode] = measured["means"]
+                if chosen is not None and chosen.rounds_less(mode, quantization):
+                    result["unrounded"] = measured["means"]
+                else:
+                    result["further"][mode] = measured["means"]
     return result
+
+
+def _compare(
+    outputs: Mapping[str, Tensor],
+    spec: Mapping[str, Any],
+    chosen: Format,
+    quantization: Mapping[str, Any],
+    tokenizer: Any,
+    dtype: str,
+    task: Task,
+) -> None:
+    """See that the outputs are those of the base model, quantized by the library itself as it is loaded."""
+    asked = chosen.on_loading(quantization)
+    if asked is None:
+        return
+    print("Loading the base model, quantized on the way.", flush=True)
+    with _doing("the base model cannot be quantized on loading, to compare with"):
+        base, _ = _load({**spec, "folder": spec["base"], "dtype": dtype}, None, {}, task=task, asked=asked)
+        difference = differs(outputs, outputs_of(base, tokenizer, spec["prompt"]))
+    if difference is not None:
+        raise _CheckpointError(
+            f"its outputs are not those of the base model quantized on loading: {difference}"
+        )
 
 
 @contextmanager
@@ -109,7 +163,13 @@ def _doing(failed: str) -> Iterator[None]:
 
 
 def _load(
-    spec: Mapping[str, Any], chosen: Format | None, quantization: Mapping[str, Any], mode: str = ""
+    spec: Mapping[str, Any],
+    chosen: Format | None,
+    quantization: Mapping[str, Any],
+    mode: str = "",
+    *,
+    task: Task,
+    asked: object | None = None,
 ) -> tuple[Any, float]:
     """The model and the seconds that it took, imports aside.
 
@@ -117,6 +177,8 @@ def _load(
         chosen: the checkpoint's format; None for a base model.
         quantization: its `quantization_config`.
         mode: one of the format's ways of loading.
+        task: what the model was made for.
+        asked: how a base model is quantized as it is loaded.
     """
     request = LoadRequest(
         folder=spec["folder"],
@@ -124,9 +186,17 @@ def _load(
         device=spec["device"],
         trust_remote_code=spec["trust_remote_code"],
         has_compiler=bool(shutil.which("gcc") or shutil.which("clang")),
+        auto_class=task.auto_class,
         mode=mode,
     )
-    loaded = load_with_transformers(request) if chosen is None else chosen.load(request, quantization)
+    if chosen is not None:
+        loaded = chosen.load(request, quantization)
+    elif spec["tensors"]:
+        from quantize_lib.evaluate.quantized_base import load_dequantized
+
+        loaded = load_dequantized(request, spec["tensors"], asked)
+    else:
+        loaded = load_with_transformers(request, asked)
     _check_keys(loaded.info)
     return loaded.model, loaded.seconds
 
@@ -166,6 +236,13 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
         "sample_tokens": ids.numel(),
         "means": {name: float(torch.cat(values).mean()) for name, values in means.items()},
     }
+
+
+def _coarsest(model: Any, dtype: str) -> str:
+    """The dtype that the model computes most coarsely in: experts may be in another one than the rest."""
+    short = (value.dtype for value in model.parameters() if value.is_floating_point() and value.itemsize == 2)
+    found = next(short, None)
+    return dtype if found is None else str(found).removeprefix("torch.")
 
 
 def _check_keys(info: Mapping[str, Any]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, Traits, codes_of
+from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, codes_of
+from quantize_lib.formats.loaders import WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
     LoadRequest,
@@ -14,6 +15,7 @@ from quantize_lib.formats.loading import (
     plain_backend,
 )
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import gptqmodel_install
 from quantize_lib.methods import Settings
 from quantize_lib.precision import Precision
@@ -46,7 +48,7 @@ class _Awq(Format):
             return "AWQ loaders replace nn.Linear alone, and this model's layers are Conv1D"
         if traits.experts:
             return "plain transformers would load the experts of a mixture with random weights"
-        return None
+        return WANTS_WEIGHTS if traits.model_type in WANT_WEIGHTS else None
 
     def misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
         if out_features % _PACKED_OUTPUTS:

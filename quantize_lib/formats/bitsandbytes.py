@@ -8,9 +8,18 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
-from quantize_lib.formats.entry import CheckpointContext, Format
+from quantize_lib.formats.entry import CheckpointContext, Format, Layer
+from quantize_lib.formats.loaders import (
+    FOUR_DIMENSIONS,
+    IN_FLOAT32_ALONE,
+    KEEPS_LAYERS,
+    LISTED_EXPERTS,
+    OWN_LAYERS,
+    ROUNDS_AGAIN,
+)
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage
 from quantize_lib.methods import Settings
 from quantize_lib.methods.bitsandbytes import DOUBLE_QUANT, OUTLIER_THRESHOLD, QUANT_TYPE, RESULT
@@ -21,8 +30,19 @@ if TYPE_CHECKING:
 
 _NF4_BLOCK = 64
 _NESTED_BLOCK = 256
+_CPU_ROWS = 32
+"""Of a CPU with bfloat16 units, in bitsandbytes 0.50 (`_convert_weight_packed_for_cpu`)."""
+_OF_FOUR = ("kv_b_proj",)
+"""Layers that models with latent attention call with four dimensions (batch, heads, tokens, channels)."""
+_NO_FOUR = "LLM.int8 takes no input of four dimensions"
+_CPU_TAKES = f"a CPU's kernel takes multiples of {_NF4_BLOCK} inputs and {_CPU_ROWS} outputs"
 _NF4_TABLE_BYTES = 16 * 4
 _NESTED_TABLE_BYTES = 256 * 4
+
+
+def _fits_a_cpu(size: tuple[int, int]) -> bool:
+    in_features, out_features = size
+    return in_features % _NF4_BLOCK == out_features % _CPU_ROWS == 0
 
 
 class _BitsAndBytes(Format):
@@ -35,8 +55,39 @@ class _BitsAndBytes(Format):
     result = RESULT
     exclusive = True
     one_dtype = True
+    compares_outputs = True
     limit = "The layers need the bitsandbytes library wherever they are loaded."
     requirements = ("transformers", "accelerate", "bitsandbytes")
+
+    def refuses(self, traits: Traits) -> str | None:
+        if traits.model_type in OWN_LAYERS:
+            return KEEPS_LAYERS
+        if traits.model_type in IN_FLOAT32_ALONE and traits.sixteen_bits:
+            return "transformers cannot compute this model in 16 bits, in which the base is stored"
+        return None
+
+    def lacks(self, traits: Traits, bits: int) -> str | None:
+        if bits == 8 and traits.experts and traits.model_type in LISTED_EXPERTS:
+            return "LLM.int8 rounds inputs as well, which this model's experts take all in one product"
+        if bits == 4 and traits.sizes and not any(map(_fits_a_cpu, traits.sizes)):
+            return f"none of its layers fits, as {_CPU_TAKES}"
+        if bits == 8 and traits.model_type in FOUR_DIMENSIONS:
+            return _NO_FOUR
+        if bits == 4 and traits.model_type in ROUNDS_AGAIN:
+            return "transformers rounds some layers of this model again as they are loaded"
+        return super().lacks(traits, bits)
+
+    def leaves_experts(self, traits: Traits) -> str | None:
+        if not traits.experts or traits.model_type in LISTED_EXPERTS:
+            return None
+        return "transformers quantizes nn.Linear alone, and holds the experts of a mixture in tensors of all"
+
+    def leaves(self, traits: Traits, layer: Layer, bits: int) -> str | None:
+        if bits == 8 and any(layer.name.endswith(f".{name}") for name in _OF_FOUR):
+            return _NO_FOUR
+        if bits == 4 and not _fits_a_cpu((layer.in_features, layer.out_features)):
+            return _CPU_TAKES
+        return super().leaves(traits, layer, bits)
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
@@ -84,13 +135,19 @@ class _BitsAndBytes(Format):
         """
         return load_with_transformers(replace(request, dtype="auto"))
 
+    def on_loading(self, quantization: Mapping[str, Any]) -> object:
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig.from_dict(dict(quantization))
+
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         if quantization["load_in_8bit"]:
-            return Precision.INT8_ACTIVATIONS
+            return Precision.ROUNDED_INPUTS
         return super().precision(dtype, quantization)
 
     def usage(self, use: Usage) -> dict[str, str]:
-        return {**super().usage(use), "vllm": " ".join(use.vllm("--quantization", "bitsandbytes"))}
+        served = " ".join(use.vllm("--quantization", "bitsandbytes")) if use.task.continues else ""
+        return {**super().usage(use), "vllm": served}
 
 
 FORMAT = _BitsAndBytes()

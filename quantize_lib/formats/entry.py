@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
-from quantize_lib.formats.rounded import Codes, Grid, RoundedLayer
+from quantize_lib.formats.rounded import Codes, Grid, InputRounding, RoundedLayer
+from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
 from quantize_lib.methods import GRID, Method, Settings
 from quantize_lib.precision import Precision, precision_of
@@ -17,19 +18,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Traits:
-    """What of a model decides whether a format can hold it.
+class Layer(Protocol):
+    """A linear layer of a decoder block (`architecture.tensors.LayerInfo`)."""
 
-    Attributes:
-        model_type: `config.json`'s.
-        conv1d: whether its linear layers are Conv1D modules, whose weights are (in, out).
-        experts: whether it is a mixture of experts.
-    """
+    @property
+    def name(self) -> str:
+        """In full."""
 
-    model_type: str
-    conv1d: bool = False
-    experts: bool = False
+    @property
+    def in_features(self) -> int:
+        """Inputs."""
+
+    @property
+    def out_features(self) -> int:
+        """Outputs."""
+
+    @property
+    def of_expert(self) -> bool:
+        """Whether it is one of an expert's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +75,15 @@ class CheckpointContext:
         settings: as the manifest says.
         grid: of its codes.
         group_size: resolved; -1 for one group per row.
-        blocks: full name of the list of decoder blocks (`model.layers`).
-        quantized: full name of each quantized linear layer → (bits, group size).
-        kept: full names of the linear layers in the blocks that stay in full precision.
+        blocks: full name of the list of decoder blocks in memory (`model.layers`).
+        quantized: each quantized linear layer by the name that it is written under → (bits, group size).
+        kept: full names of the linear layers in the blocks that stay in full precision, in memory and, where
+            they have another one there, on disk.
         outside: full names of linear layers outside the blocks (`lm_head`), never quantized.
         dtype: of unquantized tensors on disk, as PyTorch calls it (`bfloat16`).
+        traits: of the model.
+        modules: names in memory of the quantized layers that are written under another one.
+        experts: those of the quantized layers that are an expert's.
     """
 
     method: Method
@@ -85,6 +95,9 @@ class CheckpointContext:
     kept: tuple[str, ...]
     outside: tuple[str, ...]
     dtype: str
+    traits: Traits = field(default_factory=lambda: Traits(model_type=""))
+    modules: Mapping[str, str] = field(default_factory=dict)
+    experts: frozenset[str] = frozenset()
 
 
 class Format(ABC):
@@ -106,6 +119,9 @@ class Format(ABC):
         fixed: settings that can have but one value here, by name: (value, reason).
         one_dtype: whether all that is not quantized has to be in one dtype, the model's: loaders leave some
             tensors as they are on disk and bring the others to it.
+        as_loaded: whether what transformers makes of several weights has to be stored as it makes it.
+        compares_outputs: whether `on_loading` gives something, by which checkpoints are checked that continue
+            no text.
         limit: what its users have to know, for the card.
     """
 
@@ -123,6 +139,8 @@ class Format(ABC):
     reorders: ClassVar[bool] = False
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {}
     one_dtype: ClassVar[bool] = False
+    as_loaded: ClassVar[bool] = False
+    compares_outputs: ClassVar[bool] = False
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
@@ -131,6 +149,18 @@ class Format(ABC):
         """Whether it stores what a method gives."""
         own = method.formats[0] == self.name
         return method.result == self.result and (own or not self.exclusive)
+
+    def of(self, settings: Settings) -> Format:
+        """The layout of it in which a cell is stored; itself where it has but one."""
+        return self
+
+    def reading(self, quantization: Mapping[str, Any]) -> Format:
+        """The layout of it in which a checkpoint is stored.
+
+        Args:
+            quantization: the checkpoint's `quantization_config`.
+        """
+        return self
 
     def grid(self, method: Method, settings: Settings) -> Grid:
         """What the codes of a cell have to be."""
@@ -144,17 +174,34 @@ class Format(ABC):
         """Why it cannot hold a model; None where it can."""
         return None
 
-    def leaves(self, traits: Traits, layer: str) -> bool:
-        """Whether a linear layer stays in full precision, because the loader cannot replace it.
+    def yields(self, traits: Traits, settings: Settings) -> str | None:
+        """Why `auto` passes it over for a cell that it can hold; None where it does not."""
+        return None
 
-        Args:
-            layer: its full name.
-        """
-        return False
+    def lacks(self, traits: Traits, bits: int) -> str | None:
+        """Why it cannot hold a model in so many bits; None where it can."""
+        return None if bits in self.bits else f"it has no {bits} bits"
+
+    def alike(self, traits: Traits) -> str | None:
+        """Why all layers of a model have the same bits and group size; None where they may differ."""
+        return None if self.mixed else "all layers have the same bits and group size in it"
+
+    def leaves_experts(self, traits: Traits) -> str | None:
+        """Why a mixture's experts would stay in full precision; None where they can be quantized."""
+        return None
+
+    def leaves(self, traits: Traits, layer: Layer, bits: int) -> str | None:
+        """Why a linear layer stays in full precision, as its loader cannot take it; None where it can."""
+        return self.leaves_experts(traits) if layer.of_expert else None
 
     def misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
         """Why a layer of these sizes cannot be packed; None where it can."""
         return None
+
+    def first_misfit(self, sizes: Iterable[tuple[int, int]], bits: int) -> Misfit | None:
+        """Why one of these layers cannot be packed; None where all can."""
+        found = (self.misfit(inputs, outputs, bits) for inputs, outputs in sorted(sizes))
+        return next((misfit for misfit in found if misfit is not None), None)
 
     @abstractmethod
     def layer_bytes(
@@ -190,6 +237,15 @@ class Format(ABC):
         """
         return ("",)
 
+    def rounds_inputs(self, model_type: str) -> InputRounding | None:
+        """How the default way of loading a model of that type rounds the inputs of quantized layers; None
+        where it leaves them as they are."""
+        return None
+
+    def rounds_less(self, mode: str, quantization: Mapping[str, Any]) -> bool:
+        """Whether one of `modes` leaves out what `rounds_inputs` says, so that its figures are its own."""
+        return False
+
     def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
         """Load a checkpoint as its users do; runs in a process of its own.
 
@@ -197,6 +253,17 @@ class Format(ABC):
             quantization: the checkpoint's `quantization_config`.
         """
         return load_with_transformers(request)
+
+    def on_loading(self, quantization: Mapping[str, Any]) -> object | None:
+        """What transformers is given beside a full-precision model to quantize it as it is loaded.
+
+        Args:
+            quantization: the checkpoint's `quantization_config`.
+
+        Returns:
+            None where it cannot make such a checkpoint.
+        """
+        return None
 
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         """How finely a loaded checkpoint computes, which says how near its figures have to come.
@@ -207,15 +274,15 @@ class Format(ABC):
         """
         return precision_of(dtype)
 
-    def limits(self, settings: Settings) -> tuple[str, ...]:
-        """What users of such a checkpoint have to know, a sentence each, for the card."""
-        return (self.limit,)
+    def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
+        """What a loader that people may take gets wrong of such a cell, a sentence each, for log and card."""
+        return ()
 
     def usage(self, use: Usage) -> dict[str, str]:
         """How to load a checkpoint: `install`, `python`, `loader` and `vllm`."""
         return {
             "install": self.install(use.versions),
-            "python": transformers_snippet(use.repository, use.prompt),
+            "python": transformers_snippet(use.repository, use.prompt, use.task),
             "loader": "transformers",
             "vllm": " ".join(use.vllm()),
         }

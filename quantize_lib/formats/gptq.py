@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
-from quantize_lib.formats.entry import CheckpointContext, Format, Misfit, Traits, codes_of
+from quantize_lib.formats.entry import CheckpointContext, Format, Layer, Misfit, codes_of
+from quantize_lib.formats.loaders import FUSED_EXPERTS, KEEPS_LAYERS, OWN_LAYERS, WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
     LoadRequest,
@@ -21,8 +22,10 @@ from quantize_lib.formats.loading import (
     plain_backend,
 )
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, gptqmodel_install, gptqmodel_snippet
 from quantize_lib.methods import Settings
+from quantize_lib.methods.common import is_automatic, is_mixed
 from quantize_lib.methods.gptq import DAMPING
 from quantize_lib.precision import Precision
 
@@ -38,9 +41,25 @@ _UNLOADABLE: Mapping[str, tuple[str, ...]] = {
     "gpt2": ("attn.c_proj", "mlp.c_proj"),
 }
 """Linear layers, by the last parts of their names, that transformers cannot load in this format."""
+_MIXTURES = frozenset({"deepseek_v2", "deepseek_v3", "olmoe", "qwen3_moe"})
+"""Model types of mixtures whose experts GPTQModel 7.6 reads by the names that the Hub's files have."""
+_OF_MIXTURES = (
+    "Plain transformers does not read this mixture in this format: it leaves the experts random, without an "
+    "error. GPTQModel reads it, and vLLM is said to."
+)
+_OF_SEVERAL = (
+    "Its layers have several bit widths or group sizes: GPTQModel reads that, vLLM is said to, and plain "
+    "transformers knows one of each in this format."
+)
+_BLOCK = re.compile(r"(.*?)\.(\d+)\.(.+)")
+_BELOW = r"(?:\..+)?"
 _MARLIN_GROUPS = (-1, 32, 64, 128)
 """Group sizes of vLLM's fast GPTQ kernel; its fallback computes in float16 only."""
 _MARLIN_BITS = (4, 8)
+
+
+_SMALL_GROUP = 16
+"""Inputs in a group that PyTorch's own kernel for 4 bits does not take on a CPU."""
 
 
 class _Gptq(Format):
@@ -56,10 +75,26 @@ class _Gptq(Format):
     requirements = ("transformers", "accelerate", "optimum", "gptqmodel")
     limit = "GPTQ's layers are loaded through GPTQModel, also by transformers."
 
-    def leaves(self, traits: Traits, layer: str) -> bool:
-        return any(layer.endswith(f".{ending}") for ending in _UNLOADABLE.get(traits.model_type, ()))
+    def leaves(self, traits: Traits, layer: Layer, bits: int) -> str | None:
+        if any(layer.name.endswith(f".{ending}") for ending in _UNLOADABLE.get(traits.model_type, ())):
+            return "transformers cannot load them in this format"
+        return super().leaves(traits, layer, bits)
 
     def refuses(self, traits: Traits) -> str | None:
+        if traits.experts and traits.model_type not in _MIXTURES and not traits.fused_experts:
+            return "no loader that was tried reads this mixture's experts"
+        if traits.numbered:
+            return "optimum does not replace layers that are called by a number"
+        if traits.model_type in OWN_LAYERS:
+            return KEEPS_LAYERS
+        return WANTS_WEIGHTS if traits.model_type in WANT_WEIGHTS else None
+
+    def leaves_experts(self, traits: Traits) -> str | None:
+        return FUSED_EXPERTS if traits.fused_experts else None
+
+    def yields(self, traits: Traits, settings: Settings) -> str | None:
+        if is_automatic(settings):
+            return "plain transformers knows one width for all layers in it"
         if traits.experts:
             return "plain transformers would load the experts of a mixture with random weights"
         return None
@@ -105,12 +140,13 @@ class _Gptq(Format):
             "block_name_to_quantize": context.blocks,
             "meta": {"quantizer": quantizer},
         }
-        if bits == 4 and context.group_size == -1 and not symmetric:
-            # GPTQModel 7.6.0 picks TorchFusedLinear for this on a CPU, which ignores the zero points.
+        if bits == 4 and ((context.group_size == -1 and not symmetric) or context.group_size == _SMALL_GROUP):
+            # GPTQModel 7.6.0 picks TorchFusedLinear for these on a CPU, which ignores the zero points of the
+            # one and fails on the other.
             config["backend"] = "gptq_torch"
-        if context.kept:
+        if context.kept or context.experts:
             # Full names: optimum compares by ending, and what one block keeps another may quantize.
-            config["modules_in_block_to_quantize"] = [list(context.quantized)]
+            config["modules_in_block_to_quantize"] = [_modules(context)]
         if dynamic := _dynamic(context):
             config["dynamic"] = dynamic
         return config
@@ -118,7 +154,8 @@ class _Gptq(Format):
     def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
         backend = plain_backend(request, "gptq_torch")
         # Whether the checkpoint mixes bits or group sizes: transformers' loader knows but one of each.
-        if any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {}):
+        mixed = any(pattern.startswith("+:") for pattern in quantization.get("dynamic") or {})
+        if mixed or _holds_experts(quantization):
             return load_with_gptqmodel(request, backend)
         if backend is None:
             return load_with_transformers(request)
@@ -131,10 +168,14 @@ class _Gptq(Format):
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         return gptqmodel_precision(dtype, quantization["bits"])
 
+    def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
+        found = (_OF_MIXTURES,) if _is_mixture(traits) else ()
+        return (*found, _OF_SEVERAL) if is_mixed(settings) else found
+
     def usage(self, use: Usage) -> dict[str, str]:
         fast = use.bits in _MARLIN_BITS and use.symmetric and use.group_size in _MARLIN_GROUPS
         words = {**super().usage(use), "vllm": " ".join(use.vllm(*([] if fast else ["--dtype", "float16"])))}
-        if use.settings.overrides:
+        if is_mixed(use.settings) or _is_mixture(use.traits):
             words |= {"python": gptqmodel_snippet(use.repository, use.prompt), "loader": "GPTQModel"}
         return words
 
@@ -142,11 +183,29 @@ class _Gptq(Format):
         return gptqmodel_install(versions)
 
 
+def _is_mixture(traits: Traits) -> bool:
+    """Whether experts are quantized in this format."""
+    return traits.experts and not traits.fused_experts
+
+
+def _holds_experts(quantization: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's experts are quantized, which plain transformers would leave random."""
+    named = quantization.get("modules_in_block_to_quantize") or ()
+    return any(str(name).endswith(".experts") for names in named for name in names)
+
+
+def _modules(context: CheckpointContext) -> list[str]:
+    """What is quantized, in memory and on disk; experts by what holds them, as vLLM does."""
+    names: dict[str, None] = {}
+    for name in context.quantized:
+        module = context.modules.get(name, name)
+        names |= dict.fromkeys([module] if name in context.experts else [module, name])
+    return list(names)
+
+
 def _dynamic(context: CheckpointContext) -> dict[str, dict[str, int]]:
     """Patterns for kept layers (`-:`) and for overridden ones (`+:`), each matching whole names alone."""
-    dynamic: dict[str, dict[str, int]] = {
-        f"-:{pattern}": {} for pattern in _patterns(context.kept, context.blocks)
-    }
+    dynamic: dict[str, dict[str, int]] = {f"-:{pattern}": {} for pattern in _patterns(context.kept)}
     by_values: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for name in context.quantized:
         override = context.settings.override_of(name)
@@ -155,18 +214,32 @@ def _dynamic(context: CheckpointContext) -> dict[str, dict[str, int]]:
             key = tuple((word, value) for word, value in values.items() if value is not None)
             by_values.setdefault(key, []).append(name)
     for key, names in by_values.items():
-        dynamic.update({f"+:{pattern}": dict(key) for pattern in _patterns(names, context.blocks)})
+        dynamic.update({f"+:{pattern}": dict(key) for pattern in _patterns(names)})
     return dynamic
 
 
-def _patterns(names: Iterable[str], blocks: str) -> list[str]:
-    """One regular expression per layer of a block, over the blocks in which it is named."""
-    indices: dict[str, list[str]] = {}
-    for name in names:
-        index, _, layer = name.removeprefix(f"{blocks}.").partition(".")
-        indices.setdefault(layer, []).append(index)
-    prefix = re.escape(blocks)
-    return [rf"^{prefix}\.(?:{'|'.join(found)})\.{re.escape(layer)}$" for layer, found in indices.items()]
+def _patterns(names: Iterable[str]) -> list[str]:
+    """One regular expression per layer of a block, over the blocks in which it is named.
+
+    What holds others among the names stands for them: loaders ask for experts together, and one by one.
+    """
+    held = dict.fromkeys(names)
+    indices: dict[tuple[str, str, bool], list[str]] = {}
+    holders: set[str] = set()
+    for name in held:
+        parts = name.split(".")
+        above = [".".join(parts[:depth]) for depth in range(1, len(parts))]
+        holders.update(place for place in above if place in held)
+    for name in held:
+        if any(name.startswith(f"{holder}.") for holder in holders):
+            continue
+        found = _BLOCK.match(name)
+        assert found is not None, "it lies in a block"
+        indices.setdefault((found[1], found[3], name in holders), []).append(found[2])
+    return [
+        rf"^{re.escape(blocks)}\.(?:{'|'.join(found)})\.{re.escape(layer)}{_BELOW if holds else ''}$"
+        for (blocks, layer, holds), found in indices.items()
+    ]
 
 
 FORMAT = _Gptq()

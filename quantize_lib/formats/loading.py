@@ -15,6 +15,7 @@ class LoadRequest:
     """What is loaded, and how.
 
     Attributes:
+        auto_class: of transformers, for the model's task.
         dtype: `float32`, or `auto` for the checkpoint's own.
         device: `cpu`, `cuda` or `mps`.
         mode: one of the format's ways of loading; "" for its default.
@@ -25,6 +26,7 @@ class LoadRequest:
     dtype: str
     device: str
     trust_remote_code: bool
+    auto_class: str = "AutoModelForCausalLM"
     has_compiler: bool = True
     mode: str = ""
 
@@ -44,19 +46,19 @@ class Loaded:
 
 
 def load_with_transformers(request: LoadRequest, quantization_config: object | None = None) -> Loaded:
-    """Through `AutoModelForCausalLM`.
+    """Through transformers.
 
     Args:
         quantization_config: what a user would pass beside the checkpoint's own.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     asked: dict[str, Any] = {}
     if quantization_config is not None:
         asked["quantization_config"] = quantization_config
     started = time.monotonic()
     # The pair that output_loading_info gives is not in transformers' annotations.
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = getattr(transformers, request.auto_class).from_pretrained(
         request.folder,
         dtype=request.dtype,
         device_map=request.device,

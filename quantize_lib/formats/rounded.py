@@ -45,17 +45,45 @@ class Codes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Floats:
+    """Small floating-point numbers with scales: a weight is number * scale / whole.
+
+    Attributes:
+        values: float8_e4m3fn (out, in); or uint8 (out, in), 0 .. 15, the bits of E2M1 numbers.
+        scales: float32 (out, groups) for groups of consecutive inputs, or (row blocks, column blocks).
+        whole: float32 (1,), what all scales are divided by; None for nothing.
+    """
+
+    values: Tensor
+    scales: Tensor
+    whole: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRounding:
+    """How loaders round the inputs of quantized layers, each time: to E4M3, by the largest size.
+
+    Attributes:
+        group: how many neighbouring inputs of a token share a scale; None for all.
+    """
+
+    group: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundedLayer:
     """One linear layer as a method rounded it.
 
     Attributes:
-        weight: float32 (out, in), exactly what the codes or parts mean.
+        weight: float32 (out, in), exactly what the codes, floats or parts mean.
         codes: of a method whose result is a grid.
+        floats: of a method whose result is small floating-point numbers.
         parts: tensors by name, of a method whose own library stores them.
         bias: float32 (out,), or None.
     """
 
     weight: Tensor
     codes: Codes | None = None
+    floats: Floats | None = None
     parts: Mapping[str, Tensor] | None = None
     bias: Tensor | None = None

@@ -8,7 +8,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quantize_lib.formats.traits import Traits
 from quantize_lib.methods import Settings
+from quantize_lib.tasks import GENERATION, Task
 
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
 
@@ -20,11 +22,13 @@ class Usage:
     Attributes:
         repository: `namespace/name`, or `name`.
         prompt: what is continued.
+        task: what the model does.
         settings: as the manifest says.
         bits: of the cell.
         symmetric: whether all zero points are in the middle.
         group_size: resolved; None where the method has none.
         versions: of the libraries that were used here.
+        traits: of the model.
     """
 
     repository: str
@@ -34,6 +38,8 @@ class Usage:
     symmetric: bool
     group_size: int | None
     versions: Mapping[str, str]
+    traits: Traits
+    task: Task = GENERATION
 
     def vllm(self, *words: str) -> list[str]:
         """The command for vLLM, quoted for a shell; `words` are what it cannot find in the config."""
@@ -58,14 +64,14 @@ def gptqmodel_install(versions: Mapping[str, str]) -> str:
     )
 
 
-def transformers_snippet(repository: str, prompt: str) -> str:
-    """Loads through transformers and generates."""
+def transformers_snippet(repository: str, prompt: str, task: Task) -> str:
+    """Loads through transformers and uses the model for its task."""
     return (
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"from transformers import {task.auto_class}, AutoTokenizer\n\n"
         f"model_id = {json.dumps(repository)}  # or the folder with these files\n"
-        'model = AutoModelForCausalLM.from_pretrained(model_id, device_map="auto")\n'
+        f'model = {task.auto_class}.from_pretrained(model_id, device_map="auto")\n'
         "tokenizer = AutoTokenizer.from_pretrained(model_id)\n"
-    ) + _generate(prompt)
+    ) + _example(prompt, task)
 
 
 def gptqmodel_snippet(repository: str, prompt: str) -> str:
@@ -75,13 +81,11 @@ def gptqmodel_snippet(repository: str, prompt: str) -> str:
         f"model_id = {json.dumps(repository)}  # or the folder with these files\n"
         "model = GPTQModel.load(model_id)\n"
         "tokenizer = model.tokenizer\n"
-    ) + _generate(prompt)
+    ) + _example(prompt, GENERATION)
 
 
-def _generate(prompt: str) -> str:
+def _example(prompt: str, task: Task) -> str:
     # JSON's strings are Python's, with everything escaped that could end them.
     return (
         f'inputs = tokenizer({json.dumps(prompt)}, return_tensors="pt").to(model.device)\n'
-        "tokens = model.generate(**inputs, max_new_tokens=50)\n"
-        "print(tokenizer.decode(tokens[0], skip_special_tokens=True))"
-    )
+    ) + task.example

@@ -20,7 +20,7 @@ from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
-from quantize_lib.plan.cells import Cell, Job
+from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
@@ -63,7 +63,7 @@ class Finisher:
     def finish(
         self, cell: Cell, prepared: Prepared, source: ModelSource, folder: Path, result: JobResult
     ) -> CellRecord:
-        """Check, card, gate and publish what the quantizing process left of one cell.
+        """Check, card and gate what the quantizing process left of one cell; `publish` is the next step.
 
         Args:
             folder: where it left the cells' folders.
@@ -110,6 +110,7 @@ class Finisher:
             measurements=_measurements(quantized, result, prepared),
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
+            layers=quantized.layers,
         )
         card = render_card(
             record,
@@ -132,13 +133,16 @@ class Finisher:
             record, files={**record.files, RECORD_FILE: sha256_file(checkpoint_dir / RECORD_FILE)}
         )
         replace_folder(checkpoint_dir, self.output / cell.id, self.state)
-        held = self.hold(record, prepared.job.evaluate.limits)
-        return self.publish(held) if held.status == "built" else held
+        return self.hold(record, prepared.job.evaluate)
 
-    def hold(self, record: CellRecord, limits: Mapping[str, float]) -> CellRecord:
+    def hold(self, record: CellRecord, spec: EvaluateSpec) -> CellRecord:
         """Compare a checkpoint with its gate: `built` where it meets it, else `gated`."""
-        record = replace(record, limits=limits)
-        missed = () if record.measurements is None else check_gate(record.measurements, limits)
+        record = replace(record, limits=spec.limits)
+        missed = () if record.measurements is None else check_gate(record.measurements, spec.limits)
+        if missed and spec.choose == SMALLEST:
+            # Not worth a warning: that some miss the limits is what there is a choice for.
+            self.reporter.info(f"{record.id} misses its gate: {'; '.join(missed)}")
+            return _gated(record, missed)
         if missed:
             return gated(record, missed, self.reporter)
         return replace(record, status="built", error=None, code=None)
@@ -157,6 +161,10 @@ class Finisher:
 def gated(record: CellRecord, missed: Sequence[str], reporter: Reporter) -> CellRecord:
     """The record of a checkpoint that missed its gate, which is reported."""
     reporter.warning(f"{record.id} is not published: {'; '.join(missed)}")
+    return _gated(record, missed)
+
+
+def _gated(record: CellRecord, missed: Sequence[str]) -> CellRecord:
     return replace(record, status="gated", error="; ".join(missed), code=ErrorCode.GATE)
 
 
@@ -184,7 +192,7 @@ def publish_checkpoint(
         folder,
         record.repository,
         fingerprint=record.fingerprint or "",
-        message=f"Quantize {record.model} with {record.method}, {record.bits} bits",
+        message=f"Quantize {record.model} with {record.method}, {record.width}",
         origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
         force=force,
     )

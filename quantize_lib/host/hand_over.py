@@ -35,6 +35,7 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
                 revision=prepared.facts.revision,
                 trust_remote_code=job.model.trust_remote_code,
                 allow_pickle=job.model.allow_pickle,
+                allow_quantized_base=job.model.allow_quantized_base,
             ),
             device=job.device,
             calibration=_text(job.calibration, prepared.calibration, folder / "calibration.json"),

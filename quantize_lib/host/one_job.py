@@ -7,6 +7,8 @@ from pathlib import Path
 
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError
+from quantize_lib.host.agreement import check_agreement
+from quantize_lib.host.choices import Choices
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.hand_over import hand_over
 from quantize_lib.host.job_state import JobState
@@ -26,11 +28,13 @@ class JobRunner:
     """Runs the jobs of a plan, one after the other.
 
     Attributes:
+        choices: those among its cells, for which some wait until they are published.
         state: the output folder's `.state`.
     """
 
     options: RunOptions
     finisher: Finisher
+    choices: Choices
     reporter: Reporter
     state: Path
 
@@ -47,6 +51,7 @@ class JobRunner:
         state = JobState(self.state, job.id)
         keep = True
         try:
+            check_agreement(job.model, prepared.facts)
             source = fetch(job.model, prepared.facts, self.reporter, token=None)
             made, result = state.made(prepared)
             if result is not None:
@@ -96,7 +101,8 @@ class JobRunner:
         records: dict[str, CellRecord],
     ) -> None:
         for cell in prepared.job.cells:
-            record = self.finisher.finish(cell, prepared, source, state.folder, result)
+            finished = self.finisher.finish(cell, prepared, source, state.folder, result)
+            record = self.choices.publish(finished)
             if record.status == "failed":
                 self.reporter.error(f"{cell.id} failed: {record.error}")
                 if record.path is not None:

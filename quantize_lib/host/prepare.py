@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from quantize_lib.architecture.families import positions
+from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
-from quantize_lib.errors import UsageError
+from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.host.lookups import Identity, Lookups
+from quantize_lib.methods.common import is_automatic
+from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.estimate import JobEstimate, estimate_job
 from quantize_lib.source import resolve_group_size
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tasks import task_of
+from quantize_lib.wording import joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class Prepared:
         calibration: None where no cell's method needs any.
         evaluation: None where nothing is to be measured.
         identities: by cell id.
+        refused: cells that the model cannot have, by id, with the reason; they are no longer in the job.
     """
 
     job: Job
@@ -34,6 +39,7 @@ class Prepared:
     calibration: Texts | None
     evaluation: Texts | None
     identities: Mapping[str, Identity]
+    refused: Mapping[str, SourceError]
 
     def estimate(self) -> JobEstimate:
         """What the job will cost."""
@@ -44,8 +50,25 @@ class Prepared:
         return replace(self, job=replace(self.job, cells=cells))
 
 
-def look(job: Job, lookups: Lookups) -> tuple[ModelFacts, dict[str, int]]:
-    """The base model's facts and the group size of every cell, from config, headers and tokenizer alone.
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What config, headers and tokenizer tell of a job.
+
+    Attributes:
+        job: with the cells that the model can have.
+        facts: the base model's config and headers.
+        group_sizes: resolved, by cell id.
+        refused: the other cells, by id, with the reason.
+    """
+
+    job: Job
+    facts: ModelFacts
+    group_sizes: Mapping[str, int]
+    refused: Mapping[str, SourceError]
+
+
+def look(job: Job, lookups: Lookups) -> Seen:
+    """Look at a job's base model and tokenizer.
 
     Raises:
         SourceError: where the base model or its tokenizer cannot be used.
@@ -53,10 +76,16 @@ def look(job: Job, lookups: Lookups) -> tuple[ModelFacts, dict[str, int]]:
         CalibrationError: where a text cannot be read, or gives tokens that the model lacks.
     """
     facts = lookups.facts(job.model)
-    sizes = _group_sizes(job, facts)
+    _check_limits(job, facts)
+    sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
     notes = lookups.tokenizers.check(job)
-    return replace(facts, notes=(*facts.notes, *notes)), sizes
+    return Seen(
+        job=replace(job, cells=tuple(cell for cell in job.cells if cell.id in sizes)),
+        facts=replace(facts, notes=(*facts.notes, *notes)),
+        group_sizes=sizes,
+        refused=refused,
+    )
 
 
 def check_texts(job: Job, lookups: Lookups) -> None:
@@ -75,23 +104,40 @@ def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
     return job.calibration if job.calibrated else None, job.evaluate.held_out
 
 
-def _group_sizes(job: Job, facts: ModelFacts) -> dict[str, int]:
+def _check_limits(job: Job, facts: ModelFacts) -> None:
+    """Refuse limits that only a model that continues text can be held to."""
+    task = task_of(facts.config)
+    if not task.continues and job.evaluate.limits:
+        raise SourceError(
+            f"{job.model.id} is {task.words} and continues no text: {joined(job.evaluate.limits)} cannot be "
+            "judged of it",
+            hint="Give the limits to the models that they are meant for, under their own `evaluate`.",
+        )
+
+
+def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str, SourceError]]:
+    """The group size of every cell that the model can have, and why it cannot have the others."""
     sizes: dict[str, int] = {}
+    refused: dict[str, SourceError] = {}
     problems: list[UsageError] = []
     for cell in job.cells:
         try:
             sizes[cell.id] = resolve_group_size(facts, cell.settings)
+            if is_automatic(cell.settings):
+                choice_of(facts, cell.settings)
         except UsageError as error:
             problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
+        except SourceError as error:
+            refused[cell.id] = SourceError(f"{cell.id}: {error.message}", hint=error.hint)
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
-    return sizes
+    return sizes, refused
 
 
 def _check_lengths(job: Job, facts: ModelFacts) -> None:
     """Refuse sequences that are longer than the model's table of positions."""
-    limit = positions(facts.config)
-    asked = {"evaluate.perplexity": job.evaluate.held_out}
+    limit = positions(facts.config, facts.tensors)
+    asked = {"evaluate.perplexity": job.evaluate.held_out if task_of(facts.config).continues else None}
     if job.calibrated:
         asked = {"calibration": job.calibration, **asked}
     for key, text in asked.items():
@@ -114,12 +160,16 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         SourceError, UsageError: as `look`.
         CalibrationError: as `look`, and where a data set cannot be read.
     """
-    facts, sizes = look(job, lookups)
-    calibration, held_out = _texts(job)
+    seen = look(job, lookups)
+    job = seen.job
+    calibration, held_out = _texts(job) if job.cells else (None, None)
+    if not task_of(seen.facts.config).continues:
+        held_out = None
     return Prepared(
         job=job,
-        facts=replace(facts, revision=lookups.model(job.model).revision),
-        group_sizes=sizes,
+        facts=replace(seen.facts, revision=lookups.model(job.model).revision),
+        group_sizes=seen.group_sizes,
+        refused=seen.refused,
         calibration=None if calibration is None else lookups.texts(calibration),
         evaluation=None if held_out is None else lookups.texts(held_out),
         identities={cell.id: lookups.identity(cell, job) for cell in job.cells},

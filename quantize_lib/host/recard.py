@@ -30,7 +30,8 @@ _SAID = (*KEYS, "tags")
 """What may change on a card without another checkpoint."""
 _FOUND = "pipeline_tag"
 """Where the base card does not say it, it was found in the base model's config."""
-_BY_HAND = "card_by_hand"
+_AT_TIMES = ("card_by_hand", "choice")
+"""Keys that a record has only where they say something."""
 
 
 def files_as_they_lie(checkpoint: Path, files: Mapping[str, str]) -> dict[str, str]:
@@ -99,6 +100,21 @@ def recarded(
     return _written(checkpoint, replace(noted, card_by_hand=False), fresh)
 
 
+def with_choice(checkpoint: Path, record: CellRecord) -> CellRecord:
+    """The record of a checkpoint whose card and own record say by what it was chosen.
+
+    Raises:
+        PublishError: where the card cannot be read or written.
+    """
+    text = _text(checkpoint)
+    if text is None:
+        # What is missing is told where all files are compared.
+        return record
+    state = state_of(record)
+    card = text if metadata_of(text).get(STATE_KEY) == state else with_metadata(text, {STATE_KEY: state})
+    return _written(checkpoint, record, card)
+
+
 def _notes(record: CellRecord, base: BaseCard) -> tuple[str, ...]:
     """The record's notes with those on the base model's card as it is now."""
     others = tuple(note for note in record.notes if not note.startswith(NOTE))
@@ -137,8 +153,8 @@ def _written(checkpoint: Path, record: CellRecord, card: str) -> CellRecord:
         data = _json(checkpoint / RECORD_FILE)
         own = {name: digest for name, digest in files.items() if name != RECORD_FILE}
         told = checkpoint_record(replace(record, files=own))
-        kept = {key: value for key, value in data.items() if key != _BY_HAND}
-        new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", _BY_HAND) if key in told}}
+        kept = {key: value for key, value in data.items() if key not in _AT_TIMES}
+        new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", *_AT_TIMES) if key in told}}
         if data and new != data:
             write_json(checkpoint / RECORD_FILE, new)
         if data and RECORD_FILE in files:

@@ -75,6 +75,9 @@ def _published(
     if record.path is None or record.status not in ("built", "published", "skipped"):
         reporter.info(f"{record.id} is {record.status}: not published")
         return record
+    if record.not_chosen is not None:
+        reporter.info(f"{record.id} is not published: {record.not_chosen}")
+        return record
     missed = check_gate(record.measurements, record.limits) if record.measurements else ()
     if missed:
         return gated(record, missed, reporter)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from quantize_lib.architecture.assignment import format_of, left_out
+from quantize_lib.architecture.assignment import format_of, left_out, traits_of
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import (
@@ -20,8 +20,9 @@ from quantize_lib.errors import (
     UsageError,
 )
 from quantize_lib.files import Room
-from quantize_lib.formats import named_format
+from quantize_lib.formats import named_format, resolve_format
 from quantize_lib.host.card_check import card_warnings, check_cards
+from quantize_lib.host.choices import Choices
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
@@ -34,7 +35,7 @@ from quantize_lib.host.survey import survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
 from quantize_lib.methods import get_method
-from quantize_lib.methods.common import GROUP_SIZE
+from quantize_lib.methods.common import GROUP_SIZE, is_automatic
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
 from quantize_lib.plan.verdict import Verdict
@@ -85,7 +86,10 @@ class _Run:
             given=plan.publish.card,
             force=options.force,
         )
-        self._jobs = JobRunner(options=options, finisher=self._finisher, reporter=reporter, state=state)
+        self._choices = Choices(plan, options.output, self._finisher, reporter)
+        self._jobs = JobRunner(
+            options=options, finisher=self._finisher, choices=self._choices, reporter=reporter, state=state
+        )
 
     def run(self) -> RunResult:
         reason, code = "not started: the run ended before its turn", ErrorCode.NOT_STARTED
@@ -95,6 +99,7 @@ class _Run:
                 self._reporter.warning(warning)
             sweep(self._state, [job.id for job in self._plan.jobs])
             verdicts = self._verdicts()
+            self._choices.begin(verdicts)
             waiting = [job for job in (self._left(job, verdicts) for job in self._plan.jobs) if job.cells]
             if self._options.publisher is not None:
                 self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
@@ -104,10 +109,12 @@ class _Run:
             for job, cell in self._plan.cells():
                 if cell.id in self._built:
                     self._records[cell.id] = self._settle(self._built[cell.id], job, cell, verdicts[cell.id])
+            self._choices.make(self._records)
             for one in prepared:
                 title = f"{one.job.id}: {len(one.job.cells)} cells"
                 with self._reporter.group(title), self._wall(one.job):
                     self._run_job(one)
+                self._choices.make(self._records)
             if self._bug is not None:
                 raise self._bug
         except (Interrupted, KeyboardInterrupt):
@@ -187,6 +194,10 @@ class _Run:
         publish, publisher = self._plan.publish, self._options.publisher
         try:
             prepared = prepare(job, self._lookups)
+            for cell in job.cells:
+                if cell.id in prepared.refused:
+                    self._fail(job, (cell,), prepared.refused[cell.id])
+            job = prepared.job
             if publisher is not None:
                 check_cards(job, prepared.facts, publish, publisher)
         except UsageError:
@@ -194,13 +205,15 @@ class _Run:
         except QuantizerError as error:
             self._fail(job, job.cells, error)
             return None
+        if not job.cells:
+            return None
         # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
         job_memory(job, prepared.facts).spills(self._options.max_memory)
         for warning in card_warnings(job, prepared.facts, publish):
             self._reporter.warning(warning)
         for cell in job.cells:
             self._reporter.info(f"{cell.id}: {_chosen(cell, prepared)}")
-            for note in left_out(prepared.facts, cell.settings):
+            for note in (*left_out(prepared.facts, cell.settings), *_cautions(cell, prepared)):
                 self._reporter.warning(f"{cell.id}: {note}")
             for warning in terms_warnings(cell, prepared.facts.terms, publish):
                 self._reporter.warning(warning)
@@ -235,6 +248,10 @@ class _Run:
 
     def _settle(self, built: CellRecord, job: Job, cell: Cell, verdict: Verdict) -> CellRecord:
         """Gate, publish or skip a checkpoint that an earlier run built; its card says what is so now."""
+        if "not_chosen" in verdict.reasons:
+            self._reporter.info(f"{built.id} is skipped: {verdict.text}")
+            limits = job.evaluate.limits
+            return replace(built, status="skipped", choice=None, not_chosen=verdict.text, limits=limits)
         try:
             carded = self._carded(built, job, cell)
         except PublishError as error:
@@ -242,9 +259,9 @@ class _Run:
             return replace(built, error=str(error), code=error.code)
         if carded.files != built.files:
             self._reporter.info(f"{cell.id}: the card is brought up to date; nothing is quantized for it")
-        held = self._finisher.hold(carded, job.evaluate.limits)
-        if held.status == "gated":
-            return held
+        held = self._finisher.hold(carded, job.evaluate)
+        if held.status == "gated" or self._choices.competes(cell.id):
+            return self._choices.publish(held)
         other = carded.files != built.files or cell.id in self._refused
         if self._options.publisher is not None and (verdict.build or other):
             return self._finisher.publish(held)
@@ -293,11 +310,18 @@ def _refused(output: Path) -> frozenset[str]:
         return frozenset()
 
 
+def _cautions(cell: Cell, prepared: Prepared) -> tuple[str, ...]:
+    traits = traits_of(prepared.facts, cell.settings)
+    return resolve_format(cell.settings, traits).cautions(cell.settings, traits)
+
+
 def _chosen(cell: Cell, prepared: Prepared) -> str:
     """What `auto` became: group size and format."""
     words = []
     size = prepared.group_sizes[cell.id]
-    if GROUP_SIZE in get_method(cell.settings.method).settings:
+    if is_automatic(cell.settings):
+        words.append("bits and group size by layer")
+    elif GROUP_SIZE in get_method(cell.settings.method).settings:
         auto = " (auto)" if cell.settings.group_size == "auto" else ""
         words.append(("one group per row" if size == -1 else f"group size {size}") + auto)
     return ", ".join([*words, f"format {format_of(prepared.facts, cell.settings).name}"])

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
+from quantize_lib.host.chosen_before import settled
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.host.parallel import in_parallel
 from quantize_lib.plan.cells import Cell, Job, Plan
+from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.fingerprint import INPUTS
 from quantize_lib.plan.verdict import Reason, Verdict
 from quantize_lib.publish.base import PublishedState, Publisher
@@ -79,6 +81,8 @@ def survey(
             asked,
         )
         verdicts |= {cell.id: verdict for (_, cell), verdict in zip(asked, found, strict=True)}
+    for choice in choices_of(plan):
+        verdicts |= settled(choice, verdicts, by_cell, lookups)
     return verdicts
 
 

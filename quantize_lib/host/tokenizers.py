@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from quantize_lib.architecture.families import positions, vocabulary
+from quantize_lib.architecture.language_model import positions, vocabulary
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, SourceError
@@ -163,7 +163,7 @@ class Tokenizers:
         try:
             room = Room(
                 rows=vocabulary(facts.config),
-                positions=positions(facts.config),
+                positions=positions(facts.config, facts.tensors),
                 prompt=DEFAULT_PROMPT,
                 new_tokens=NEW_TOKENS,
             )

@@ -73,6 +73,8 @@ def skipped(
         publisher: which published or proposed it.
     """
     record = blank_record(cell, job, lookups.identity(cell, job))
+    if "not_chosen" in verdict.reasons:
+        return replace(record, status="skipped", not_chosen=verdict.text)
     notes = () if "unchanged" in verdict.reasons else (verdict.text,)
     return replace(
         record,

@@ -41,6 +41,7 @@ class JobModel:
     revision: str
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    allow_quantized_base: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,3 +54,6 @@ class Reload:
     dtype: str
     modes: tuple[str, ...] = ()
     """Further ways of loading, beside the default, that were compared too."""
+    unrounded_inputs: Mapping[str, float | None] = field(default_factory=dict)
+    """Figures on the sample where a way of loading leaves inputs as they are that the default rounds, by the
+    metric's name."""

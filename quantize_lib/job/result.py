@@ -45,6 +45,7 @@ class QuantizedCell:
         format: how it is stored, as resolved.
         group_size: as resolved; None where the method has none.
         notes: worth knowing.
+        layers: bits and group size of each quantized layer, by full name, where each was given its own.
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
         reload: None until it was loaded again.
@@ -57,6 +58,7 @@ class QuantizedCell:
     format: str
     group_size: int | None = None
     notes: tuple[str, ...] = ()
+    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     reload: Reload | None = None
@@ -162,6 +164,7 @@ def cell_from_json(data: Mapping[str, Any]) -> CellResult:
         **{
             **data,
             "notes": tuple(data.get("notes", ())),
+            "layers": {name: (bits, size) for name, (bits, size) in data.get("layers", {}).items()},
             "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
             "reload": None if reload is None else _reload(reload),
             "failure": None if failure is None else _failed(failure),
@@ -175,7 +178,9 @@ def _failed(data: Mapping[str, Any]) -> FailedCell:
 
 def _reload(data: Mapping[str, Any]) -> Reload:
     sample = {name: SampleFigure(**figure) for name, figure in _known(data["sample"])}
-    return Reload(**{**data, "sample": sample, "modes": tuple(data.get("modes", ()))})
+    unrounded = dict(_known(data.get("unrounded_inputs", {})))
+    modes = tuple(data.get("modes", ()))
+    return Reload(**{**data, "sample": sample, "modes": modes, "unrounded_inputs": unrounded})
 
 
 def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
-from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
+from quantize_lib.manifest.entry_settings import entry_settings, settings_faults, width_word
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
@@ -25,12 +25,12 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import HELD_OUT, Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, Cell, EvaluateSpec, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.targets import PublishSpec
-from quantize_lib.wording import show
+from quantize_lib.wording import joined, show
 
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""
@@ -167,6 +167,7 @@ class _Builder:
             revision=str(model.get("revision", "main")),
             trust_remote_code=model.get("trust_remote_code") is True,
             allow_pickle=model.get("allow_pickle") is True,
+            allow_quantized_base=model.get("allow_quantized_base") is True,
         )
 
     def drafts(self, index: int, spec: ModelSpec, publish: PublishSpec) -> Iterator[Draft]:
@@ -179,7 +180,7 @@ class _Builder:
             bits = entry["bits"]
             for width in bits if isinstance(bits, list) else [bits]:
                 settings = entry_settings(entry, defaults, width)
-                for key, message in settings_faults(entry, settings):
+                for key, message in settings_faults(entry, settings, width):
                     self.report((*path, key), message)
                 cell = self.cell(spec, entry, settings, publish)
                 device = entry.get("device", defaults.get("device", definition("device")["default"]))
@@ -188,15 +189,18 @@ class _Builder:
     def cell(
         self, spec: ModelSpec, entry: Mapping[str, Any], settings: Settings, publish: PublishSpec
     ) -> Cell:
-        slug, bits = get_method(settings.method).slug, settings.bits
-        identity = f"{spec.name}-{slug}-{bits}bit"
+        slug, width = get_method(settings.method).slug, width_word(settings)
+        identity = f"{spec.name}-{slug}-{width}"
         if "name" in entry:
             # Appended wherever `bits` is a list, so that a further width renames nothing.
-            identity = f"{entry['name']}-{bits}bit" if isinstance(entry["bits"], list) else entry["name"]
+            identity = f"{entry['name']}-{width}" if isinstance(entry["bits"], list) else entry["name"]
         template = publish.name
         if "name" in entry and "{name}" not in template:
             template = "{name}"
-        values = {"model": spec.name, "method": slug, "bits": str(bits), "name": identity}
+        # What stands there for a size are no bits.
+        template = template.replace("{bits}bit", width)
+        bits = width.removesuffix("bit")
+        values = {"model": spec.name, "method": slug, "bits": bits, "name": identity}
         repository = (
             "" if template_faults(template) or not self.clean("publish") else render(template, values)
         )
@@ -228,20 +232,37 @@ class _Builder:
         rules = self.data.get("watch")
         owners: list[KeyPath] = [("models", index) for index in range(self.written)]
         owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
-        for number, owner in enumerate(owners):
+        for owner in owners:
             places += [(*owner, "calibration"), (*owner, "evaluate", HELD_OUT)]
-            self.check_limits(owner, first=number == 0)
+        self.check_limits(owners)
+        self.check_choices(owners)
         for place in places:
             check_text(self.at(*place), place, self.base, self.report)
 
-    def check_limits(self, owner: KeyPath, *, first: bool) -> None:
-        top, own = self.at("evaluate"), self.at(*owner, "evaluate")
-        if HELD_OUT in top or HELD_OUT in own:
-            return
-        for limit in LIMITS:
-            if limit in own or (limit in top and first):
-                path: KeyPath = (*owner, "evaluate", limit) if limit in own else ("evaluate", limit)
-                self.report(path, f"nothing to measure it on; give `{HELD_OUT}`, the held-out text, too.")
+    def check_limits(self, owners: Sequence[KeyPath]) -> None:
+        """Report limits, each where it is written, that some model has no held-out text for."""
+        top = self.at("evaluate")
+        faults: dict[KeyPath, None] = {}
+        for owner in owners:
+            own = self.at(*owner, "evaluate")
+            for limit in LIMITS if HELD_OUT not in top and HELD_OUT not in own else ():
+                if limit in own or limit in top:
+                    faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
+        for path in faults:
+            self.report(path, f"nothing to measure it on; give `{HELD_OUT}`, the held-out text, too.")
+
+    def check_choices(self, owners: Sequence[KeyPath]) -> None:
+        """Report a `choose` by nothing: of any two checkpoints one is smaller, however bad it is."""
+        top = self.at("evaluate")
+        faults: dict[KeyPath, None] = {}
+        for owner in owners:
+            own = self.at(*owner, "evaluate")
+            given = {**top, **own} if self.clean(*owner, "evaluate") else {}
+            if given.get(CHOOSE) == SMALLEST and not LIMITS.keys() & given.keys():
+                faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
+        for path in faults:
+            limits = joined((f"`{limit}`" for limit in LIMITS), "or")
+            self.report(path, f"no limit to choose by; give {limits}, which the smallest has to meet, too.")
 
     def rules(self) -> Iterator[WatchRule]:
         for index, _ in enumerate(self.data.get("watch", ()) if self.clean("watch") else ()):
@@ -285,6 +306,7 @@ class _Builder:
                 limits={
                     key: limit.parse(evaluate[key]) for key, (_, limit) in LIMITS.items() if key in evaluate
                 },
+                choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
             ),
             cells=(),
         )

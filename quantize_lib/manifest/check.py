@@ -110,6 +110,8 @@ def _sentence(keyword: str, value: Any, words: Any, reason: str | None) -> str:
         case "type":
             return _type(value, words)
         case "enum":
+            if isinstance(value, str) and value in (str(word) for word in words if not isinstance(word, str)):
+                return f"got the text {show(value)}; write {value} without quotes."
             near = meant(value, words, _OTHER_NAMES)
             return f"{show(value)} is {reason or 'not allowed here'}. {allowed(words)}{near}"
         case "anyOf" | "minProperties":

@@ -7,7 +7,13 @@ from typing import Any
 
 from quantize_lib.formats import FORMATS, formats_for, get_format
 from quantize_lib.methods import AUTO_FORMAT, METHODS, SETTINGS, Method, Setting, takers
-from quantize_lib.methods.common import OVERRIDE_GROUP_SIZES, OVERRIDES
+from quantize_lib.methods.common import (
+    AUTO_BITS,
+    OVERRIDE_GROUP_SIZES,
+    OVERRIDES,
+    TARGET_BITS,
+    TARGET_SIZE,
+)
 from quantize_lib.methods.settings import plain_value
 from quantize_lib.wording import joined
 
@@ -70,7 +76,7 @@ def _format_words() -> dict[str, Any]:
 def _bits_words(method: Method) -> dict[str, Any]:
     words: dict[str, Any] = {
         "description": f"Widths of {method.name}.",
-        "enum": list(method.bits),
+        "enum": [*method.bits, *([AUTO_BITS] if TARGET_BITS in method.settings else [])],
         "errorMessage": f"not allowed for {method.name} ({method.bits_note})",
     }
     if method.experimental:
@@ -80,11 +86,9 @@ def _bits_words(method: Method) -> dict[str, Any]:
 
 
 def _setting_words(setting: Setting[Any]) -> dict[str, Any]:
-    words = {
-        **setting.words,
-        "default": plain_value(setting.default),
-        "x-methods": [method.name for method in takers(setting)],
-    }
+    words = {**setting.words, "x-methods": [method.name for method in takers(setting)]}
+    if setting.default is not None:
+        words["default"] = plain_value(setting.default)
     return words if setting.bits is None else {**words, "x-bits": list(setting.bits)}
 
 
@@ -104,7 +108,7 @@ def _complete_entry(entry: dict[str, Any]) -> None:
     properties = entry["properties"]
     fixed = {
         "method": {"$ref": "#/$defs/method"},
-        "bits": {**properties["bits"], "description": f"Bits of a weight, or a list of them. {_widths()}."},
+        "bits": {**properties["bits"], "description": _bits_description()},
         "format": {"$ref": "#/$defs/format"},
         "name": properties["name"],
         "device": {"$ref": "#/$defs/device"},
@@ -112,6 +116,13 @@ def _complete_entry(entry: dict[str, Any]) -> None:
     assert tuple(fixed) == _FIXED
     entry["properties"] = {**fixed, **{name: {"$ref": f"#/$defs/{name}"} for name in SETTINGS}}
     entry["allOf"] = [rule for method in METHODS.values() for rule in _rules(method)]
+
+
+def _bits_description() -> str:
+    return (
+        f"Bits of a weight, or a list of them. `{AUTO_BITS}`: each layer gets its own, by "
+        f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`. {_widths()}."
+    )
 
 
 def _widths() -> str:
@@ -124,7 +135,8 @@ def _widths() -> str:
             notes.append(
                 f"{joined(str(width) for width in method.bits if width in own.bits)} in its own format"
             )
-        text = f"{method.name}: {', '.join(map(str, method.bits))}"
+        auto = f", {AUTO_BITS}" if TARGET_BITS in method.settings else ""
+        text = f"{method.name}: {', '.join(map(str, method.bits))}{auto}"
         texts.append(f"{text} ({'; '.join(notes)})" if notes else text)
     return "; ".join(texts)
 

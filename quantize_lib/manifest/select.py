@@ -8,6 +8,7 @@ from typing import Any
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.problems import Path
+from quantize_lib.methods.common import AUTO_BITS, is_automatic
 from quantize_lib.names import repository_fault, safe_name_fault
 from quantize_lib.plan.cells import Cell
 from quantize_lib.source.model_spec import ModelSpec
@@ -103,10 +104,11 @@ def _matched(key: str, drafts: Sequence[Draft], data: Mapping[str, Any], report:
 
 def _matches(pattern: Mapping[str, Any], draft: Draft) -> bool:
     settings = draft.cell.settings
+    bits = AUTO_BITS if is_automatic(settings) else settings.bits
     return (
         pattern.get("model", draft.model.name) in (draft.model.name, draft.model.id)
         and pattern.get("method", settings.method) == settings.method
-        and pattern.get("bits", settings.bits) == settings.bits
+        and pattern.get("bits", bits) == bits
     )
 
 

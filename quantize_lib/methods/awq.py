@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from quantize_lib.methods.common import GROUP_SIZE, MODULES_TO_NOT_CONVERT, OVERRIDES
-from quantize_lib.methods.entry import InputShape, Method
+from quantize_lib.methods.columns import ColumnMethod, column_bytes
+from quantize_lib.methods.common import (
+    ALLOW_PARTIAL,
+    EFFORT,
+    FAST,
+    GROUP_SIZE,
+    MODULES_TO_NOT_CONVERT,
+    OVERRIDES,
+    TARGET_BITS,
+    TARGET_SIZE,
+)
+from quantize_lib.methods.entry import InputShape
+from quantize_lib.methods.settings import Settings
 
 
-class _Awq(Method):
-    def working_bytes(self, shape: InputShape) -> int:
-        return 2 * shape.square + 4 * shape.largest
+class _Awq(ColumnMethod):
+    def folds(self, settings: Settings) -> bool:
+        return True
 
-    def scaled_bytes(self, weights: int) -> int:
+    def remark(self, settings: Settings) -> str | None:
+        if settings[EFFORT] == FAST:
+            return None
+        return "Scales and clipping are AWQ's; the codes were found column by column, as GPTQ finds them."
+
+    def working_bytes(self, shape: InputShape, settings: Settings) -> int:
+        search = 2 * shape.square + 4 * shape.largest
+        return (
+            search
+            if settings[EFFORT] == FAST
+            else max(search, column_bytes(shape, scaled=True, corrected=self.carried_tokens(settings) > 0))
+        )
+
+    def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
+        return 0 if settings[EFFORT] == FAST else shape.square
+
+    def scaled_bytes(self, weights: int, settings: Settings) -> int:
         return weights
 
 
@@ -24,8 +51,9 @@ METHOD = _Awq(
     bits_note="no loader has other widths",
     experimental=(2, 3),
     calibrated=True,
-    folds=True,
-    settings=(GROUP_SIZE, MODULES_TO_NOT_CONVERT, OVERRIDES),
+    settings=(
+        *(GROUP_SIZE, TARGET_BITS, TARGET_SIZE, EFFORT, MODULES_TO_NOT_CONVERT, OVERRIDES, ALLOW_PARTIAL),
+    ),
     always_hashed=("group_size", "modules_to_not_convert"),
     not_taken={
         "desc_act": "AWQ keeps the order of the columns",

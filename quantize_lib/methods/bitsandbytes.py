@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.methods.common import MODULES_TO_NOT_CONVERT
+from quantize_lib.methods.common import ALLOW_PARTIAL, MODULES_TO_NOT_CONVERT
 from quantize_lib.methods.entry import Method
 from quantize_lib.methods.settings import Setting
 
@@ -42,7 +42,7 @@ METHOD = Method(
     bits=(4, 8),
     bits_note="it has NF4 and FP4 in 4 bits and LLM.int8 in 8 bits",
     calibrated=False,
-    settings=(MODULES_TO_NOT_CONVERT, QUANT_TYPE, DOUBLE_QUANT),
+    settings=(MODULES_TO_NOT_CONVERT, QUANT_TYPE, DOUBLE_QUANT, ALLOW_PARTIAL),
     always_hashed=("modules_to_not_convert", "quant_type", "double_quant"),
     not_taken={"group_size": "its block sizes are fixed"},
     result=RESULT,

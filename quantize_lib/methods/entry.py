@@ -44,7 +44,6 @@ class Method:
         bits_note: why there are these, in the message for another width.
         experimental: those of them that are allowed but experimental.
         calibrated: whether calibration text has a part in what it makes.
-        folds: whether it scales inputs, so that places to undo that have to be found.
         settings: what it takes beside `bits` and `format`, in the order in which they are shown.
         always_hashed: those that were there when cells were first published; they are in every fingerprint.
         also_called: words that people try for it.
@@ -70,7 +69,6 @@ class Method:
     formats: tuple[str, ...]
     rounder: str
     experimental: tuple[int, ...] = ()
-    folds: bool = False
     always_hashed: tuple[str, ...] = (MODULES_TO_NOT_CONVERT.name,)
     also_called: tuple[str, ...] = ()
     not_taken: Mapping[str, str] = field(default_factory=dict)
@@ -91,15 +89,28 @@ class Method:
         """Whether groups follow the order of rounding."""
         return self.reordered is not None and settings[self.reordered]
 
-    def working_bytes(self, shape: InputShape) -> int:
+    def folds(self, settings: Settings) -> bool:
+        """Whether it scales inputs, so that places to undo that have to be found."""
+        return False
+
+    def remark(self, settings: Settings) -> str | None:
+        """A sentence for the card on what the settings make of the method, where its name says less."""
+        return None
+
+    def carried_tokens(self, settings: Settings) -> int:
+        """About how many tokens of the calibration text go through a cell's quantized blocks, so that layers
+        make up for the errors of those before; 0 where they do not."""
+        return 0
+
+    def working_bytes(self, shape: InputShape, settings: Settings) -> int:
         """Memory that it works with while it rounds the layers of one input, beside their weights."""
         return 3 * shape.largest
 
-    def kept_bytes(self, shape: InputShape) -> int:
+    def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
         """Memory that it keeps of an input for the next cells."""
         return 0
 
-    def scaled_bytes(self, weights: int) -> int:
+    def scaled_bytes(self, weights: int, settings: Settings) -> int:
         """Memory of what it makes of a whole block before rounding.
 
         Args:

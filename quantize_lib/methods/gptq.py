@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from quantize_lib.methods.common import GROUP_SIZE, MODULES_TO_NOT_CONVERT, OVERRIDES
-from quantize_lib.methods.entry import InputShape, Method
-from quantize_lib.methods.settings import Setting
+from quantize_lib.methods.columns import ColumnMethod, column_bytes
+from quantize_lib.methods.common import (
+    ALLOW_PARTIAL,
+    EFFORT,
+    GROUP_SIZE,
+    MODULES_TO_NOT_CONVERT,
+    OVERRIDES,
+    TARGET_BITS,
+    TARGET_SIZE,
+)
+from quantize_lib.methods.entry import InputShape
+from quantize_lib.methods.settings import Setting, Settings
 
 DAMPING = 0.15
 """What is added to each entry of the diagonal at first, as a fraction of that entry.
@@ -39,13 +48,11 @@ SYM = Setting(
 )
 
 
-class _Gptq(Method):
-    def working_bytes(self, shape: InputShape) -> int:
-        # While the factor is computed, two matrices (one of them counted with the factors). Then layers of
-        # one input as one matrix, and of its size the result, the error, its product, and codes as bytes.
-        return max(shape.square, round((3.25 + (shape.layers > 1)) * shape.together))
+class _Gptq(ColumnMethod):
+    def working_bytes(self, shape: InputShape, settings: Settings) -> int:
+        return column_bytes(shape, scaled=False, corrected=self.carried_tokens(settings) > 0)
 
-    def kept_bytes(self, shape: InputShape) -> int:
+    def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
         return shape.square
 
 
@@ -59,7 +66,10 @@ METHOD = _Gptq(
     bits_note="its packed format has these widths only",
     experimental=(2, 3),
     calibrated=True,
-    settings=(GROUP_SIZE, DESC_ACT, SYM, MODULES_TO_NOT_CONVERT, OVERRIDES),
+    settings=(
+        *(GROUP_SIZE, TARGET_BITS, TARGET_SIZE, EFFORT, DESC_ACT, SYM, MODULES_TO_NOT_CONVERT, OVERRIDES),
+        ALLOW_PARTIAL,
+    ),
     always_hashed=("group_size", "desc_act", "sym", "modules_to_not_convert", "overrides"),
     formats=("gptq", "compressed-tensors"),
     symmetric=SYM,

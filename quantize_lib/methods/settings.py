@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, Literal, TypeVar, cast
 
 GroupSize = int | Literal["auto"]
+Scheme = tuple[int, int]
+"""Bits of a layer, and how many of its inputs share a scale (-1: one group for each output)."""
 AUTO_FORMAT = "auto"
 """The format that is taken where none is named: see `formats.resolve_format`."""
 
@@ -26,8 +28,6 @@ class Setting(Generic[T]):
         whose: what it is, in the message for a method that does not take it; None for "it belongs to …".
         bits: the widths at which it means something; None for all.
         bits_note: why it means nothing at others.
-        neutral: the value that a fingerprint leaves out, where that is another one than the default: what
-            cells had before there was this setting.
     """
 
     name: str
@@ -37,12 +37,6 @@ class Setting(Generic[T]):
     whose: str | None = None
     bits: tuple[int, ...] | None = None
     bits_note: str | None = None
-    neutral: T | None = None
-
-    @property
-    def left_out(self) -> T:
-        """The value that a fingerprint leaves out."""
-        return self.default if self.neutral is None else self.neutral
 
 
 @dataclass(frozen=True, kw_only=True)

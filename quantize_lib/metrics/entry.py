@@ -99,6 +99,7 @@ class Metric(ABC):
             model, and the base model has one too.
         tolerances: how far a reload's mean may be from the pass's, for every precision.
         limit: None where a manifest cannot set one.
+        more_is_better: whether a larger mean is the better one.
     """
 
     name: ClassVar[str]
@@ -112,6 +113,7 @@ class Metric(ABC):
     compares: ClassVar[bool]
     tolerances: ClassVar[Mapping[Precision, Tolerance]]
     limit: ClassVar[Limit | None] = None
+    more_is_better: ClassVar[bool] = False
 
     @abstractmethod
     def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
@@ -125,6 +127,10 @@ class Metric(ABC):
         Returns:
             float32 (batch, length - 1): token t + 1 is predicted at position t, the last predicts nothing.
         """
+
+    def is_better(self, mean: float, other: float) -> bool:
+        """Whether a mean is better than another; never where it is no number."""
+        return mean > other if self.more_is_better else mean < other
 
     def figure(self, mean: float) -> float:
         """The figure of the mean over all tokens."""

@@ -49,7 +49,7 @@ class _KlDivergence(Metric):
     tolerances: ClassVar[Mapping[Precision, Tolerance]] = {
         Precision.FLOAT32: Tolerance(absolute=1e-3, relative=0.02),
         Precision.HALF: Tolerance(absolute=5e-3, relative=0.05),
-        Precision.INT8_ACTIVATIONS: Tolerance(absolute=1e-2, relative=0.2),
+        Precision.ROUNDED_INPUTS: Tolerance(absolute=1e-2, relative=0.2),
     }
     limit = _Largest()
 

@@ -67,7 +67,7 @@ class _Perplexity(Metric):
     tolerances: ClassVar[Mapping[Precision, Tolerance]] = {
         Precision.FLOAT32: Tolerance(absolute=2e-3),
         Precision.HALF: Tolerance(absolute=1e-2),
-        Precision.INT8_ACTIVATIONS: Tolerance(absolute=2e-2),
+        Precision.ROUNDED_INPUTS: Tolerance(absolute=2e-2),
     }
     limit = _Increase()
 

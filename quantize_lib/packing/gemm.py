@@ -19,12 +19,16 @@ def pack_gemm(codes: Tensor, zeros: Tensor, scales: Tensor) -> dict[str, Tensor]
     Args:
         codes: integers 0..15 (out, in); out is a multiple of 8.
         zeros: integers 0..15 (out, groups).
-        scales: float16 (out, groups).
+        scales: float16 numbers, (out, groups).
 
     Returns:
         qweight int32 (in, out / 8), qzeros int32 (groups, out / 8), scales float16 (groups, out).
     """
-    return {"qweight": _words(codes), "qzeros": _words(zeros), "scales": scales.T.contiguous()}
+    return {
+        "qweight": _words(codes),
+        "qzeros": _words(zeros),
+        "scales": scales.T.to(torch.float16).contiguous(),
+    }
 
 
 def unpack_gemm(words: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
@@ -17,6 +17,10 @@ from quantize_lib.targets import PublishSpec
 
 HELD_OUT = "perplexity"
 """The manifest's and the plan's key for the held-out text: what was measured on it first gave it its name."""
+CHOOSE = "choose"
+"""The manifest's and the plan's key for which of a model's cells are published."""
+Choose = Literal["all", "smallest"]
+SMALLEST: Final = "smallest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +30,12 @@ class EvaluateSpec:
     Attributes:
         held_out: the text for every metric; None where nothing is measured.
         limits: by their keys in the manifest (`metrics.LIMITS`); empty for no gate.
+        choose: which of the model's cells that meet them are published.
     """
 
     held_out: TextSpec | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    choose: Choose = "all"
 
 
 @dataclass(frozen=True, kw_only=True)

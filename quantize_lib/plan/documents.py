@@ -11,11 +11,14 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
+from quantize_lib.methods.common import is_automatic
 from quantize_lib.metrics import LIMITS
-from quantize_lib.plan.cells import HELD_OUT, Cell, Job, Plan
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, Cell, Job, Plan
+from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.targets import PublishSpec, all_options, get_target
+from quantize_lib.wording import joined
 
 MATRIX_LIMIT = 256
 """Jobs that GitHub allows in one matrix."""
@@ -55,8 +58,16 @@ def plan_github(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """The matrix for `strategy.matrix`: one entry a job, or a group of jobs where there are too many.
 
     Raises:
-        UsageError: where a job needs `mps`, which no runner of the manifest has.
+        UsageError: where a job needs `mps`, which no runner of the manifest has, or where cells that
+            compete would go to several runners.
     """
+    for choice in choices_of(plan):
+        if len(choice.devices) > 1:
+            raise UsageError(
+                f"{choice.model}: `choose: smallest` compares cells that would go to different runners, as "
+                f"they are for {joined(choice.devices)}",
+                hint="Give all of them one `device`, give `--device`, or make them in one `run`.",
+            )
     by_device: dict[DeviceName, list[Job]] = {}
     for job in plan.jobs:
         if job.device not in _IMAGE:
@@ -111,12 +122,14 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             "revision": None if model.local else model.revision,
             "trust_remote_code": model.trust_remote_code,
             "allow_pickle": model.allow_pickle,
+            "allow_quantized_base": model.allow_quantized_base,
         },
         "device": job.device,
         "calibration": _text(job.calibration),
         "evaluate": {
             HELD_OUT: _text(held_out) if held_out else None,
             **{key: job.evaluate.limits.get(key) for key in LIMITS},
+            CHOOSE: job.evaluate.choose,
         },
         "estimate": estimate
         and {
@@ -135,7 +148,7 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
     estimated = None
     if estimate and cell.id in estimate.cells:
         estimated = {"checkpoint_bytes": estimate.cells[cell.id]}
-        if "group_size" in settings:
+        if "group_size" in settings and not is_automatic(cell.settings):
             estimated["group_size"] = estimate.group_sizes[cell.id]
     named = settings.pop("format", None)
     return {

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
-from quantize_lib.architecture.assignment import assign, format_of, on_disk
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.assignment import assign, format_of
+from quantize_lib.methods.common import is_automatic
 from quantize_lib.methods.settings import Settings
+from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.plan.cells import Job
+from quantize_lib.plan.checkpoint_size import kept_bytes, layer_bytes
 from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
 from quantize_lib.source.facts import ModelFacts
-from quantize_lib.source.headers import DTYPE_BITS
 from quantize_lib.source.pickled import is_pickled
-
-_HEADER_BYTES_PER_TENSOR = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         download_bytes=facts.download_bytes,
         disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
         peak_memory_bytes=needs.whole,
-        activation_bytes=needs.hidden + needs.ahead,
+        activation_bytes=needs.whole - needs.least,
         parameters=sum(prod(info.shape) for info in facts.tensors.values()),
         cells=cells,
         group_sizes=dict(group_sizes),
@@ -89,20 +88,11 @@ def _copy_bytes(facts: ModelFacts) -> int:
 
 
 def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> int:
+    if is_automatic(settings):
+        return choice_of(facts, settings).checkpoint_bytes
     chosen = format_of(facts, settings)
     quantized = assign(facts, settings)
-    replaced = {on_disk(layer, facts.tensors).name for layer, _, _ in quantized}
-    kept = [info for name, info in facts.tensors.items() if name not in replaced]
-    total = sum(_tensor_bytes(info) for info in kept) + len(kept) * _HEADER_BYTES_PER_TENSOR
-    for layer, bits, wanted in quantized:
-        size = group_size if wanted == "auto" else wanted
-        groups = 1 if size == -1 else ceil(layer.in_features / size)
-        count, tensors = chosen.layer_bytes(
-            layer.in_features, layer.out_features, bits=bits, groups=groups, settings=settings
-        )
-        total += ceil(count) + tensors * _HEADER_BYTES_PER_TENSOR
-    return total
-
-
-def _tensor_bytes(info: TensorInfo) -> int:
-    return prod(info.shape) * DTYPE_BITS[info.dtype] // 8
+    return kept_bytes(facts, [layer for layer, *_ in quantized]) + sum(
+        layer_bytes(layer, bits, group_size if wanted == "auto" else wanted, chosen=chosen, settings=settings)
+        for layer, bits, wanted in quantized
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
@@ -67,6 +67,21 @@ def known_inputs(value: object) -> dict[str, str]:
         return {}
     found = {name: value.get(name) for name in INPUTS}
     return {name: part for name, part in found.items() if isinstance(part, str) and _PART.fullmatch(part)}
+
+
+def choice_digest(fingerprints: Iterable[str], limits: Mapping[str, float]) -> str:
+    """Digest of what a choice among cells follows from; it does not depend on their order.
+
+    Args:
+        fingerprints: of the cells that took part.
+        limits: that they were held to, by their keys in the manifest.
+    """
+    return _short({"cells": sorted(fingerprints), "limits": dict(limits)})
+
+
+def known_choice(value: object) -> str | None:
+    """A `choice` that somebody's file holds; None where it does not look like one."""
+    return value if isinstance(value, str) and _PART.fullmatch(value) else None
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import UsageError
 from quantize_lib.plan.cells import Cell, Job, Plan
+from quantize_lib.plan.choices import choices_of
+from quantize_lib.wording import joined
 
 
 def jobs_of(model: Job, cells: Iterable[tuple[Cell, DeviceName]]) -> list[Job]:
@@ -50,7 +52,20 @@ def narrow(plan: Plan, *, only: Sequence[str] = (), device: DeviceName = "auto")
         jobs += jobs_of(parts[0], ((cell, own if device == "auto" else device) for cell, own in cells))
     kept = {cell.id for job in jobs for cell in job.cells}
     warnings = tuple(text for text in plan.warnings if text.partition(":")[0] in kept)
-    return replace(plan, jobs=tuple(jobs), warnings=warnings)
+    narrowed = replace(plan, jobs=tuple(jobs), warnings=warnings)
+    return replace(narrowed, warnings=(*warnings, *_cut_choices(plan, narrowed)))
+
+
+def _cut_choices(plan: Plan, narrowed: Plan) -> Iterator[str]:
+    """Warnings of choices that some cells have been taken out of."""
+    whole = {choice.model: choice.ids for choice in choices_of(plan)}
+    for choice in choices_of(narrowed):
+        if choice.ids != whole[choice.model]:
+            out = [identity for identity in whole[choice.model] if identity not in choice.ids]
+            yield (
+                f"{choice.ids[0]}: the smallest of {choice.model} is chosen among the cells of --only, "
+                f"without {joined(out)}."
+            )
 
 
 def _check_only(plan: Plan, only: Sequence[str]) -> None:

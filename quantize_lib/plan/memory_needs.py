@@ -6,18 +6,21 @@ them grows with the number of blocks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
-from quantize_lib.architecture.assignment import on_disk
-from quantize_lib.architecture.blocks import inputs_by_block
+from quantize_lib.architecture.blocks import block_of, expert_of, inputs_by_block
+from quantize_lib.architecture.language_model import hidden_size, is_beside, vocabulary
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
-from quantize_lib.methods import InputShape, Settings, get_method
-from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, TOKENS_PER_BATCH
+from quantize_lib.methods import Settings, get_method
+from quantize_lib.plan.block_memory import block_memory
+from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, sequences_of
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tasks import task_of
 from quantize_lib.text import format_bytes
 
 LIBRARIES_BYTES = 480_000_000
@@ -46,16 +49,23 @@ class MemoryNeeds:
         hidden: bytes of the texts' hidden states, which can be on disk instead.
         rest: bytes of everything else.
         ahead: bytes that calibrating a block ahead takes besides; 0 where that is not done.
+        before: bytes at a moment before there are hidden states, when the way through the blocks is proven.
     """
 
     hidden: int
     rest: int
     ahead: int = 0
+    before: int = 0
 
     @property
     def whole(self) -> int:
         """With everything in memory."""
-        return self.hidden + self.rest + self.ahead
+        return max(self.hidden + self.rest + self.ahead, self.before)
+
+    @property
+    def least(self) -> int:
+        """With what can be on disk there, and no block ahead."""
+        return max(self.rest, self.before)
 
     def looks_ahead(self, limit: int | None) -> bool:
         """Whether a block is calibrated while the one before is quantized, for a process below a limit."""
@@ -69,10 +79,10 @@ class MemoryNeeds:
         """
         if limit is None:
             return False
-        if self.rest > limit:
+        if self.least > limit:
             raise UsageError(
-                f"the job needs about {format_bytes(self.rest)} of memory even with its activations on disk, "
-                f"and may have {format_bytes(limit)}",
+                f"the job needs about {format_bytes(self.least)} of memory even with its activations on "
+                f"disk, and may have {format_bytes(limit)}",
                 hint="Raise the limit (--max-memory, for a container --memory), or take fewer cells in a run "
                 "(--only).",
             )
@@ -88,93 +98,91 @@ def memory_needs(
 ) -> MemoryNeeds:
     """Estimate a job on a CPU.
 
-    The largest of three moments counts: the embedding, the block that needs most, and the measuring. During a
-    block there are its weights in float32, the statistics, a cell's result so far (weights, and codes), and
-    what the cell's method needs to make the next part of it.
+    The largest of four moments counts: the proof of the way through the blocks, the embedding, the block that
+    needs most (`block_memory`), and the measuring.
 
     Args:
         cells: the settings of each.
         calibration: None, or cells that need none: nothing of it is in memory.
         evaluation: None where nothing is measured.
     """
-    width = facts.layers[0].in_features
-    inside = {on_disk(layer, facts.tensors).name for layer in facts.layers}
-    outside = [prod(i.shape) for n, i in facts.tensors.items() if n not in inside]
+    if not task_of(facts.config).continues:
+        largest = max(prod(info.shape) for info in facts.tensors.values())
+        # Tensor by tensor: as it is, in float32, and what a cell makes of it.
+        return MemoryNeeds(hidden=0, rest=LIBRARIES_BYTES + round(_SLACK * largest * 3 * FLOAT32_BYTES))
+    width = hidden_size(facts.config) or facts.layers[0].in_features
+    outside, kept = _beside_layers(facts)
     if not any(get_method(cell.method).calibrated for cell in cells):
         calibration = None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)
     hidden = width * FLOAT32_BYTES * (held_out + (0 if calibration is None else _tokens(calibration)))
-    parts = inputs_by_block(facts.layers)
+    tokens = 0 if calibration is None else _tokens(calibration)
+    drift = [_carried_tokens(cell, calibration) for cell in cells]
+    # In the base model and in each cell.
+    hidden += width * FLOAT32_BYTES * (sum(set(drift)) + sum(drift))
+    blocks = [
+        block_memory(groups, cells, kept=kept, tokens=tokens, drift=drift, carried=evaluation is not None)
+        for groups in _unlike(inputs_by_block(facts.layers))
+    ]
     working = max(
         # The embedding: what stands outside the blocks, one tensor of it as it is on disk.
         sum(outside) * FLOAT32_BYTES + 2 * max(outside),
-        max(_block_bytes(groups, cells) for groups in parts),
-        sum(outside) * FLOAT32_BYTES + _logits_bytes(evaluation, int(facts.config["vocab_size"])),
+        max(block.peak for block in blocks),
+        sum(outside) * FLOAT32_BYTES + _logits_bytes(evaluation, vocabulary(facts.config)),
     )
+    # What stands outside the blocks is there as well as one of them.
+    proof = sum(outside) * FLOAT32_BYTES + max(block.loading for block in blocks)
     libraries = LIBRARIES_BYTES
     libraries += sum(method.library_bytes for method in {get_method(cell.method) for cell in cells})
     ahead = 0
-    if calibration is not None:
-        kept = max(_weights_bytes(groups) + sum(_squares(groups)) for groups in parts)
+    if tokens:
+        kept = max(block.weights + block.statistics for block in blocks)
         if kept <= AHEAD_BYTES:
-            ahead = kept + max(map(_batch_bytes, parts)) + width * FLOAT32_BYTES * _tokens(calibration)
+            ahead = kept + max(block.batch for block in blocks) + width * FLOAT32_BYTES * tokens
     return MemoryNeeds(
         hidden=round(_SLACK * hidden),
         rest=libraries + round(_SLACK * working),
         ahead=round(_SLACK * ahead),
+        before=0 if calibration is None and evaluation is None else libraries + round(_SLACK * proof),
     )
 
 
-def _block_bytes(groups: Sequence[Sequence[LayerInfo]], cells: Sequence[Settings]) -> int:
-    """The most that a block needs.
+def _carried_tokens(cell: Settings, calibration: TextSize | None) -> int:
+    """Tokens of the calibration text that go through a cell's quantized blocks."""
+    wanted = get_method(cell.method).carried_tokens(cell)
+    if calibration is None or not wanted:
+        return 0
+    length = calibration.sequence_length
+    return min(calibration.samples, sequences_of(wanted, length)) * length
 
-    Args:
-        groups: its layers by distinct input, in order.
+
+def _beside_layers(facts: ModelFacts) -> tuple[list[int], int]:
+    """Values of what is no layer: of each tensor outside the blocks, and of all in the block with most.
+
+    Vision and audio towers are not among them: text does not pass through them.
     """
-    weights = _weights_bytes(groups)
-    calibrated = any(get_method(cell.method).calibrated for cell in cells)
-    squares = _squares(groups)
-    statistics = sum(squares) if calibrated else 0
-    batch = _batch_bytes(groups)
-    peak = weights + statistics + max(batch, max(squares) if calibrated else 0)
-    factors = 0
-    for cell in cells:
-        method = get_method(cell.method)
-        done = kept = 0
-        scaled = method.scaled_bytes(weights)
-        for group, square in zip(groups, squares, strict=True):
-            shape = _shape(group, square)
-            needed = method.working_bytes(shape)
-            kept += method.kept_bytes(shape)
-            now = weights + statistics + max(factors, kept) + scaled + done + needed
-            peak = max(peak, now)
-            done += _values(group) * FLOAT32_BYTES + _values(group) * cell.bits // 8
-        factors = max(factors, kept)
-        peak = max(peak, weights + statistics + factors + scaled + done + batch)
-    return peak
+    layers = {layer.tensor for layer in facts.layers}
+    inside = tuple(f"{blocks}." for blocks in facts.blocks)
+    outside: list[int] = []
+    kept: Counter[str] = Counter()
+    for name, info in facts.tensors.items():
+        if name in layers or is_beside(name):
+            continue
+        if name.startswith(inside):
+            kept[block_of(name)] += prod(info.shape)
+        else:
+            outside.append(prod(info.shape))
+    return outside, max(kept.values(), default=0)
 
 
-def _weights_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
-    return sum(map(_values, groups)) * FLOAT32_BYTES
-
-
-def _squares(groups: Sequence[Sequence[LayerInfo]]) -> list[int]:
-    """The bytes of XᵀX of each input."""
-    return [group[0].in_features ** 2 * FLOAT32_BYTES for group in groups]
-
-
-def _batch_bytes(groups: Sequence[Sequence[LayerInfo]]) -> int:
-    """The forward: the inputs and outputs of the layers that see one batch of tokens."""
-    return 2 * TOKENS_PER_BATCH["cpu"] * FLOAT32_BYTES * max(_width(group) for group in groups)
-
-
-def _shape(group: Sequence[LayerInfo], square: int) -> InputShape:
-    return InputShape(
-        square=square,
-        together=_values(group) * FLOAT32_BYTES,
-        largest=max(layer.in_features * layer.out_features for layer in group) * FLOAT32_BYTES,
-        layers=len(group),
-    )
+def _unlike(blocks: Iterable[list[list[LayerInfo]]]) -> list[list[list[LayerInfo]]]:
+    """Of blocks with layers of the same sizes one."""
+    by_size: dict[tuple[tuple[int, int, bool], ...], list[list[LayerInfo]]] = {}
+    for block in blocks:
+        layers = (layer for group in block for layer in group)
+        sizes = tuple((one.in_features, one.out_features, expert_of(one) is None) for one in layers)
+        by_size.setdefault(sizes, block)
+    return list(by_size.values())
 
 
 def _logits_bytes(text: TextSize | None, vocabulary: int) -> int:
@@ -183,14 +191,6 @@ def _logits_bytes(text: TextSize | None, vocabulary: int) -> int:
     one = text.sequence_length * vocabulary * FLOAT32_BYTES
     # The base model's and a cell's, their samples, and chunks of both.
     return 4 * one + _CHUNKS * min(one, LOGITS_CHUNK_VALUES * FLOAT32_BYTES)
-
-
-def _values(group: Iterable[LayerInfo]) -> int:
-    return sum(layer.in_features * layer.out_features for layer in group)
-
-
-def _width(group: Sequence[LayerInfo]) -> int:
-    return group[0].in_features + sum(layer.out_features for layer in group)
 
 
 def _tokens(text: TextSize) -> int:

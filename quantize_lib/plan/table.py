@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from quantize_lib.effective_settings import effective_settings
+from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.cells import Cell, Plan
+from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.targets import label
 from quantize_lib.text import format_bytes
+from quantize_lib.wording import joined
 
 _UNKNOWN = "?"
 _NONE: Mapping[str, Verdict] = {}
@@ -40,6 +43,10 @@ def plan_table(
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
     lines = [*_columns(cells, right=(3, 4)), "", *_columns(jobs, right=(2, 3, 4, 5))]
     lines += ["", f"Published to {label(plan.publish)}."]
+    lines += [
+        f"Of {choice.model} the smallest that meets its limits: {joined(choice.ids, 'or')}."
+        for choice in choices_of(plan)
+    ]
     lines += [f"Warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 
@@ -53,6 +60,8 @@ def _format(cell: Cell, estimate: JobEstimate | None) -> str:
 
 
 def _group_size(cell: Cell, estimate: JobEstimate | None) -> str:
+    if is_automatic(cell.settings):
+        return "by layer"
     settings = effective_settings(cell.settings)
     if "group_size" not in settings:
         return "-"

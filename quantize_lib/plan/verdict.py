@@ -14,11 +14,13 @@ Reason = Literal[
     "tool",
     "forced",
     "unknown",
+    "choice",
     "unchanged",
     "rejected",
     "proposed",
+    "not_chosen",
 ]
-"""Why a cell is to be built, or (the last three) why it is not. Programs read these words."""
+"""Why a cell is to be built, or (the last four) why it is not. Programs read these words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ class PublishedState:
         version: of this tool, which made it; None where the repository does not say.
         rejected: fingerprints of checkpoints that were taken back (`publish --rollback`).
         inputs: what the fingerprint is made of (`plan.fingerprint.inputs`), as far as the repository says.
+        choice: of the one that was chosen among its model's cells (`plan.fingerprint.choice_digest`).
     """
 
     fingerprint: str | None
@@ -29,6 +30,7 @@ class PublishedState:
     version: str | None = None
     rejected: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    choice: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from quantize_lib.targets import PublishSpec
 
 REPORT_FILE = "report.json"
 _COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
-_OF_THE_RUN = ("status", "error", "code", "path", "commit", "url")
+_OF_THE_RUN = ("status", "error", "code", "path", "commit", "url", "not_chosen")
 """What a checkpoint cannot know of itself."""
 
 
@@ -138,10 +138,17 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "versions": dict(record.versions),
         "files": dict(record.files),
         **({"card_by_hand": True} if record.card_by_hand else {}),
+        **({} if record.choice is None else {"choice": record.choice}),
+        **({} if record.not_chosen is None else {"not_chosen": record.not_chosen}),
         "notes": list(record.notes),
+        **({"layers": layers} if (layers := _layers_json(record)) else {}),
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
     }
+
+
+def _layers_json(record: CellRecord) -> dict[str, dict[str, int]]:
+    return {name: {"bits": bits, "group_size": size} for name, (bits, size) in record.layers.items()}
 
 
 def checkpoint_record(record: CellRecord) -> dict[str, Any]:
@@ -183,7 +190,10 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         versions=data["versions"],
         files=data["files"],
         card_by_hand=data.get("card_by_hand") is True,
+        choice=data.get("choice"),
+        not_chosen=data.get("not_chosen"),
         notes=tuple(data["notes"]),
+        layers={name: (layer["bits"], layer["group_size"]) for name, layer in data.get("layers", {}).items()},
         terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
     )

@@ -85,8 +85,8 @@ def reload_json(reload: Reload) -> dict[str, Any]:
     for field in fields(reload):
         if field.name == "sample":
             data |= _flat_sample(reload.sample)
-        elif field.name == "modes" and not reload.modes:
-            # A key that version 0 did not have, and that most formats have no use for.
+        elif field.name in ("modes", "unrounded_inputs") and not getattr(reload, field.name):
+            # Keys that version 0 did not have, and that most formats have no use for.
             continue
         else:
             data[field.name] = plain_json(getattr(reload, field.name))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from quantize_lib.errors import ErrorCode
 from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric
 from quantize_lib.source.facts import Terms
 
@@ -51,6 +52,7 @@ class CellRecord:
     revision: str | None
     method: str
     bits: int
+    """Of every layer without bits of its own."""
     format: str
     """In which it is stored; the method's own, as long as the model is not known."""
     settings: Mapping[str, Any]
@@ -75,8 +77,23 @@ class CellRecord:
     """sha256 of each file of the checkpoint, by relative path."""
     card_by_hand: bool = False
     """Whether a person wrote the card as it is; then only what the manifest names is changed in it."""
+    choice: str | None = None
+    """Of the one that was chosen among its model's cells (`plan.fingerprint.choice_digest`)."""
+    not_chosen: str | None = None
+    """Why it is not published though it may have met its gate: another one is, or it waits for the others."""
     notes: tuple[str, ...] = ()
+    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Bits and group size of each quantized layer, by full name, where each was given its own."""
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The gate it has to meet; `publish DIR` compares it with these again."""
+
+    @property
+    def width(self) -> str:
+        """`4 bits`; where each layer has its own, `3.5 bits on average` or `at most 1.2 GB`."""
+        if (size := self.settings.get(TARGET_SIZE.name)) is not None:
+            return f"at most {size}"
+        if (mean := self.settings.get(TARGET_BITS.name)) is not None:
+            return f"{mean:g} bits on average"
+        return f"{self.bits} bits"

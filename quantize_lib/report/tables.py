@@ -17,13 +17,16 @@ _CUT = "\n\n… and more in `report.json`: a step summary holds at most 1 MiB.\n
 
 
 def summary_table(records: Iterable[CellRecord]) -> str:
-    """An aligned table and, below it, the errors; free of control characters, whatever a name holds."""
+    """An aligned table and, below it, errors and why some were not chosen.
+
+    It is free of control characters, whatever a name holds.
+    """
     records = tuple(records)
     rows = [_HEADS, *(_row(record) for record in records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines = [_aligned(rows[0], widths), "  ".join("─" * width for width in widths)]
     lines += [_aligned(row, widths) for row in rows[1:]]
-    lines += [f"{plain(record.id)}: {_short(record.error)}" for record in records if record.error is not None]
+    lines += [f"{plain(record.id)}: {text}" for record, text in _remarks(records)]
     return "\n".join(lines)
 
 
@@ -32,10 +35,10 @@ def summary_markdown(records: Iterable[CellRecord]) -> str:
     records = tuple(records)
     lines = ["| " + " | ".join(_HEADS) + " |", "| --- | --- |" + " ---: |" * (len(_HEADS) - 2)]
     lines += ["| " + " | ".join(_linked(record)) + " |" for record in records]
-    errors = [record for record in records if record.error is not None]
-    if errors:
+    remarks = _remarks(records)
+    if remarks:
         lines.append("")
-        lines += [f"- **{markdown(record.id)}**: {markdown(_short(record.error))}" for record in errors]
+        lines += [f"- **{markdown(record.id)}**: {markdown(text)}" for record, text in remarks]
     return _limited("\n".join(lines) + "\n")
 
 
@@ -70,8 +73,14 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cells).rstrip()
 
 
-def _short(error: str | None) -> str:
-    text = plain(error or "")
+def _remarks(records: Iterable[CellRecord]) -> list[tuple[CellRecord, str]]:
+    """What is to be said of single cells."""
+    said = [(record, record.not_chosen if record.error is None else record.error) for record in records]
+    return [(record, _short(text)) for record, text in said if text is not None]
+
+
+def _short(text: str) -> str:
+    text = plain(text)
     return text if len(text) <= _MAX_ERROR else text[: _MAX_ERROR - 1] + "…"
 
 

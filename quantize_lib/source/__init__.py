@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from quantize_lib.architecture.families import SUPPORTED, get_family
-from quantize_lib.architecture.family import Family
-from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.reporting import Reporter
@@ -17,15 +14,11 @@ from quantize_lib.source.remote import Resolved
 from quantize_lib.source.terms import display, name_warning, notice, with_given
 
 __all__ = [
-    "FAMILIES",
-    "SUPPORTED",
-    "Family",
     "Resolved",
     "base_card",
     "card_of",
     "display",
     "fetch",
-    "get_family",
     "inspect",
     "name_warning",
     "notice",

@@ -26,6 +26,7 @@ from quantize_lib.hub.retry import READING
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.card_rules import is_link
+from quantize_lib.source.dequantized import dequantized_weights
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.headers import (
@@ -90,6 +91,8 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         )
         config = read_config(listing)
         weights = _read_weights(listing, files, config, commit, token)
+        if model.allow_quantized_base:
+            weights = dequantized_weights(config, weights)
         notes = check_model(listing, config, weights.tensors)
         own_class = brings_class(config, trusted=model.trust_remote_code)
         placed = place(config, weights, own_class=own_class)
@@ -101,8 +104,13 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         config=config,
         revision=commit,
         tensors=placed.tensors,
-        layers=placed.layers,
+        layers=placed.structure.layers,
+        kept=placed.structure.kept,
+        blocks=(placed.structure.blocks,),
+        experts=placed.structure.experts,
+        conv1d=placed.structure.conv1d,
         strays=placed.strays,
+        copied=placed.copied,
         weight_files=weights.files,
         weight_bytes=sum(files[file].size for file in weights.files),
         download_bytes=sum(file.size for file in missing.values()),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.architecture.config_values import check_values, value_notes
-from quantize_lib.architecture.families import check_head, get_family
+from quantize_lib.architecture.families import check_head, check_type
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.source.foreign_code import check_code
 from quantize_lib.source.headers import INDEX, SINGLE
@@ -27,7 +27,7 @@ def read_config(listing: Listing) -> dict[str, Any]:
     if CONFIG not in listing.sizes:
         raise no_config(listing)
     config = parse_config(listing.read(CONFIG))
-    get_family(config)
+    check_type(config)
     if not listing.model.trust_remote_code:
         # The model's own config class has its own types.
         check_values(config)

@@ -16,6 +16,7 @@ from quantize_lib.errors import SourceError
 from quantize_lib.files import feed
 from quantize_lib.reporting import Progress, Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
+from quantize_lib.source.dequantized import dequantized_weights
 from quantize_lib.source.facts import ModelFacts, ModelSource
 from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.headers import (
@@ -77,6 +78,8 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
     config = read_config(listing)
     names = [path.name for path in folder.iterdir()]
     weights = _read_weights(listing, folder, config, names)
+    if model.allow_quantized_base:
+        weights = dequantized_weights(config, weights)
     notes = check_model(listing, config, weights.tensors)
     own_class = brings_class(config, trusted=model.trust_remote_code)
     placed = place(config, weights, own_class=own_class)
@@ -87,8 +90,13 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         config=config,
         revision=revision,
         tensors=placed.tensors,
-        layers=placed.layers,
+        layers=placed.structure.layers,
+        kept=placed.structure.kept,
+        blocks=(placed.structure.blocks,),
+        experts=placed.structure.experts,
+        conv1d=placed.structure.conv1d,
         strays=placed.strays,
+        copied=placed.copied,
         weight_files=weights.files,
         weight_bytes=sum((folder / file).stat().st_size for file in weights.files),
         download_bytes=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _TOKENIZER_PATTERNS = (
     "merges.txt",
     "*.model",
     "*.tiktoken",
+    "*.spm",
 )
 _SIDE_PATTERNS = (
     *_TOKENIZER_PATTERNS,
@@ -43,6 +44,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
 _TOKENIZER_ENDINGS = (".model", ".tiktoken")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _MAX_CONFIG_BYTES = 10_000_000
+_DTYPES = {"float16": "F16", "half": "F16", "bfloat16": "BF16", "float32": "F32", "float": "F32"}
 
 
 def is_side_file(name: str, *, code: bool = False) -> bool:
@@ -124,3 +126,13 @@ def parse_config(data: bytes) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SourceError(f"{CONFIG} holds no JSON object", hint="Fetch the base model again.")
     return config
+
+
+def stated_dtype(config: Mapping[str, Any]) -> str | None:
+    """The dtype in full precision that config.json says of the weights, as safetensors writes it."""
+    parts = [
+        config,
+        *(part for key in ("text_config", "llm_config") if isinstance(part := config.get(key), dict)),
+    ]
+    said = [part.get(key) for part in parts for key in ("dtype", "torch_dtype")]
+    return next((_DTYPES[dtype] for dtype in said if isinstance(dtype, str) and dtype in _DTYPES), None)

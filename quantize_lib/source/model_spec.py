@@ -19,3 +19,5 @@ class ModelSpec:
     revision: str = "main"
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    allow_quantized_base: bool = False
+    """Whether FP8 and MXFP4 weights are dequantized instead of being refused."""

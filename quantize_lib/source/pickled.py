@@ -10,16 +10,18 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from quantize_lib.architecture.families import get_family, is_tied
-from quantize_lib.architecture.layers import HEAD_WEIGHT, expected_shapes, full_name
+from quantize_lib.architecture import class_facts
+from quantize_lib.architecture.families import is_tied
+from quantize_lib.architecture.places import Places
 from quantize_lib.architecture.tensors import TensorInfo, Weights
+from quantize_lib.errors import SourceError
 from quantize_lib.source.headers import parse_index
+from quantize_lib.source.model_files import stated_dtype
 
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 
 _SHARD_NAME = re.compile(r"pytorch_model[A-Za-z0-9._-]*\.bin")
-_DTYPES = {"float16": "F16", "bfloat16": "BF16"}
 
 
 def has_pickled(names: Collection[str]) -> bool:
@@ -54,19 +56,30 @@ def assumed_weights(config: Mapping[str, Any], weight_map: Mapping[str, str] | N
     Raises:
         SourceError: where the model is not supported.
     """
-    family, shapes = get_family(config), expected_shapes(config)
-    dtype = _DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "F32")
+    facts = class_facts.of(config)
+    if facts is None:
+        raise SourceError(
+            f"the shapes of a {config['model_type']}'s pickled weights are not known before they are read",
+            hint="Name a revision with safetensors.",
+        )
+    places = Places(facts, config)
+    shapes = places.expected()
+    dtype = stated_dtype(config) or "F32"
     held = dict(weight_map or {})
     files = tuple(sorted(set(held.values()))) or (PICKLED,)
-    named = {full_name(family, name, shapes) for name in held}
-    if is_tied(config):
+    named = {_full(places, name) for name in held}
+    if is_tied(config) and places.embedding is not None and places.head is not None:
         # One of the two is enough, whichever it is.
-        named.add(f"{family.embedding}.weight" if HEAD_WEIGHT in named else HEAD_WEIGHT)
+        named.add(places.embedding.name if places.head.name in named else places.head.name)
     held |= {name: files[0] for name in shapes if name not in named}
     tensors = {
-        name: TensorInfo(
-            name=name, dtype=dtype, shape=shapes.get(full_name(family, name, shapes), ()), file=file
-        )
+        name: TensorInfo(name=name, dtype=dtype, shape=shapes.get(_full(places, name), ()), file=file)
         for name, file in held.items()
     }
     return Weights(tensors=tensors, files=files)
+
+
+def _full(places: Places, name: str) -> str:
+    """A name on disk with the base model's prefix."""
+    place = places.find(name)
+    return name if place is None else place.name

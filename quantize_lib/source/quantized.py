@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.architecture.config_values import QUANTIZATION_KEYS
-from quantize_lib.architecture.families import get_family, named
-from quantize_lib.architecture.layers import WEIGHT_DTYPES, expected_layers
+from quantize_lib.architecture.families import named
+from quantize_lib.architecture.placing import WEIGHT_DTYPES
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
+from quantize_lib.source.dequantized import dequantized
 from quantize_lib.source.pickled import is_pickled
 from quantize_lib.wording import show
 
@@ -68,26 +69,35 @@ def check_full(model_id: str, config: Mapping[str, Any], tensors: _Tensors) -> t
     """
     said = {key: config[key] for key in QUANTIZATION_KEYS if config.get(key)}
     found = first_quantized(tensors)
-    if found is None and not (said and not _shows_full(config, tensors)):
-        return _said_only(said)
+    if found is None and not (said and not _shows_full(tensors)):
+        # A quantized base that is dequantized has a note of its own.
+        return () if any(info.stored for info in tensors.values()) else _said_only(said)
     how = next((name for value in said.values() if (name := _method(value))), found and found[1])
     raise SourceError(
         f"{model_id}: {named(config)} is already quantized"
         + (f" ({how})" if how else "")
         + (f": {found[0].file} holds {found[0].name}, {found[0].dtype}" if found else ""),
-        hint="Name the full-precision model that it was made from.",
+        hint="Name the full-precision model that it was made from" + _or_allow(config, tensors),
     )
 
 
-def _shows_full(config: Mapping[str, Any], tensors: _Tensors) -> bool:
-    """Whether every linear layer is seen to be in full precision.
+def _or_allow(config: Mapping[str, Any], tensors: _Tensors) -> str:
+    """The rest of the hint: the manifest's key where it would help."""
+    stood_for = dequantized(config, tensors)
+    if stood_for == tensors or first_quantized(stood_for) is not None:
+        return "."
+    return (
+        ", or say allow_quantized_base: true of this model to have its weights dequantized as they are read."
+    )
+
+
+def _shows_full(tensors: _Tensors) -> bool:
+    """Whether every matrix is seen to be in full precision.
 
     Of pickled weights nothing is known but what config.json says; and there are forms that no list names.
     """
-    prefix = get_family(config).base_prefix + "."
-    names = [f"{layer.name}.weight" for layer in expected_layers(config)]
-    weights = [tensors.get(name) or tensors.get(name.removeprefix(prefix)) for name in names]
-    return all(weight is not None and _is_full(weight) and not is_pickled(weight.file) for weight in weights)
+    matrices = [info for info in tensors.values() if len(info.shape) > 1 and info.dtype != "BOOL"]
+    return all(_is_full(info) and not is_pickled(info.file) for info in matrices)
 
 
 def first_quantized(tensors: _Tensors) -> tuple[TensorInfo, str] | None:

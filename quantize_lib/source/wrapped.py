@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from quantize_lib.architecture.families import get_family
-from quantize_lib.architecture.layers import expected_layers
+from quantize_lib.architecture import class_facts
+from quantize_lib.architecture.places import Places
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.errors import SourceError
 
@@ -48,7 +48,11 @@ def check_names(model_id: str, config: Mapping[str, Any], tensors: Mapping[str, 
             hint="Merge it first with peft's merge_and_unload(), and save what that gives with "
             "save_pretrained.",
         )
-    wanted = _wanted(config)
+    facts = class_facts.of(config)
+    if facts is None:
+        return
+    places = Places(facts, config)
+    wanted = _wanted(places)
     missing = wanted - tensors.keys()
     for name, info in tensors.items():
         part = next((part for part in name.split(".") if part in _WRAPPERS), None)
@@ -57,20 +61,21 @@ def check_names(model_id: str, config: Mapping[str, Any], tensors: Mapping[str, 
     if len(missing) < len(wanted):
         return
     # Nothing has its own name: a model that is a part of another has all of them behind a prefix.
-    family = get_family(config)
-    embedding = f".{family.embedding}.weight"
-    for ending in (embedding, embedding.replace(f".{family.base_prefix}.", ".", 1)):
+    if places.embedding is None:
+        return
+    embedding = f".{places.embedding.name}"
+    for ending in (embedding, embedding.replace(f".{facts.base}.", ".", 1)):
         for name, info in tensors.items():
             if name.endswith(ending):
                 raise _wrapped(model_id, name, info.file, name.removesuffix(ending))
 
 
-def _wanted(config: Mapping[str, Any]) -> set[str]:
-    """Names of a model's embedding and linear layers on disk, with the base model's prefix and without."""
-    family = get_family(config)
-    modules = [family.embedding, *(layer.name for layer in expected_layers(config))]
-    names = {f"{module}.weight" for module in modules}
-    return names | {name.removeprefix(f"{family.base_prefix}.") for name in names}
+def _wanted(places: Places) -> set[str]:
+    """Names of a model's tensors on disk but the head's, with the base model's prefix and without."""
+    names = set(places.expected())
+    if places.head is not None:
+        names.discard(places.head.name)
+    return names | {name.removeprefix(f"{places.facts.base}.") for name in names}
 
 
 def _without(name: str) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.architecture.families import positions
+from quantize_lib.architecture.language_model import positions, text_config
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, SourceError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
+from quantize_lib.source.headers import read_header
+from quantize_lib.tasks import task_of
 from quantize_lib.tokenizer.loading import load_tokenizer
 
 
@@ -41,10 +43,16 @@ def evaluate_folder(
 
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} is no checkpoint: it has no config.json")
+    task = task_of(read_json(folder / "config.json"))
+    if files and not task.continues:
+        raise UsageError(
+            f"--text: {folder} is {task.words}, which continues no text",
+            hint="Leave --text out: that it loads and gives outputs is tried without.",
+        )
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise UsageError(f"--text: there is no file {missing[0]}")
-    limit = _positions(read_json(folder / "config.json"))
+    limit = _positions(folder)
     if files and limit is not None and sequence_length > limit:
         raise UsageError(
             f"--sequence-length is {sequence_length}, and the model has {limit} positions",
@@ -80,13 +88,12 @@ def evaluate_folder(
     }
 
 
-def _positions(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a sequence may have, as far as the architecture is known."""
-    try:
-        # Any model may be measured: a quantized one, and one that is not supported.
-        return positions({key: value for key, value in config.items() if key != "quantization_config"})
-    except SourceError:
-        return None
+def _positions(folder: Path) -> int | None:
+    """How many tokens a sequence may have, as far as config and headers say."""
+    tensors: dict[str, TensorInfo] = {}
+    for path in folder.glob("*.safetensors"):
+        tensors |= read_header(path, file=path.name)
+    return positions(read_json(folder / "config.json"), tensors)
 
 
 def _sample(
@@ -109,7 +116,7 @@ def _sample(
         tokenizer = load_tokenizer(folder, trust_remote_code=False)
     except SourceError as error:
         raise EvaluationError(f"{folder}: {error.message}", hint=error.hint) from error
-    rows = read_json(folder / "config.json").get("vocab_size")
+    rows = text_config(read_json(folder / "config.json")).get("vocab_size")
     texts = collect_texts(spec, token=None)
     for note in texts.notes:
         reporter.warning(note)

@@ -18,6 +18,7 @@ from quantize_lib.job.result import FailedCell, QuantizedCell
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tasks import task_of
 from quantize_lib.worker.job_memory import base_too_large
 from quantize_lib.worker.resume import Finished
 
@@ -77,11 +78,13 @@ def check_cells(
     release_freed()
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
         base_generated = ""
-        without_base = base_too_large(job, facts, device)
-        if without_base is None:
+        continues = task_of(facts.config).continues
+        without_base = base_too_large(job, facts, device) if continues else None
+        if continues and without_base is None:
             try:
                 base_generated = generate_base(
                     job.model.path,
+                    tensors=facts.tensors.values(),
                     prompt=job.prompt,
                     work=work,
                     device=device,
@@ -105,6 +108,8 @@ def check_cells(
                     base_logits=logits_file,
                     expected=finished.means.get(cell_id),
                     work=work,
+                    base=None if continues else job.model.path,
+                    tensors=() if continues else facts.tensors.values(),
                     device=device,
                     trust_remote_code=job.model.trust_remote_code,
                 )

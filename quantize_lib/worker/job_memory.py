@@ -69,7 +69,9 @@ def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
     """
     if device != "cpu":
         return None
-    needed = LIBRARIES_BYTES + 4 * sum(prod(info.shape) for info in facts.tensors.values())
+    # What is dequantized is there in 16 bits until all of it is loaded.
+    weights = sum(prod(info.shape) * (6 if info.stored else 4) for info in facts.tensors.values())
+    needed = LIBRARIES_BYTES + weights
     there = job.max_memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed <= there:
         return None

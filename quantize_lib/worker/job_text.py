@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.architecture.families import positions, vocabulary
+from quantize_lib.architecture.language_model import positions, vocabulary
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.files import read_json
 from quantize_lib.generation_config import check_generation_config
@@ -29,7 +29,7 @@ def open_tokenizer(job: JobFile, facts: ModelFacts, reporter: Reporter) -> tuple
     """
     room = Room(
         rows=vocabulary(facts.config),
-        positions=positions(facts.config),
+        positions=positions(facts.config, facts.tensors),
         prompt=job.prompt,
         new_tokens=NEW_TOKENS,
     )

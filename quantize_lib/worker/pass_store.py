@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from quantize_lib.checkpoint.shards import ShardWriter, write_tensors
 from quantize_lib.engine.block import Fold
+from quantize_lib.engine.expert_statistics import ExpertTally
 from quantize_lib.engine.pass_state import CellOutcome, PassState
 from quantize_lib.errors import CheckpointError, QuantizerError, error_of
 from quantize_lib.files import read_json, write_text
@@ -254,6 +255,8 @@ class PassFolder:
                     "seconds": outcome.seconds,
                     "errors": outcome.errors,
                     "notes": outcome.notes,
+                    "experts": None if outcome.experts is None else asdict(outcome.experts),
+                    "unscaled": outcome.unscaled,
                     "error": None
                     if outcome.error is None
                     else {
@@ -300,7 +303,12 @@ def _outcome(kept: Mapping[str, Any]) -> CellOutcome:
     if kept["error"] is not None:
         error = error_of(kept["error"]["code"], kept["error"]["message"], hint=kept["error"]["hint"])
     return CellOutcome(
-        error=error, seconds=kept["seconds"], errors=dict(kept["errors"]), notes=list(kept["notes"])
+        error=error,
+        seconds=kept["seconds"],
+        errors=dict(kept["errors"]),
+        notes=list(kept["notes"]),
+        experts=None if kept["experts"] is None else ExpertTally(**kept["experts"]),
+        unscaled=kept["unscaled"],
     )
 
 

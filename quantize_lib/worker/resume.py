@@ -24,7 +24,7 @@ from quantize_lib.worker.answer import Answer
 if TYPE_CHECKING:
     from quantize_lib.worker.pass_store import PassFolder
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the files' form changes, or the same settings begin to mean another output."""
 _FINISHED_FILE = "finished.json"
 

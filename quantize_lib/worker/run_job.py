@@ -6,23 +6,24 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quantize_lib.architecture.assignment import format_of, left_out
+from quantize_lib.architecture.assignment import format_of, left_out, traits_of
 from quantize_lib.architecture.config_values import written_config
-from quantize_lib.architecture.families import vocabulary
+from quantize_lib.architecture.language_model import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
 from quantize_lib.errors import ExitCode, QuantizerError
-from quantize_lib.files import Room
+from quantize_lib.files import Room, sha256_json
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile, JobText
+from quantize_lib.job.layout import PASSES
 from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.methods.common import GROUP_SIZE
+from quantize_lib.methods.common import GROUP_SIZE, is_automatic
 from quantize_lib.metrics import METRICS
 from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
@@ -30,7 +31,9 @@ from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.foreign_code import brings_class
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.tidied import tidied
+from quantize_lib.tasks import task_of
 from quantize_lib.worker.answer import Answer
+from quantize_lib.worker.choose_bits import with_bits
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from quantize_lib.engine.layered_model import LayeredModel
     from quantize_lib.engine.model import StreamedModel
     from quantize_lib.engine.pass_state import CellOutcome
     from quantize_lib.engine.shared_pass import CellWork, PassOutcome
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
+_PROOF_FILE = "proof.pt"
 _ROOM_FILE = ".room"
 _ROOM_BYTES = 32_000
 """Kept for the answer: for each cell, and for the rest of it."""
@@ -113,9 +118,15 @@ class _Job:
         device = choose_device(job.device)
         self._answer.device = device.type
         trusted = job.model.trust_remote_code
-        spec = ModelSpec(id=job.model.name, name=job.model.name, local=self._base, trust_remote_code=trusted)
+        spec = ModelSpec(
+            id=job.model.name,
+            name=job.model.name,
+            local=self._base,
+            trust_remote_code=trusted,
+            allow_quantized_base=job.model.allow_quantized_base,
+        )
         facts = read_facts(spec, self._base, revision=job.model.revision)
-        if not brings_class(facts.config, trusted=trusted):
+        if task_of(facts.config).continues and not brings_class(facts.config, trusted=trusted):
             facts = settle_head(self._base, facts)
         self._tell(facts.notes)
         # Its tokenizer reads it as well: what is wrong is told of the config.
@@ -163,24 +174,41 @@ class _Job:
         calibration: Tensor | None,
         evaluation: Tensor | None,
     ) -> None:
-        from quantize_lib.architecture.families import get_family
+        from quantize_lib.engine.layered_model import LayeredModel
+        from quantize_lib.engine.layered_pass import LayeredPass
         from quantize_lib.engine.model import StreamedModel
+        from quantize_lib.engine.proof_file import ProofFile
         from quantize_lib.engine.shared_pass import SharedPass
+        from quantize_lib.engine.walk_check import usable
 
         job = self._job
-        model = StreamedModel(
-            job.model.path,
-            facts,
-            blocks=get_family(facts.config).blocks,
-            device=device,
-            trust_remote_code=job.model.trust_remote_code,
-        )
-        self._tell(model.notes)
+        task, trusted = task_of(facts.config), job.model.trust_remote_code
+        model: StreamedModel | LayeredModel
+        if task.continues:
+            model = StreamedModel(job.model.path, facts, device=device, trust_remote_code=trusted)
+        else:
+            model = LayeredModel(job.model.path, facts, task=task, trust_remote_code=trusted)
+            facts = replace(facts, layers=model.layers)
         facts = replace(facts, notes=(*facts.notes, *model.notes))
+        if isinstance(model, StreamedModel):
+            model.check_agreement()
+            proof = ProofFile(path=job.output / PASSES / _PROOF_FILE, key=key)
+            facts = usable(model, facts, evaluation if calibration is None else calibration, proof)
+        self._tell(facts.notes)
+        if isinstance(model, StreamedModel):
+            cells = with_bits(
+                cells,
+                model=model,
+                facts=facts,
+                calibration=calibration,
+                folder=job.output / PASSES,
+                key=sha256_json([key, self._answer.calibration and asdict(self._answer.calibration)]),
+                reporter=self._reporter,
+            )
         layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
         sample = 0
         if evaluation is not None:
-            per_sequence = evaluation.shape[1] * int(facts.config.get("vocab_size", 1)) * 4
+            per_sequence = evaluation.shape[1] * vocabulary(facts.config) * 4
             sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
         room = fit(job, cells, facts, device.type, self._reporter)
         passes = open_passes(
@@ -188,7 +216,8 @@ class _Job:
             key=key,
             keys={cell.id: keys[cell.id] for cell in cells},
             room={
-                cell_id: len(facts.tensors) + _MOST_PARTS * len(named) for cell_id, named in layers.items()
+                cell_id: len(facts.tensors) + len(facts.copied) + _MOST_PARTS * len(named)
+                for cell_id, named in layers.items()
             },
             device=device.type,
             reporter=self._reporter,
@@ -197,16 +226,19 @@ class _Job:
         for folder in passes:
             works = [_work(cell, facts, layers[cell.id], folder) for cell in cells if cell.id in folder.keys]
             with folder:
-                outcome = SharedPass(
-                    model,
-                    works,
-                    calibration=calibration,
-                    evaluation=evaluation,
-                    sample=sample,
-                    reporter=self._reporter,
-                    store=folder,
-                    ahead=room.ahead,
-                ).run()
+                if isinstance(model, LayeredModel):
+                    outcome = LayeredPass(model, works, reporter=self._reporter).run()
+                else:
+                    outcome = SharedPass(
+                        model,
+                        works,
+                        calibration=calibration,
+                        evaluation=evaluation,
+                        sample=sample,
+                        reporter=self._reporter,
+                        store=folder,
+                        ahead=room.ahead,
+                    ).run()
                 self._leave(works, outcome, folder, model, facts, finished)
             del outcome
 
@@ -215,7 +247,7 @@ class _Job:
         works: Sequence[CellWork],
         outcome: PassOutcome,
         folder: PassFolder,
-        model: StreamedModel,
+        model: StreamedModel | LayeredModel,
         facts: ModelFacts,
         finished: Finished,
     ) -> None:
@@ -250,7 +282,7 @@ class _Job:
         self,
         work: CellWork,
         cell: CellOutcome,
-        model: StreamedModel,
+        model: StreamedModel | LayeredModel,
         pass_folder: PassFolder,
         facts: ModelFacts,
         sharers: int,
@@ -268,9 +300,10 @@ class _Job:
             group_size=group_size,
             blocks=model.blocks,
             quantized=work.layers,
-            kept=tuple(layer.name for layer in facts.layers if layer.name not in work.layers),
             outside=model.outside_linears(),
             dtype=str(model.disk_dtype).removeprefix("torch."),
+            traits=traits_of(facts, work.settings),
+            **_names(model, facts, work.layers),
         )
         pass_folder.writers[work.id].finish()
         assemble(
@@ -287,12 +320,15 @@ class _Job:
             code=code,
         )
         result = QuantizedCell(
-            group_size=group_size if GROUP_SIZE in work.method.settings else None,
+            group_size=group_size
+            if GROUP_SIZE in work.method.settings and not is_automatic(work.settings)
+            else None,
             format=work.format.name,
             seconds=cell.seconds + outcome.shared_seconds / sharers,
             size_after=weight_bytes(folder),
             versions=self._answer.versions,
             notes=(*facts.notes, *cell.notes, *left_out(facts, work.settings)),
+            layers=work.layers if is_automatic(work.settings) else {},
             errors=cell.errors,
             figures={
                 name: METRICS[name].measured(values, outcome.base_tokens.get(name))
@@ -304,6 +340,22 @@ class _Job:
             shutil.rmtree(target)
         folder.rename(target)
         return result
+
+
+def _names(
+    model: StreamedModel | LayeredModel, facts: ModelFacts, quantized: Collection[str]
+) -> dict[str, Any]:
+    """What a checkpoint's context says of layers by name: see `CheckpointContext`."""
+    modules = {layer.name: model.module_of(layer) or layer.name for layer in facts.layers}
+    replaced = {modules[name] for name in quantized}
+    on_disk = [layer.name for layer in facts.layers if layer.name not in quantized]
+    linears = [name for name in model.inside_linears() if name not in replaced]
+    kept = [modules[name] for name in on_disk if modules[name] not in replaced]
+    return {
+        "kept": tuple(dict.fromkeys([*kept, *linears, *on_disk, *model.on_disk(linears)])),
+        "modules": {name: modules[name] for name in quantized if modules[name] != name},
+        "experts": frozenset(layer.name for layer in facts.layers if layer.of_expert) & set(quantized),
+    }
 
 
 def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]:

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from quantize_lib.architecture.assignment import assign
 from quantize_lib.files import read_json
-from quantize_lib.formats import FORMATS, format_of_config, formats_for, get_format, resolve_format
-from quantize_lib.formats.entry import Traits
+from quantize_lib.formats import FORMATS, Traits, format_of_config, formats_for, get_format, resolve_format
 from quantize_lib.methods import METHODS, get_method, settings_of
 from quantize_lib.schemas import load_schema
 from tests.support.small_runs import command, evaluation, manifest, report, save_tiny_model
@@ -40,7 +39,7 @@ def cell_id(method: str, name: str, bits: int) -> str:
 
 
 IDS = [cell_id(method, name, bits) for method, name in PAIRS for bits in WIDTHS[method, name]]
-ONE_A_PAIR = [cell_id(method, name, 4) for method, name in PAIRS]
+ONE_A_PAIR = [cell_id(*pair, 4 if 4 in WIDTHS[pair] else WIDTHS[pair][0]) for pair in PAIRS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path, held_out_text: Path) -> Run:
-    """Every pair in 4 bits through the whole command, the reload included."""
+    """Every pair in 4 bits, or else its first width, through the whole command, the reload included."""
     folder = tmp_path_factory.mktemp("contract")
     model = save_tiny_model(folder / "tiny", calibration_text)
     limits = evaluation(held_out_text, max_kl_divergence=1, max_perplexity_increase="100%")
@@ -87,9 +86,10 @@ def test_a_cell_is_published_and_says_how_it_is_stored(run: Run, cell: str) -> N
     assert record["limits"] == {"max_kl_divergence": 1.0, "max_perplexity_increase": 1.0}
     assert record["reload"]["reproduced"]
     card = (run.folder / "published" / cell / "README.md").read_text(encoding="utf-8")
-    entry, method = get_format(record["format"]), get_method(record["method"])
-    settings = settings_of(method.name, 4, {"format": entry.name})
-    for sentence in entry.limits(settings):
+    method = get_method(record["method"])
+    settings = settings_of(method.name, record["bits"], {"format": record["format"]})
+    entry = get_format(record["format"]).of(settings)
+    for sentence in (entry.limit, *entry.cautions(settings, Traits(model_type="llama"))):
         assert f"- {sentence}" in card
     assert f"with {method.title}" in card
     assert "pip install torch" in card

@@ -44,7 +44,7 @@ def prepare(folder: Path, profile: str) -> Runner:
     runner = Runner(folder, "push")
     ready_environment(runner, profile)
     for name in MODELS:
-        write_model(runner.workspace / name, {**LLAMA, "model_type": "mamba"})
+        write_model(runner.workspace / name, {**LLAMA, "is_encoder_decoder": True})
     quantize = [{"method": "gptq", "bits": [4, 8]}, {"method": "awq", "bits": 4}]
     words = {"version": 1, "models": [{"id": f"./{name}", "quantize": quantize} for name in MODELS]}
     (runner.workspace / "quantize.yml").write_text(json.dumps(words), encoding="utf-8")

@@ -179,7 +179,7 @@ def test_tokens_are_masked_first_and_stand_only_where_they_are_needed(
 def test_what_a_model_is_called_and_holds_stays_text(mixed: tuple[Runner, ActionResult]) -> None:
     runner, result = mixed
     assert_harmless(runner, result)
-    assert "is not supported" in result.summary
+    assert "knows no model type" in result.summary
     assert "##[" not in result.summary
     assert "::x::" not in result.summary
 

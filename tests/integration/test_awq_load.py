@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.carry import as_quantized
-from quantize_lib.engine.folds import find_folds, weight_view
+from quantize_lib.engine.folds import find_folds
+from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.formats import get_format
 from quantize_lib.methods import Settings
@@ -39,15 +40,11 @@ def _load(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     return model
 
 
-def _linears(module: nn.Module) -> dict[str, nn.Module]:
-    return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | Conv1D)}
-
-
 def _block_input(model: PreTrainedModel, index: int, ids: Tensor, group_size: int) -> BlockInput:
     """A block with statistics and folds from a forward of `ids`."""
     config = model.config
     block = cast(nn.ModuleList, model.get_submodule(_BLOCKS[config.model_type]))[index]
-    linears = _linears(block)
+    linears = find_linears(block)
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     handle = block.register_forward_pre_hook(
         lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
@@ -70,17 +67,16 @@ def _block_input(model: PreTrainedModel, index: int, ids: Tensor, group_size: in
             forward,
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         )
-    biases = {name: cast("Tensor | None", module.bias) for name, module in linears.items()}
     inputs = {
         name: LinearInput(
             name=name,
-            weight=weight_view(module).detach().clone(),
-            bias=None if (bias := biases[name]) is None else bias.detach(),
+            weight=linear.view.detach().clone(),
+            bias=None if (bias := linear.bias_view) is None else bias.detach(),
             statistics=statistics[name],
             bits=4,
             group_size=group_size,
         )
-        for name, module in linears.items()
+        for name, linear in linears.items()
     }
     params = {
         name: value.detach()
@@ -120,25 +116,21 @@ def _checkpoint(
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     context = checkpoint_context(
         settings,
-        dict.fromkeys((f"{blocks}.{name}" for name in _linears(layers)), (4, group_size)),
+        dict.fromkeys((f"{blocks}.{name}" for name in find_linears(layers)), (4, group_size)),
         group_size=group_size,
         blocks=blocks,
-        outside=tuple(name for name in _linears(model) if not name.startswith(blocks + ".")),
+        outside=tuple(name for name in find_linears(model) if not name.startswith(blocks + ".")),
         dtype=torch.float32,
         model_type=family,
     )
     config = json.loads((base / "config.json").read_text())
     config["quantization_config"] = get_format("awq").quantization_config(context)
     (folder / "config.json").write_text(json.dumps(config))
-    with torch.inference_mode():
-        contexts = [
-            as_quantized(layers[i], _linears(layers[i]), output.rounded) for i, output in enumerate(outputs)
-        ]
-        for entered in contexts:
-            entered.__enter__()
+    with torch.inference_mode(), ExitStack() as stack:
+        for layer, output in zip(layers, outputs, strict=True):
+            put = stack.enter_context(as_quantized(layer, stored=torch.float32))
+            put(find_linears(layer), output.rounded)
         meant = model(ids[:1], use_cache=False).logits
-        for entered in contexts:
-            entered.__exit__(None, None, None)
     return inputs, outputs, meant
 
 

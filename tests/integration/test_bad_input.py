@@ -22,7 +22,6 @@ from tests.support.small_runs import FASTEST, FIVE, command, environment, manife
 DOWN = "model.layers.1.mlp.down_proj.weight"
 DAMAGED = "  The base model is damaged; fetch it again or choose another revision."
 NOT_JSON = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
-SUPPORTED = "  Supported now: gemma2, gpt2, gpt_neox, llama, mistral, opt, phi3, qwen2, qwen3."
 MISMATCH = "  The safetensors files do not belong to this config.json."
 
 
@@ -126,19 +125,11 @@ SEEN_AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
         "model.safetensors: tensor model.norm.weight has the shape [64], config.json asks for [128]\n"
         f"{MISMATCH}",
     ),
-    "unsupported": (
-        lambda model: _config(model, model_type="mamba", architectures=["MambaForCausalLM"]),
-        f"MambaForCausalLM (mamba) is not supported\n{SUPPORTED}",
-    ),
-    "experts": (
-        lambda model: _config(model, model_type="mixtral", architectures=["MixtralForCausalLM"]),
-        "MixtralForCausalLM (mixtral) is a mixture of experts; these cannot be quantized yet, "
-        f"they come later\n{SUPPORTED}",
-    ),
-    "vision": (
-        lambda model: _config(model, model_type="llava", architectures=["LlavaForConditionalGeneration"]),
-        "LlavaForConditionalGeneration (llava) is a vision-language or audio model; these cannot be "
-        f"quantized yet, they come later\n{SUPPORTED}",
+    "an encoder-decoder": (
+        lambda model: _config(model, is_encoder_decoder=True),
+        "LlamaForCausalLM (llama) is an encoder-decoder model by config.json (is_encoder_decoder), and not "
+        "by its class\n"
+        "  List the class that loads it under architectures, such as T5ForConditionalGeneration.",
     ),
 }
 SEEN_WHEN_READ: dict[str, tuple[Callable[[Path], object], str]] = {

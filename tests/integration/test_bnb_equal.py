@@ -9,12 +9,11 @@ from typing import Any, cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.engine.block import BlockInput, LinearInput
-from quantize_lib.engine.folds import weight_view
+from quantize_lib.engine.linears import find_linears
 from quantize_lib.formats import get_format
 from quantize_lib.methods import Settings
 from quantize_lib.methods.bitsandbytes import QUANT_TYPE
@@ -40,19 +39,15 @@ def _load(folder: Path, **kwargs: Any) -> PreTrainedModel:
     return model
 
 
-def _linears(module: nn.Module) -> dict[str, nn.Module]:
-    return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | Conv1D)}
-
-
 def _quantize(
     model: PreTrainedModel, blocks: str, settings: Settings, dtype: torch.dtype
 ) -> list[PackedBlock]:
     outputs = []
     for index, block in enumerate(cast(nn.ModuleList, model.get_submodule(blocks))):
         linears = {}
-        for name, module in _linears(block).items():
-            weight = weight_view(module).detach().float()
-            bias = cast(Tensor | None, module.bias)
+        for name, linear in find_linears(block).items():
+            weight = linear.view.detach().float()
+            bias = linear.bias_view
             linears[name] = LinearInput(
                 name=name,
                 weight=weight,
@@ -81,7 +76,7 @@ def ours_and_theirs(
     base = save_family(family, tmp_path / "base", dtype=dtype)
     model = _load(base, dtype=dtype)
     outputs = _quantize(model, blocks, settings, dtype)
-    quantized = tuple(f"{blocks}.{name}" for name in _linears(model.get_submodule(blocks)))
+    quantized = tuple(f"{blocks}.{name}" for name in find_linears(model.get_submodule(blocks)))
     context = checkpoint_context(
         settings,
         dict.fromkeys(quantized, (settings.bits, -1)),

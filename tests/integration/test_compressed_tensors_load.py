@@ -10,17 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from quantize_lib.files import read_json
 from quantize_lib.formats import get_format
-from quantize_lib.formats.compressed_tensors import DEQUANTIZE, LIBRARY
-from quantize_lib.formats.loading import LoadRequest
+from quantize_lib.formats.compressed_base import DEQUANTIZE, LIBRARY
 from quantize_lib.methods import GroupSize, Override, Settings
 from quantize_lib.packing.integers import pack_stream, unpack_stream
-from tests.support.families import save_family
-from tests.support.quantizing import difference, intended, quantize
-from tests.support.rounding import Recording, checkpoint_context
+from tests.support.quantizing import difference, load_checked, quantized_family
+from tests.support.rounding import checkpoint_context
 
 EXACT = 1e-5
 """Largest difference of a logit, relative to the largest logit: float32 sums in another order."""
@@ -53,24 +50,6 @@ def _settings(
     )
 
 
-def _make(folder: Path, settings: Settings, family: str = "llama") -> tuple[Recording, str, nn.Module]:
-    """A checkpoint in `folder/cell`; what was made of the blocks, their name, and the model that is meant."""
-    base = save_family(family, folder / "base")
-    recording, blocks = quantize(base, folder / "cell", settings)
-    return recording, blocks, intended(base, recording.outputs, blocks)
-
-
-def _load(folder: Path, mode: str = "", dtype: str = "float32") -> nn.Module:
-    """As a user loads it; every tensor is there and has its place."""
-    quantization = read_json(folder / "config.json")["quantization_config"]
-    request = LoadRequest(folder=str(folder), dtype=dtype, device="cpu", trust_remote_code=False, mode=mode)
-    loaded = FORMAT.load(request, quantization)
-    for keys in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        assert not loaded.info[keys], keys
-    model: nn.Module = loaded.model
-    return model
-
-
 def _modes(folder: Path) -> tuple[str, ...]:
     return FORMAT.modes(read_json(folder / "config.json")["quantization_config"])
 
@@ -80,10 +59,10 @@ def _modes(folder: Path) -> tuple[str, ...]:
 def test_plain_transformers_loads_every_family_and_says_what_was_meant(
     family: str, method: str, tmp_path: Path
 ) -> None:
-    _, _, expected = _make(tmp_path, _settings(method, 4), family)
+    _, _, expected = quantized_family(tmp_path, _settings(method, 4), family)
     assert _modes(tmp_path / "cell") == ("", DEQUANTIZE)
     for mode in _modes(tmp_path / "cell"):
-        assert difference(_load(tmp_path / "cell", mode), expected) < EXACT, mode
+        assert difference(load_checked(tmp_path / "cell", mode), expected) < EXACT, mode
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -97,13 +76,13 @@ def test_layers_of_other_bits_and_group_sizes_and_kept_ones_load(
         Override(modules=f"*.0.{attention}.*", bits=8),
     )
     settings = _settings(method, bits, overrides=overrides, kept=(f"*.0.{last}",))
-    recording, blocks, expected = _make(tmp_path, settings, family)
+    recording, blocks, expected = quantized_family(tmp_path, settings, family)
     assert set(recording.outputs[1].layers) - set(recording.outputs[0].layers) == {last}
     quantization = read_json(tmp_path / "cell" / "config.json")["quantization_config"]
     assert len(quantization["config_groups"]) == 3
     assert quantization["ignore"][0] == f"{blocks}.0.{last}"
     assert _modes(tmp_path / "cell") == ("",)
-    loaded = _load(tmp_path / "cell")
+    loaded = load_checked(tmp_path / "cell")
     assert difference(loaded, expected) < EXACT
     kept = f"{blocks}.0.{last}.weight"
     assert torch.equal(loaded.get_parameter(kept), expected.get_parameter(kept))
@@ -116,17 +95,17 @@ def test_layers_of_other_bits_and_group_sizes_and_kept_ones_load(
 def test_every_width_and_group_size_loads(
     method: str, bits: int, group_size: GroupSize, tmp_path: Path
 ) -> None:
-    _, _, expected = _make(tmp_path, _settings(method, bits, group_size))
+    _, _, expected = quantized_family(tmp_path, _settings(method, bits, group_size))
     for mode in _modes(tmp_path / "cell"):
-        assert difference(_load(tmp_path / "cell", mode), expected) < EXACT, mode
+        assert difference(load_checked(tmp_path / "cell", mode), expected) < EXACT, mode
 
 
 def test_a_layer_kept_in_one_block_alone_stays_as_it_was_in_both_ways_of_loading(tmp_path: Path) -> None:
     kept = "model.layers.1.mlp.down_proj"
-    _, _, expected = _make(tmp_path, _settings("gptq", 3, kept=(kept,)))
+    _, _, expected = quantized_family(tmp_path, _settings("gptq", 3, kept=(kept,)))
     assert _modes(tmp_path / "cell") == ("", DEQUANTIZE)
     for mode in _modes(tmp_path / "cell"):
-        loaded = _load(tmp_path / "cell", mode)
+        loaded = load_checked(tmp_path / "cell", mode)
         assert difference(loaded, expected) < EXACT, mode
         assert torch.equal(loaded.get_parameter(f"{kept}.weight"), expected.get_parameter(f"{kept}.weight"))
 
@@ -136,9 +115,9 @@ def test_a_layer_kept_in_one_block_alone_stays_as_it_was_in_both_ways_of_loading
 def test_in_16_bits_every_weight_is_the_one_that_was_meant_rounded_once(
     bits: int, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    recording, blocks, _ = _make(tmp_path, _settings("gptq", bits))
+    recording, blocks, _ = quantized_family(tmp_path, _settings("gptq", bits))
     for mode in _modes(tmp_path / "cell"):
-        model = _load(tmp_path / "cell", mode, str(dtype).removeprefix("torch."))
+        model = load_checked(tmp_path / "cell", mode, str(dtype).removeprefix("torch."))
         # The weights are unpacked at the first forward.
         with torch.inference_mode():
             model(input_ids=torch.arange(3, 11)[None])
@@ -151,19 +130,19 @@ def test_in_16_bits_every_weight_is_the_one_that_was_meant_rounded_once(
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_one_other_code_would_be_noticed(bits: int, tmp_path: Path) -> None:
-    _, _, expected = _make(tmp_path, _settings("gptq", bits))
+    _, _, expected = quantized_family(tmp_path, _settings("gptq", bits))
     state = load_file(tmp_path / "cell" / "model.safetensors")
     state["model.layers.1.mlp.up_proj.weight_packed"][0, 0] ^= 1
     save_file(state, tmp_path / "cell" / "model.safetensors", metadata={"format": "pt"})
     for mode in _modes(tmp_path / "cell"):
-        assert difference(_load(tmp_path / "cell", mode), expected) > EXACT, mode
+        assert difference(load_checked(tmp_path / "cell", mode), expected) > EXACT, mode
 
 
 def test_the_way_of_loading_that_is_left_out_for_mixed_layers_fails(tmp_path: Path) -> None:
     """Where transformers learns to, `modes` can offer it and the card need not warn."""
-    _make(tmp_path, _settings("gptq", 4, overrides=(Override(modules="*.self_attn.*", bits=8),)))
+    quantized_family(tmp_path, _settings("gptq", 4, overrides=(Override(modules="*.self_attn.*", bits=8),)))
     with pytest.raises(RuntimeError):
-        _load(tmp_path / "cell", DEQUANTIZE)
+        load_checked(tmp_path / "cell", DEQUANTIZE)
 
 
 @pytest.mark.parametrize("columns", [1, 5, 8, 10, 16, 31, 32, 33, 40, 77, 96, 100, 576])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, ProphetNetConfig, ProphetNetForCausalLM
 
 from quantize_lib.evaluate.continuation import continue_prompt
 from quantize_lib.files import write_json
@@ -65,3 +65,25 @@ def test_it_ends_where_the_model_says_that_a_text_ends(base: Path, plain: str) -
     tokenizer = AutoTokenizer.from_pretrained(base)
     write_json(base / "generation_config.json", {"eos_token_id": list(range(len(tokenizer)))})
     assert len(_said(base)) < len(plain)
+
+
+def test_a_decoder_whose_config_counts_an_encoders_layers_is_continued(tmp_path: Path, base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    config = ProphetNetConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        num_encoder_layers=1,
+        num_decoder_layers=2,
+        num_encoder_attention_heads=2,
+        num_decoder_attention_heads=2,
+        is_decoder=True,
+        is_encoder_decoder=False,
+        add_cross_attention=False,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
+    ProphetNetForCausalLM(config).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert continue_prompt(model, tokenizer, PROMPT, count=4)

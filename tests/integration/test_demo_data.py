@@ -26,7 +26,10 @@ def fetch() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        # Dataclasses look for the module that they are in.
+        patch.setitem(sys.modules, "fetch", module)
+        spec.loader.exec_module(module)
     return module
 
 

@@ -18,11 +18,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.carry import as_quantized
-from quantize_lib.engine.folds import weight_view
+from quantize_lib.engine.linears import Linear, find_linears
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.formats import get_format
 from quantize_lib.methods import Override, Settings
@@ -53,10 +52,6 @@ class _Made:
     """Of the base model with the dequantized weights in float32."""
 
 
-def _linears(module: nn.Module) -> dict[str, nn.Module]:
-    return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | Conv1D)}
-
-
 def _make(tmp_path: Path, family: str, settings: Settings) -> _Made:
     """Quantize a random model of the family and write its checkpoint."""
     base, folder = save_family(family, tmp_path / "base"), tmp_path / "gptq"
@@ -64,14 +59,14 @@ def _make(tmp_path: Path, family: str, settings: Settings) -> _Made:
     blocks = _BLOCKS[family]
     layers = cast(nn.ModuleList, model.get_submodule(blocks))
     ids = torch.randint(3, 500, (4, 64), generator=torch.Generator().manual_seed(0))
-    names = [f"{blocks}.{name}" for name in _linears(layers)]
+    names = [f"{blocks}.{name}" for name in find_linears(layers)]
     kept = tuple(n for n in names if any(fnmatchcase(n, p) for p in settings.modules_to_not_convert))
     state = load_file(base / "model.safetensors")
     outputs = []
     quantized: dict[str, tuple[int, int]] = {}
     for index, block in enumerate(layers):
         prefix = f"{blocks}.{index}"
-        linears = {n: part for n, part in _linears(block).items() if f"{prefix}.{n}" not in kept}
+        linears = {n: part for n, part in find_linears(block).items() if f"{prefix}.{n}" not in kept}
         block_input = _block_input(model, index, prefix, linears, ids, settings)
         output = make_block(block_input, settings, model_type=family)
         quantized.update({f"{prefix}.{n}": (x.bits, x.group_size) for n, x in block_input.linears.items()})
@@ -96,8 +91,8 @@ def _make(tmp_path: Path, family: str, settings: Settings) -> _Made:
     (folder / "config.json").write_text(json.dumps(config))
     with torch.inference_mode(), ExitStack() as stack:
         for block, output in zip(layers, outputs, strict=True):
-            mine = {name: part for name, part in _linears(block).items() if name in output.weights}
-            stack.enter_context(as_quantized(block, mine, output.rounded))
+            put = stack.enter_context(as_quantized(block, stored=torch.float32))
+            put(find_linears(block), output.rounded)
         logits = model(ids[:1], use_cache=False).logits
     return _Made(folder=folder, blocks=blocks, outputs=outputs, ids=ids[:1], logits=logits)
 
@@ -106,7 +101,7 @@ def _block_input(
     model: PreTrainedModel,
     index: int,
     prefix: str,
-    linears: Mapping[str, nn.Module],
+    linears: Mapping[str, Linear],
     ids: Tensor,
     settings: Settings,
 ) -> BlockInput:
@@ -115,12 +110,12 @@ def _block_input(
         model(ids, use_cache=False)
         statistics = collector.finish()
     inputs = {}
-    for name, module in linears.items():
-        bias = cast("Tensor | None", module.bias)
+    for name, linear in linears.items():
+        bias = linear.bias_view
         over = next((o for o in settings.overrides if fnmatchcase(f"{prefix}.{name}", o.modules)), None)
         inputs[name] = LinearInput(
             name=name,
-            weight=weight_view(module).detach().clone(),
+            weight=linear.view.detach().clone(),
             bias=None if bias is None else bias.detach(),
             statistics=statistics[name],
             bits=(over and over.bits) or settings.bits,

@@ -22,7 +22,7 @@ def odd(tmp_path: Path, calibration_text: Path) -> Path:
     tensors = tensors_of(folder)
     first = {name: tensor for name, tensor in tensors.items() if ".0." in name} | {NORM: tensors[NORM] * 3}
     second = {name: tensor for name, tensor in tensors.items() if name not in first or name == NORM}
-    second["model.mtp.fc.weight"] = torch.zeros(4, 4)
+    second["model.mtp.fc.weight"] = torch.arange(16, dtype=torch.float16).view(4, 4)
     weight_map = dict.fromkeys(second, "b.safetensors") | dict.fromkeys(first, "a.safetensors")
     shard(folder, {"a.safetensors": first, "b.safetensors": second}, weight_map)
     say(folder, tie_word_embeddings=True)
@@ -46,7 +46,7 @@ def test_pass_base_figures_and_checkpoint_are_those_of_the_model_that_transforme
     cell = report(tmp_path / "out")["tiny-gptq-4bit"]
     told = " | ".join(cell["notes"])
     assert f"several shards hold `{NORM}`: that of b.safetensors is read" in told
-    assert "1 tensor beside the language model is left out" in told
+    assert "1 tensor beside the language model is copied unchanged" in told
     assert f"{HEAD} differs from {EMBEDDING}" in told
     assert "compares the two" not in told
     checkpoint = tmp_path / "out" / "tiny-gptq-4bit"
@@ -56,7 +56,7 @@ def test_pass_base_figures_and_checkpoint_are_those_of_the_model_that_transforme
     assert json.loads((checkpoint / "config.json").read_text())["tie_word_embeddings"] is False
     stored = load_file(checkpoint / "model.safetensors")
     assert all(torch.equal(stored[name], base[name]) for name in (NORM, HEAD, EMBEDDING))
-    assert not any("mtp" in name for name in stored)
+    assert torch.equal(stored["model.mtp.fc.weight"], base["model.mtp.fc.weight"])
     size = ["--samples", "4", "--sequence-length", str(SEQUENCE)]
     plain = command("evaluate", odd, "--text", held_out_text, *size, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr

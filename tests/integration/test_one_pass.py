@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.block import BlockInput, RoundedBlock
+from quantize_lib.engine.block import BlockInput
+from quantize_lib.engine.linears import Linear
+from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import CellWork, SharedPass
+from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.errors import EngineError
 from quantize_lib.formats.rounded import Grid
-from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods import Settings
 from quantize_lib.source.facts import ModelFacts
 from tests.support.families import LAYERS, VOCABULARY, save_family
+from tests.support.passes import Memory, works
 from tests.support.quantizing import Silent, model_facts
 from tests.support.rounding import Recording, record
 
@@ -37,19 +38,6 @@ FIVE: list[tuple[str, int]] = [
 SAMPLES, LENGTH = 24, 128
 BATCHES = 2
 """24 sequences of 128 tokens; 2,048 tokens go through a block at once on a CPU."""
-
-
-class Memory:
-    """A sink that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-
-    def write(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors.update(tensors)
-
-    def discard(self) -> None:
-        raise AssertionError("no cell fails here")
 
 
 @pytest.fixture(scope="module")
@@ -74,25 +62,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
     facts = model_facts(base)
-    return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
-
-
-def works(facts: ModelFacts, cells: list[tuple[str, int]]) -> list[CellWork]:
-    """The cells' work."""
-    made: list[CellWork] = []
-    for method, bits in cells:
-        settings = Settings(method=method, bits=bits)
-        made.append(
-            CellWork(
-                id=f"{method}-{bits}",
-                settings=settings,
-                method=get_method(method),
-                format=format_of(facts, settings),
-                layers={layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)},
-                sink=Memory(),
-            )
-        )
-    return made
+    return StreamedModel(base, facts, device=torch.device("cpu")), facts
 
 
 def text(samples: int = SAMPLES) -> Tensor:
@@ -103,7 +73,7 @@ def test_five_cells_take_one_forward_for_each_block_and_batch(
     base: Path, forwards: list[tuple[int, int]]
 ) -> None:
     model, facts = streamed(base)
-    cells = works(facts, FIVE)
+    cells = works(facts, FIVE, effort="fast")
     outcome = SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
     assert all(cell.error is None for cell in outcome.cells.values())
     once = [size for block, size in forwards if block == 1]
@@ -111,6 +81,30 @@ def test_five_cells_take_one_forward_for_each_block_and_batch(
     assert len(once) == BATCHES
     # In the first block AWQ's folds are proven, once for all blocks that are built alike.
     assert [size for block, size in forwards if block == 0][:BATCHES] == [16, 8]
+
+
+def test_with_standard_effort_a_few_tokens_more_go_through_each_block_once_and_once_for_each_cell(
+    base: Path, forwards: list[tuple[int, int]]
+) -> None:
+    model, facts = streamed(base)
+    cells = works(facts, [("gptq", 4), ("awq", 4), ("gptq", 8), ("bitsandbytes", 4)])
+    SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
+    # The calibration, the base model's way, and each cell's that makes up for errors.
+    assert len([size for block, size in forwards if block == 1]) == BATCHES + 1 + 2
+
+
+def test_standard_effort_changes_nothing_in_front_of_the_first_quantized_layers(base: Path) -> None:
+    made: dict[str, Mapping[str, Tensor]] = {}
+    for effort in ("fast", "standard"):
+        model, facts = streamed(base)
+        (cell,) = works(facts, [("gptq", 4)], effort=effort)
+        shared = SharedPass(model, [cell], calibration=text(), evaluation=None, sample=0, reporter=Silent())
+        assert shared.run().cells["gptq-4"].error is None
+        made[effort] = cast(Memory, cell.sink).tensors
+    same = {name for name, tensor in made["fast"].items() if torch.equal(tensor, made["standard"][name])}
+    # The input of these is that of the base model.
+    first = {f"model.layers.0.self_attn.{part}_proj.qweight" for part in "qkv"}
+    assert {name for name in same if name.endswith(".qweight")} == first
 
 
 def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_same_bytes(
@@ -127,13 +121,13 @@ def test_a_block_is_calibrated_while_the_one_before_is_quantized_and_makes_the_s
     seen: list[int] = []
 
     class Slow(Recording):
-        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
             deadline = time.monotonic() + 60
             while len(calibrated) < min(block.index + 2, LAYERS):
                 assert time.monotonic() < deadline, "the next block was not begun"
                 time.sleep(0.001)
             seen.append(len(calibrated))
-            return super().round(block, settings, grid)
+            return super().begin(block, settings, grid)
 
     made: list[tuple[dict[str, Tensor], Mapping[str, Tensor]]] = []
     for ahead in (False, True):
@@ -195,7 +189,7 @@ def test_without_folds_to_prove_four_cells_take_blocks_times_batches(
     base: Path, forwards: list[tuple[int, int]]
 ) -> None:
     model, facts = streamed(base)
-    cells = works(facts, [cell for cell in FIVE if cell[0] != "awq"])
+    cells = works(facts, [cell for cell in FIVE if cell[0] != "awq"], effort="fast")
     SharedPass(model, cells, calibration=text(), evaluation=None, sample=0, reporter=Silent()).run()
     assert len(forwards) == LAYERS * BATCHES
     assert sum(size for _, size in forwards) == LAYERS * SAMPLES
@@ -233,7 +227,7 @@ def test_statistics_are_those_of_the_inputs_and_shared_where_the_input_is(base: 
             hidden, calls = model.embed(ids)
         block = model.load_block(0)
         relative = [name.removeprefix(block_name) for name in names]
-        linears = {name: block.get_submodule(name) for name in relative}
+        linears = {name: Linear(name=name, module=block.get_submodule(name)) for name in relative}
         collector = StatisticsCollector(linears)
         with collector.collecting():
             for part in hidden.split(2):
@@ -258,11 +252,11 @@ def test_every_cell_gets_the_same_statistics_objects(base: Path) -> None:
     seen: dict[str, list[int]] = {}
 
     class Looking(Recording):
-        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
             for name, linear in block.linears.items():
                 if linear.statistics is not None:
                     seen.setdefault(f"{block.index}.{name}", []).append(id(linear.statistics))
-            return super().round(block, settings, grid)
+            return super().begin(block, settings, grid)
 
     cells = works(facts, [("gptq", 4), ("gptq", 8)])
     shared = SharedPass(model, cells, calibration=text(2), evaluation=None, sample=0, reporter=Silent())
@@ -287,9 +281,9 @@ def test_a_block_is_read_when_its_turn_comes_and_no_sooner(
     reads_at: dict[int, set[str]] = {}
 
     class Looking(Recording):
-        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+        def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
             reads_at[block.index] = {name.split(".")[2] for name in read if name.startswith("model.layers.")}
-            return super().round(block, settings, grid)
+            return super().begin(block, settings, grid)
 
     monkeypatch.setattr(StreamedModel, "read", noted)
     cells = works(facts, [("bitsandbytes", 8)])

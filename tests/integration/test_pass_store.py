@@ -81,7 +81,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def streamed(base: Path) -> tuple[StreamedModel, ModelFacts]:
     facts = model_facts(base)
-    return StreamedModel(base, facts, blocks="model.layers", device=torch.device("cpu")), facts
+    return StreamedModel(base, facts, device=torch.device("cpu")), facts
 
 
 @pytest.fixture
@@ -245,7 +245,9 @@ def test_the_state_holds_the_texts_once_and_nothing_of_the_blocks_before(
         (hidden,) = folder.folder.glob("hidden-*")
         sizes.append(hidden.stat().st_size)
     assert sizes[0] == sizes[1]
-    states = (8 + 2 * (1 + len(CELLS))) * 64 * 128 * 4
+    # The calibration, held-out text on its ways, and the calibration for those who make up for errors.
+    correcting = [cell for cell in CELLS.values() if cell[0] != "bitsandbytes"]
+    states = (8 + 2 * (1 + len(CELLS)) + 8 * (1 + len(correcting))) * 64 * 128 * 4
     assert states < sizes[0] < states + 8192
 
 

@@ -16,7 +16,7 @@ from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, Repository, Request
-from tests.support.publications import NAME, ONE, TWO, met
+from tests.support.publications import NAME, ONE, TWO, checkpoint, met
 
 NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 
@@ -123,6 +123,18 @@ def test_what_is_published_can_be_found_out_by_one_request(
     before = len(hub.requests)
     assert publisher.current(NAME) == PublishedState(fingerprint=ONE, commit=done.commit, version="0.1.0")
     assert len(hub.requests) == before + 1
+
+
+def test_the_same_request_tells_by_what_it_was_chosen(
+    hub: Hub, publisher: HubPublisher, tmp_path: Path
+) -> None:
+    card = f"---\nmodel_quantizer: {{fingerprint: {ONE}, choice: 'sha256:0123456789abcdef'}}\n---\n"
+    publish(publisher, checkpoint(tmp_path / "chosen", ONE, {"README.md": card}))
+    before = len(hub.requests)
+    state = publisher.current(NAME)
+    assert len(hub.requests) == before + 1
+    assert state is not None
+    assert (state.fingerprint, state.choice) == (ONE, "sha256:0123456789abcdef")
 
 
 def test_the_same_again_makes_no_second_commit(hub: Hub, publisher: HubPublisher, make: Make) -> None:

@@ -1,25 +1,33 @@
-"""The table of families against the real model classes."""
+"""What is known of models before transformers is imported, against the real model classes."""
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.pytorch_utils import Conv1D
 
+from quantize_lib.architecture import class_facts
+from quantize_lib.architecture.config_values import check_values
 from quantize_lib.architecture.families import is_tied
-from quantize_lib.architecture.family import Rows
-from quantize_lib.architecture.layers import expected_shapes
-from quantize_lib.source import FAMILIES, inspect
+from quantize_lib.architecture.places import Places
+from quantize_lib.architecture.placing import place
+from quantize_lib.architecture.tensors import TensorInfo, Weights
+from quantize_lib.source import inspect
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
 from tests.support.families import CONFIGS, save_family
+from tests.support.tiny_models import tiny_config, tiny_types
+
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
 
 
 def facts_of(folder: Path) -> ModelFacts:
@@ -27,16 +35,41 @@ def facts_of(folder: Path) -> ModelFacts:
     return inspect(ModelSpec(id="./m", name="m", local=folder), token=None)
 
 
-def test_every_family_of_the_table_is_tested_and_none_else() -> None:
-    assert set(CONFIGS) == set(FAMILIES)
+def known(config: dict[str, Any]) -> Places:
+    facts = class_facts.of(config)
+    assert facts is not None
+    return Places(facts, config)
 
 
-@pytest.mark.parametrize("model_type", sorted(FAMILIES))
-def test_layers_are_those_of_the_real_model_in_its_order(model_type: str, tmp_path: Path) -> None:
+SEVERAL_LISTS = ("blt", "hrm_text", "inkling2_text")
+"""Types whose blocks do not follow each other, which are refused."""
+
+
+@pytest.mark.parametrize("name", [name for name in tiny_types() if name not in SEVERAL_LISTS])
+def test_every_tensor_of_every_type_has_its_place(name: str) -> None:
+    config = tiny_config(name)
+    said: dict[str, Any] = json.loads(config.to_json_string())
+    facts = class_facts.of(said)
+    assert facts is not None, "no facts of this type"
+    with torch.device("meta"):
+        model = getattr(transformers, facts.class_name)(config)
+    state = {name: one for name, one in model.state_dict().items() if name not in model.all_tied_weights_keys}
+    tensors = {
+        name: TensorInfo(name=name, dtype=DTYPES[one.dtype], shape=tuple(one.shape), file="model.safetensors")
+        for name, one in revert_weight_conversion(model, state).items()
+    }
+    check_values(said)
+    placed = place(said, Weights(tensors=tensors, files=("model.safetensors",)))
+    assert placed.tensors == tensors
+    assert placed.strays == ()
+
+
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
+def test_layers_are_those_of_the_real_model(model_type: str, tmp_path: Path) -> None:
     facts = facts_of(save_family(model_type, tmp_path))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(CONFIGS[model_type]())
-    blocks = FAMILIES[model_type].blocks
+    (blocks,) = facts.blocks
     real = []
     for name, module in model.named_modules():
         if name.startswith(blocks + "."):
@@ -44,7 +77,9 @@ def test_layers_are_those_of_the_real_model_in_its_order(model_type: str, tmp_pa
                 real.append((name, module.in_features, module.out_features))
             elif isinstance(module, Conv1D):
                 real.append((name, module.nx, module.nf))
-    assert [(layer.name, layer.in_features, layer.out_features) for layer in facts.layers] == real
+    assert sorted((layer.name, layer.in_features, layer.out_features) for layer in facts.layers) == sorted(
+        real
+    )
 
 
 SWITCHED: list[tuple[str, dict[str, Any]]] = [
@@ -58,46 +93,38 @@ SWITCHED: list[tuple[str, dict[str, Any]]] = [
     ("opt", {"layer_norm_elementwise_affine": False}),
     ("opt", {"do_layer_norm_before": False}),
     ("opt", {"_remove_final_layer_norm": True}),
-    ("opt", {"word_embed_proj_dim": 64, "max_position_embeddings": 100}),
+    ("opt", {"max_position_embeddings": 100}),
     ("qwen3", {"attention_bias": True}),
 ]
 """Keys of the config that decide which parameters there are."""
 
 
 @pytest.mark.parametrize(
-    ("model_type", "changes"), [*((model_type, {}) for model_type in sorted(FAMILIES)), *SWITCHED]
+    ("model_type", "changes"), [*((model_type, {}) for model_type in sorted(CONFIGS)), *SWITCHED]
 )
-def test_the_tensors_of_a_family_are_those_of_the_real_model(
-    model_type: str, changes: dict[str, Any]
-) -> None:
+def test_the_tensors_of_a_type_are_those_of_the_real_model(model_type: str, changes: dict[str, Any]) -> None:
     config = CONFIGS[model_type]()
     for key, value in changes.items():
         setattr(config, key, value)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    real = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    assert expected_shapes({"model_type": model_type, **config.to_dict()}) == real
+    real = {
+        name: tuple(value.shape)
+        for name, value in revert_weight_conversion(model, model.state_dict()).items()
+    }
+    assert known({"model_type": model_type, **config.to_dict()}).expected() == real
 
 
-@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
 def test_what_the_config_does_not_say_is_taken_as_its_class_does(model_type: str) -> None:
     silent = {"model_type": model_type}
     config = AutoConfig.for_model(model_type)
     assert is_tied(silent) == config.tie_word_embeddings
-    family = FAMILIES[model_type]
-    parameters = (*family.inside, *family.outside)
-    for switch in {switch for parameter in parameters for switch in parameter.switches}:
-        assert getattr(config, switch.key) == switch.default
-    for rows in {size for parameter in parameters for size in parameter.shape if isinstance(size, Rows)}:
-        assert getattr(config, rows.key) == rows.default
-
-
-@pytest.mark.parametrize("model_type", sorted(FAMILIES))
-def test_what_transformers_expects_to_be_left_over_is_known(model_type: str) -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(CONFIGS[model_type]())
-    for pattern in model._keys_to_ignore_on_load_unexpected or ():
-        assert any(re.search(pattern, name) for name in FAMILIES[model_type].left_overs)
+    sizes = known(silent).sizes
+    assert sizes
+    # A window that is not used is none in the end.
+    used = {key: size for key, size in sizes.items() if getattr(config, key) is not None}
+    assert {key: getattr(config, key) for key in used} == used
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "opt", "llama"])
@@ -105,10 +132,11 @@ def test_a_checkpoint_of_the_base_model_alone_has_the_same_layers(model_type: st
     folder = save_family(model_type, tmp_path)
     before = facts_of(folder)
     file = folder / "model.safetensors"
-    prefix = FAMILIES[model_type].base_prefix + "."
+    prefix = f"{known({'model_type': model_type}).facts.base}."
     bare = {name.removeprefix(prefix): tensor for name, tensor in load_file(file).items()}
     save_file(bare, file, metadata={"format": "pt"})
-    assert facts_of(folder).layers == before.layers
+    after = facts_of(folder)
+    assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]
 
 
 def test_headers_say_what_the_safetensors_library_reads(tmp_path: Path) -> None:

@@ -407,9 +407,9 @@ def test_a_missing_file_is_found_before_the_download(
 def test_an_unsupported_model_is_refused_before_its_weights_are_looked_at(
     hub: Hub, client: Client, tmp_path: Path
 ) -> None:
-    config = LLAMA | {"model_type": "mixtral", "num_local_experts": 8}
+    config = LLAMA | {"is_encoder_decoder": True}
     add_model(hub, tmp_path / "m", config=config)
-    assert "mixture of experts" in client("model", id="acme/tiny")["message"]
+    assert "encoder-decoder" in client("model", id="acme/tiny")["message"]
     assert hub.sent("model.safetensors") == 0
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from quantize_lib.architecture.families import get_family
+from quantize_lib.architecture import class_facts
 from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.tied_head import settle_head
@@ -34,7 +34,7 @@ def facts_of(folder: Path) -> ModelFacts:
 
 def stream(folder: Path) -> StreamedModel:
     facts = facts_of(folder)
-    return StreamedModel(folder, facts, blocks=get_family(facts.config).blocks, device=torch.device("cpu"))
+    return StreamedModel(folder, facts, device=torch.device("cpu"))
 
 
 def logits(model: StreamedModel, ids: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_the_base_models_prefix_is_read_alike(tmp_path: Pat
     save_file(renamed, file)
     model = stream(folder)
     assert torch.equal(logits(model, ids), expected)
-    assert all(model.output_name(name).startswith("transformer.") for name in model.outside_tensors())
+    assert all(name.startswith("transformer.") for name in model.outside_tensors())
 
 
 def test_nan_in_a_weight_is_an_error_that_names_file_and_tensor(tmp_path: Path) -> None:
@@ -89,21 +89,21 @@ def test_a_tensor_that_the_class_does_not_know_is_an_error_before_anything_is_re
     name = "model.layers.0.self_attn.sinks"
     more = {**facts.tensors, name: TensorInfo(name=name, dtype="F32", shape=(4,), file="model.safetensors")}
     with pytest.raises(SourceError, match=r"does not load, .* `model\.layers\.0\.self_attn\.sinks`"):
-        StreamedModel(folder, replace(facts, tensors=more), blocks="model.layers", device=torch.device("cpu"))
+        StreamedModel(folder, replace(facts, tensors=more), device=torch.device("cpu"))
 
 
-def test_what_stands_beside_by_the_class_alone_is_told(tmp_path: Path) -> None:
+def test_what_stands_beside_by_the_class_alone_is_told_and_copied(tmp_path: Path) -> None:
     folder = save_family("llama", tmp_path)
     facts = facts_of(folder)
     name = "mtp.fc.weight"
     more = {**facts.tensors, name: TensorInfo(name=name, dtype="F32", shape=(4,), file="model.safetensors")}
-    model = StreamedModel(
-        folder, replace(facts, tensors=more), blocks="model.layers", device=torch.device("cpu")
-    )
+    model = StreamedModel(folder, replace(facts, tensors=more), device=torch.device("cpu"))
     assert model.notes == (
-        "1 tensor beside the language model is left out, as transformers does not load it: `mtp.fc.weight`",
+        "1 tensor beside the language model is copied unchanged, though transformers does not load it: "
+        "`mtp.fc.weight`",
     )
     assert name not in model.outside_tensors()
+    assert [info.name for info in model._copied] == [name]
 
 
 def test_a_class_that_ties_a_head_that_differs_is_refused_where_nobody_settled_that(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_class_that_ties_a_head_that_differs_is_refused_where_nobody_settled_t
     with pytest.raises(
         SourceError, match=r"lm_head\.weight differs from model\.embed_tokens\.weight, and the model's class"
     ):
-        StreamedModel(folder, read(folder), blocks="model.layers", device=torch.device("cpu"))
+        StreamedModel(folder, read(folder), device=torch.device("cpu"))
 
 
 def test_a_tensor_that_the_class_wants_is_named_before_anything_is_read(tmp_path: Path) -> None:
@@ -121,15 +121,14 @@ def test_a_tensor_that_the_class_wants_is_named_before_anything_is_read(tmp_path
     name = "model.layers.1.input_layernorm.weight"
     fewer = {other: info for other, info in facts.tensors.items() if other != name}
     with pytest.raises(SourceError, match=r"has no tensor model\.layers\.1\.input_layernorm\.weight"):
-        StreamedModel(
-            folder, replace(facts, tensors=fewer), blocks="model.layers", device=torch.device("cpu")
-        )
+        StreamedModel(folder, replace(facts, tensors=fewer), device=torch.device("cpu"))
 
 
 def ends(model_type: str) -> tuple[str, str]:
     """The names of embedding and head as save_pretrained writes them."""
-    head = "embed_out.weight" if model_type == "gpt_neox" else "lm_head.weight"
-    return f"{get_family({'model_type': model_type}).embedding}.weight", head
+    facts = class_facts.of({"model_type": model_type})
+    assert facts is not None
+    return facts.embedding, "embed_out.weight" if model_type == "gpt_neox" else facts.head
 
 
 def head_alone(folder: Path, model_type: str) -> None:

@@ -85,7 +85,7 @@ def test_a_rule_finds_what_its_patterns_say_and_nothing_that_is_quantized(hub: H
 
 def test_a_model_that_cannot_be_quantized_is_passed_over_and_does_not_count(hub: Hub, tmp_path: Path) -> None:
     add_family(hub, tmp_path, "good")
-    odd = json.dumps({**LLAMA, "model_type": "mamba"}).encode()
+    odd = json.dumps({**LLAMA, "is_encoder_decoder": True}).encode()
     hub.add_model("acme/odd", {**base_model(tmp_path / "odd"), "config.json": odd})
     path = manifest(tmp_path, {"organization": "acme", "quantize": QUANTIZE})
     models, said = matrix(hub, path)

@@ -14,6 +14,7 @@ from quantize_lib.formats import formats_for, named_format
 from quantize_lib.manifest import InvalidManifestError, Problem, parse_manifest
 from quantize_lib.manifest.schema import definition
 from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan import plan_github, plan_json
 
 NOWHERE = Path("/nowhere/quantize.yml")
@@ -91,7 +92,7 @@ TOP = ["version", "defaults", "models", "include", "exclude", "evaluate", "publi
 INNER = ("model", "entry", "text", "publish")
 KEYS = [*TOP, *(key for name in INNER for key in definition(name)["properties"])]
 SHAPED = st.recursive(
-    PLAIN | st.sampled_from(["gptq", "awq", "bitsandbytes", 4, 8, "a/b", "./x", "{model}", "15%"]),
+    PLAIN | st.sampled_from(["gptq", "awq", "bitsandbytes", "fp8", 4, 8, "a/b", "./x", "{model}", "15%"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
     max_leaves=20,
 )
@@ -116,7 +117,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     entry = {"method": method, "bits": bits}
     if chosen != "auto":
         entry["format"] = chosen
-    if method != "bitsandbytes" and draw(st.booleans()):
+    if GROUP_SIZE in get_method(method).settings and draw(st.booleans()):
         entry["group_size"] = draw(st.sampled_from(definition("group_size")["enum"]))
     if draw(st.booleans()):
         entry["device"] = draw(st.sampled_from(["auto", "cpu", "cuda"]))

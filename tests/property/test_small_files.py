@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantize_lib.architecture.config_types import TYPES
+from quantize_lib.architecture import class_facts
 from quantize_lib.architecture.config_values import run_config, written_config
 from quantize_lib.errors import SourceError
 from quantize_lib.files import is_lfs_pointer
@@ -24,9 +24,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=8,
 )
+KINDS = () if (llama := class_facts.of(LLAMA)) is None else tuple(llama.kinds)
 KEYS = st.sampled_from(
     [
-        *TYPES["llama"],
+        *KINDS,
         *("quantization_config", "compression_config", "quantization", "auto_map", "architectures", "dtype"),
         *("torch_dtype", "_attn_implementation", "attn_implementation", "return_dict", "use_cache"),
         *("layer_types", "torchscript", "model_type"),
@@ -66,6 +67,7 @@ def test_any_description_of_an_adapter_is_told(described: Any) -> None:
         assert message.startswith("./mine is an adapter")
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -16,13 +16,17 @@ def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
     for block in range(blocks):
         name = f"layers.{block}.mlp.down_proj"
         shapes[f"{prefix}{name}.weight"] = (576, 1536)
-        layers.append(LayerInfo(name=f"model.{name}", in_features=1536, out_features=576))
+        layers.append(
+            LayerInfo(
+                name=f"model.{name}", in_features=1536, out_features=576, tensor=f"{prefix}{name}.weight"
+            )
+        )
     tensors = {
         name: TensorInfo(name=name, dtype="BF16", shape=shape, file="model.safetensors")
         for name, shape in shapes.items()
     }
     return ModelFacts(
-        config=LLAMA,
+        config={**LLAMA, "hidden_size": 1536},
         revision="",
         tensors=tensors,
         layers=tuple(layers),

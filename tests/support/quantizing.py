@@ -11,22 +11,23 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.families import get_family
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import Weights
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
-from quantize_lib.engine.folds import weight_view
+from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
 from quantize_lib.files import read_json
+from quantize_lib.formats import format_of_config
+from quantize_lib.formats.loading import LoadRequest
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.reporting import Progress
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
-from tests.support.families import VOCABULARY
+from tests.support.families import VOCABULARY, save_family
 from tests.support.rounding import Recording, checkpoint_context, record
 
 GROUP_SIZE = 64
@@ -62,7 +63,10 @@ def model_facts(folder: Path) -> ModelFacts:
         config=config,
         revision="sha256:0",
         tensors=placed.tensors,
-        layers=placed.layers,
+        layers=placed.structure.layers,
+        kept=placed.structure.kept,
+        blocks=(placed.structure.blocks,),
+        conv1d=placed.structure.conv1d,
         weight_bytes=0,
         download_bytes=0,
     )
@@ -71,8 +75,7 @@ def model_facts(folder: Path) -> ModelFacts:
 def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, str]:
     """A checkpoint of a family's small model, through the shared pass."""
     facts = model_facts(base)
-    blocks = get_family(facts.config).blocks
-    model = StreamedModel(base, facts, blocks=blocks, device=torch.device("cpu"))
+    model = StreamedModel(base, facts, device=torch.device("cpu"))
     layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
     chosen = format_of(facts, settings)
     folder.mkdir()
@@ -95,7 +98,7 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
         settings,
         layers,
         group_size=resolve_group_size(facts, settings),
-        blocks=blocks,
+        blocks=model.blocks,
         kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
         outside=model.outside_linears(),
         dtype=model.disk_dtype,
@@ -108,7 +111,7 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
         quantization_config=chosen.quantization_config(context),
         side_files=[],
     )
-    return recording, blocks
+    return recording, model.blocks
 
 
 def intended(base: Path, made: Mapping[int, RoundedBlock], blocks: str) -> nn.Module:
@@ -117,10 +120,33 @@ def intended(base: Path, made: Mapping[int, RoundedBlock], blocks: str) -> nn.Mo
     with torch.no_grad():
         for index, rounded in made.items():
             block = model.get_submodule(f"{blocks}.{index}")
+            linears = find_linears(block)
             for name, layer in rounded.layers.items():
-                weight_view(block.get_submodule(name)).copy_(layer.weight)
+                linears[name].view.copy_(layer.weight)
             for name, value in rounded.params.items():
                 block.get_parameter(name).copy_(value)
+    return model
+
+
+def quantized_family(
+    folder: Path, settings: Settings, family: str = "llama"
+) -> tuple[Recording, str, nn.Module]:
+    """A checkpoint in `folder/cell`; what was made of the blocks, their name, and the model that is meant."""
+    base = save_family(family, folder / "base")
+    recording, blocks = quantize(base, folder / "cell", settings)
+    return recording, blocks, intended(base, recording.outputs, blocks)
+
+
+def load_checked(folder: Path, mode: str = "", dtype: str = "float32") -> nn.Module:
+    """A checkpoint as a user loads it; every tensor is there and has its place."""
+    quantization = read_json(folder / "config.json")["quantization_config"]
+    chosen = format_of_config(quantization)
+    assert chosen is not None
+    request = LoadRequest(folder=str(folder), dtype=dtype, device="cpu", trust_remote_code=False, mode=mode)
+    loaded = chosen.load(request, quantization)
+    for keys in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        assert not loaded.info[keys], keys
+    model: nn.Module = loaded.model
     return model
 
 

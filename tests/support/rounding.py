@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.architecture.family_table import FAMILIES
-from quantize_lib.engine.block import BlockInput, RoundedBlock
-from quantize_lib.engine.methods.base import Rounder, rounder_of
+from quantize_lib.engine.block import BlockInput, Drift, RoundedBlock
+from quantize_lib.engine.methods.base import Rounder, Rounding, rounder_of
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pack import pack_block
 from quantize_lib.engine.shared_pass import SharedPass
@@ -41,7 +41,7 @@ class PackedBlock:
 
 def format_for(settings: Settings, model_type: str = "llama") -> Format:
     """The format of a cell of this family."""
-    return resolve_format(settings, Traits(model_type=model_type, conv1d=FAMILIES[model_type].conv1d))
+    return resolve_format(settings, Traits(model_type=model_type, conv1d=model_type == "gpt2"))
 
 
 def grid_for(settings: Settings, model_type: str = "llama") -> Grid:
@@ -115,9 +115,32 @@ class Recording(Rounder):
         self._rounder = rounder
         self.outputs: dict[int, RoundedBlock] = {}
 
-    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
-        self.outputs[block.index] = self._rounder.round(block, settings, grid)
-        return self.outputs[block.index]
+    def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
+        rounding = self._rounder.begin(block, settings, grid)
+        self._keep(block.index, RoundedBlock(layers={}, params=rounding.params))
+        return _Recorded(rounding, partial(self._keep, block.index))
+
+    def _keep(self, index: int, made: RoundedBlock) -> None:
+        before = self.outputs.get(index, RoundedBlock(layers={}))
+        # A block comes bit by bit.
+        self.outputs[index] = replace(
+            made,
+            layers={**before.layers, **made.layers},
+            params={**before.params, **made.params},
+            modules={**before.modules, **made.modules},
+        )
+
+
+class _Recorded(Rounding):
+    def __init__(self, rounding: Rounding, keep: Callable[[RoundedBlock], None]) -> None:
+        self._rounding = rounding
+        self._keep = keep
+        self.params = rounding.params
+
+    def round(self, names: Collection[str], drift: Drift | None = None) -> RoundedBlock:
+        made = self._rounding.round(names, drift)
+        self._keep(made)
+        return made
 
 
 def record(

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from quantize_lib.files import read_json
-from tests.support.families import VOCABULARY, save_family
+from tests.support.families import save_family
+from tests.support.small_tokenizer import save_tokenizer
+from tests.support.tiny_models import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 SEQUENCE = 64
@@ -29,26 +31,19 @@ FASTEST: list[dict[str, Any]] = [{"method": "bitsandbytes", "bits": 8}]
 def save_tiny_model(folder: Path, text: Path, *, model_type: str = "llama") -> Path:
     """A random model of two blocks whose tokenizer was trained on `text`, with a card."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     save_family(model_type, folder, dtype=torch.bfloat16)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train([str(text)], trainer)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(folder)
+    save_tokenizer(folder, [text.read_text(encoding="utf-8")])
     (folder / "README.md").write_text(
         "---\nlicense: apache-2.0\nlanguage: en\n---\n# Tiny\n", encoding="utf-8"
     )
+    return folder
+
+
+def save_tiny_type(model_type: str, folder: Path, text: Path, **sizes: int) -> Path:
+    """A tiny model of any type of transformers whose tokenizer was trained on `text`."""
+    save_tiny(model_type, folder, sizes=sizes)
+    save_tokenizer(folder, [text.read_text(encoding="utf-8")])
     return folder
 
 

@@ -58,6 +58,10 @@ def _awq(parts: Mapping[str, Tensor], quantization: Mapping[str, Any]) -> Tensor
 
 
 def _compressed_tensors(parts: Mapping[str, Tensor], quantization: Mapping[str, Any]) -> Tensor:
+    if quantization["format"] == "float-quantized":
+        return _fp8(parts)
+    if quantization["format"] in ("nvfp4-pack-quantized", "mxfp4-pack-quantized"):
+        return _fp4(parts)
     (group,) = quantization["config_groups"].values()
     bits = int(group["weights"]["num_bits"])
     outputs, inputs = parts["weight_shape"].tolist()
@@ -65,6 +69,32 @@ def _compressed_tensors(parts: Mapping[str, Tensor], quantization: Mapping[str, 
     scales = parts["weight_scale"].float()
     assert len(codes) == outputs
     weight: Tensor = codes * scales.repeat_interleave(inputs // scales.shape[1], 1)
+    return weight
+
+
+def _fp8(parts: Mapping[str, Tensor]) -> Tensor:
+    """A sign, four bits of an exponent with a bias of 7, three behind the point; no infinities."""
+    byte = parts["weight"].view(torch.uint8).to(torch.int64)
+    exponent, fraction = (byte >> 3) & 15, (byte & 7) / 8
+    size = torch.where(exponent == 0, fraction * 2.0**-6, (1 + fraction) * torch.exp2(exponent - 7.0))
+    numbers = torch.where(byte >> 7 == 1, -size, size)
+    scales = parts["weight_scale"]
+    rows, columns = numbers.shape
+    if scales.shape != (rows, 1):
+        scales = scales.repeat_interleave(128, 0).repeat_interleave(128, 1)[:rows, :columns]
+    weight: Tensor = numbers * scales
+    return weight
+
+
+def _fp4(parts: Mapping[str, Tensor]) -> Tensor:
+    numbers = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+    packed = parts["weight_packed"].to(torch.int64)
+    codes = torch.stack([packed & 15, packed >> 4], -1).flatten(1)
+    if "weight_global_scale" in parts:
+        scales = parts["weight_scale"].float() / parts["weight_global_scale"]
+    else:
+        scales = torch.exp2(parts["weight_scale"].float() - 127)
+    weight: Tensor = numbers[codes] * scales.repeat_interleave(codes.shape[1] // scales.shape[1], 1)
     return weight
 
 

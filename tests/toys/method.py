@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from quantize_lib.methods.common import GROUP_SIZE, MODULES_TO_NOT_CONVERT
@@ -42,19 +43,24 @@ def make_rounder() -> Rounder:
     """The engine's part; a class of a module of its own, where it is no toy."""
     import torch
 
-    from quantize_lib.engine.block import BlockInput, RoundedBlock
-    from quantize_lib.engine.methods.base import Rounder
+    from quantize_lib.engine.block import BlockInput, Drift, RoundedBlock
+    from quantize_lib.engine.methods.base import Rounder, Rounding
     from quantize_lib.formats.rounded import Codes, Grid, RoundedLayer
 
-    class Nearest(Rounder):
-        def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
+    class Nearest(Rounding):
+        def __init__(self, block: BlockInput, settings: Settings) -> None:
+            self._block = block
+            self._settings = settings
+
+        def round(self, names: Collection[str], drift: Drift | None = None) -> RoundedBlock:
             layers = {}
-            for name, linear in block.linears.items():
+            for name in names:
+                linear = self._block.linears[name]
                 rows, inputs = linear.weight.shape
                 size = linear.group_size if linear.group_size > 0 else inputs
                 grouped = linear.weight.reshape(rows, -1, size)
                 middle = 2 ** (linear.bits - 1)
-                scales = grouped.abs().amax(-1) / (middle - 1) * settings[STRETCH]
+                scales = grouped.abs().amax(-1) / (middle - 1) * self._settings[STRETCH]
                 scales = scales.clamp(min=1e-4).to(torch.bfloat16).to(torch.float32)
                 steps = (grouped / scales[..., None]).round().clamp(-middle, middle - 1)
                 layers[name] = RoundedLayer(
@@ -69,4 +75,8 @@ def make_rounder() -> Rounder:
                 )
             return RoundedBlock(layers=layers)
 
-    return Nearest()
+    class NearestRounder(Rounder):
+        def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
+            return Nearest(block, settings)
+
+    return NearestRounder()

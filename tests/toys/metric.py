@@ -44,10 +44,11 @@ class _TopAgreement(Metric):
     description = "how often the most likely token is the base model's"
     compared = "mean agreement"
     compares = True
+    more_is_better = True
     tolerances: ClassVar[Mapping[Precision, Tolerance]] = {
         Precision.FLOAT32: Tolerance(absolute=0.05),
         Precision.HALF: Tolerance(absolute=0.1),
-        Precision.INT8_ACTIVATIONS: Tolerance(absolute=0.2),
+        Precision.ROUNDED_INPUTS: Tolerance(absolute=0.2),
     }
     limit = _Least()
 

@@ -13,9 +13,9 @@ from quantize_lib.host.output_folder import working_in
 from tools.action.unpublished import bring_back, keep
 
 
-def cell(path: str | None, commit: str | None = None) -> dict[str, Any]:
+def cell(path: str | None, commit: str | None = None, **more: str) -> dict[str, Any]:
     """A cell of a report, as far as it matters here."""
-    return {"path": path, "commit": commit}
+    return {"path": path, "commit": commit, "model": "acme/tiny", "status": "built", **more}
 
 
 def output(folder: Path, *names: str) -> Path:
@@ -39,6 +39,17 @@ def test_what_no_repository_has_comes_back_on_another_machine_and_the_rest_does_
     bring_back(second)
     assert names(second) == {".state", "built"}
     assert (second / "built" / "below" / "file").read_text(encoding="utf-8") == "built"
+
+
+def test_what_was_not_chosen_is_kept_until_the_chosen_one_is_published(tmp_path: Path) -> None:
+    folder = output(tmp_path, "chosen", "other", "waits")
+    other = cell("other", status="skipped", not_chosen="a smaller one, chosen, meets the limits")
+    keep(folder, [cell("chosen"), other])
+    assert names(folder / ".state" / "unpublished") == {"chosen", "other"}
+    keep(folder, [cell("chosen", "0" * 40), other])
+    assert not (folder / ".state" / "unpublished").exists()
+    keep(folder, [cell("waits", not_chosen="not chosen yet"), cell(None, status="failed")])
+    assert names(folder / ".state" / "unpublished") == {"waits"}
 
 
 def test_what_is_there_already_stays(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card import render_card
 from quantize_lib.card.snippets import snippets
@@ -47,14 +48,20 @@ class Card:
     text: str
 
 
-def source(card: dict[str, Any] | None = None, **config: Any) -> ModelSource:
+def source(
+    card: dict[str, Any] | None = None, *, kept: Mapping[str, str] | None = None, **config: Any
+) -> ModelSource:
     return ModelSource(
         folder=Path("model"),
         facts=ModelFacts(
             config={"architectures": ["LlamaForCausalLM"], **config},
             revision="a" * 40,
-            tensors={},
+            tensors={
+                name: TensorInfo(name=name, dtype="BF16", shape=(8, 32), file="model.safetensors")
+                for name in kept or {}
+            },
             layers=(),
+            kept=kept or {},
             weight_bytes=1,
             download_bytes=0,
         ),
@@ -71,6 +78,7 @@ def render(
     cell: Cell = CELL,
     command: str = "model-quantizer run quantize.yml",
     given: Mapping[str, Any] | None = None,
+    kept: Mapping[str, str] | None = None,
     **config: Any,
 ) -> Card:
     job = Job(
@@ -81,7 +89,7 @@ def render(
         evaluate=EvaluateSpec(),
         cells=(cell,),
     )
-    base = source(card, **config)
+    base = source(card, kept=kept, **config)
     text = render_card(record, source=base, cell=cell, job=job, command=command, given=given)
     card_of_hub: Any = ModelCard(text)
     return Card(data=card_of_hub.data.to_dict(), text=card_of_hub.text)
@@ -220,6 +228,45 @@ def test_measuring_on_the_calibration_text_is_said() -> None:
     assert words not in render(replace(RECORD, measurements=other)).text
 
 
+def test_the_card_says_where_awqs_codes_are_found_as_gptqs_are() -> None:
+    words = "the codes were found column by column"
+    cell = replace(CELL, settings=Settings(method="awq", bits=4))
+    record = replace(RECORD, method="awq", format="awq", settings={"method": "awq", "effort": "standard"})
+    assert words in render(record, cell=cell).text
+    # Made before there was the setting.
+    assert words not in render(replace(record, settings={"method": "awq"}), cell=cell).text
+    fast = replace(cell, settings=replace(cell.settings, own={"effort": "fast"}))
+    assert words not in render(record, cell=fast).text
+    assert words not in render().text
+
+
+def test_bits_of_each_layers_own_are_a_table() -> None:
+    record = replace(
+        RECORD,
+        settings={**RECORD.settings, "target_bits": 3.5},
+        layers={
+            f"model.layers.{block}.{name}": (3 + block, 64) for block in range(2) for name in ("up", "down")
+        },
+    )
+    card = render(record)
+    assert "quantized to 3.5 bits on average with GPTQ" in card.text
+    assert "| bits | by layer |" in card.text
+    assert "| layers | 3 bits | 4 bits |\n| --- | ---: | ---: |\n" in card.text
+    assert card.text.count(" | 1 | 1 |\n") == 2
+    assert "mixed-bits" in card.data["tags"]
+
+
+def test_what_stays_in_full_precision_by_structure_is_told_once_for_all_blocks_with_its_reason() -> None:
+    routers = {f"model.layers.{block}.mlp.gate.weight": "a router" for block in range(2)}
+    text = render(kept={**routers, "model.layers.1.mlp.`x.weight": "too small"}).text
+    assert (
+        "- In full precision by the model's structure: a router "
+        "(<code>model.layers.&#42;.mlp.gate.weight</code>); "
+        "too small (<code>model.layers.&#42;.mlp.&#96;x.weight</code>)."
+    ) in text
+    assert "by the model's structure" not in render().text
+
+
 def test_no_jinja_and_no_none_is_left_in_the_text() -> None:
     text = render().text
     assert "None" not in text
@@ -248,12 +295,17 @@ def test_vllm_gets_the_flags_that_the_format_needs(
     record = replace(
         RECORD, method=method, bits=bits, format=stored or method, settings={"group_size": group}
     )
-    made = snippets(record, cell, prompt="x")
+    made = snippets(record, cell, source().facts, prompt="x")
     assert shlex.split(made.vllm) == ["vllm", "serve", CELL.repository, *flags]
 
 
 def test_the_install_lines_pin_what_was_used() -> None:
-    made = snippets(replace(RECORD, versions={**RECORD.versions, "optimum": "2.3.0+cpu"}), CELL, prompt="x")
+    made = snippets(
+        replace(RECORD, versions={**RECORD.versions, "optimum": "2.3.0+cpu"}),
+        CELL,
+        source().facts,
+        prompt="x",
+    )
     assert made.install == (
         "pip install torch setuptools wheel transformers==5.23.0 accelerate optimum==2.3.0\n"
         "pip install --no-build-isolation gptqmodel==7.6.0"
@@ -269,7 +321,7 @@ def test_overrides_of_gptq_are_loaded_through_gptqmodel() -> None:
 
 @pytest.mark.parametrize("prompt", ["The capital of France is", 'a"); import os; ("', "a\n\\", HOSTILE])
 def test_snippets_are_programs_whatever_the_prompt(prompt: str) -> None:
-    made = snippets(RECORD, CELL, prompt=prompt)
+    made = snippets(RECORD, CELL, source().facts, prompt=prompt)
     strings = [node.value for node in ast.walk(ast.parse(made.python)) if isinstance(node, ast.Constant)]
     assert prompt in strings
     assert "import os" not in [line.strip() for line in made.python.splitlines()]

@@ -20,35 +20,20 @@ from quantize_lib.host.survey import survey
 from quantize_lib.manifest import parse_manifest
 from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.verdict import Verdict
-from quantize_lib.publish.base import Published, PublishedState, Publisher
+from quantize_lib.publish.base import PublishedState, Publisher
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.targets import publish_spec
 from tests.support.model_files import LLAMA, write_model
+from tests.support.shelf import Shelf
 
 COMMIT = "c" * 40
-
-
-class Shelf(Publisher):
-    """A place to publish to whose states a test sets."""
-
-    def __init__(self, states: Mapping[str, PublishedState | PublishError]) -> None:
-        self.states = states
-
-    def current(self, repository: str) -> PublishedState | None:
-        state = self.states.get(repository)
-        if isinstance(state, PublishError):
-            raise state
-        return state
-
-    def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:
-        raise AssertionError(f"{repository}: {checkpoint} is not to be published here")
 
 
 def plan(
     folder: Path, *, publish: Mapping[str, Any] | None = None, text: str = "A text.", **entry: Any
 ) -> Plan:
     """Two models, of which the first is not supported."""
-    write_model(folder / "bad", {**LLAMA, "model_type": "mamba"})
+    write_model(folder / "bad", {**LLAMA, "is_encoder_decoder": True})
     write_model(folder / "good")
     quantize = [{"method": "bitsandbytes", "bits": 8, **entry}]
     words = {
@@ -181,7 +166,7 @@ def test_a_model_that_cannot_be_looked_at_keeps_no_other_from_being_made(tmp_pat
     publisher = DirectoryPublisher(publish_spec("directory", path=tmp_path / "published"))
     verdicts = survey(whole, publisher, lookups, reporter)
     assert changed_only(whole, verdicts, lookups, reporter) == whole
-    assert "warning: bad-auto: LlamaForCausalLM (mamba) is not supported" in said.getvalue()
+    assert "warning: bad-auto: LlamaForCausalLM (llama) is an encoder-decoder model" in said.getvalue()
     assert "good-bnb-8bit: to be built: never published" in said.getvalue()
 
 
@@ -221,7 +206,7 @@ def test_settings_that_do_not_fit_are_an_error_all_the_same(tmp_path: Path) -> N
     reporter = PlainReporter(io.StringIO())
     lookups = Lookups(reporter)
     verdicts = survey(whole, None, lookups, reporter)
-    with pytest.raises(UsageError, match="good-gptq-8bit: "):
+    with pytest.raises(UsageError, match="-gptq-8bit: "):
         changed_only(whole, verdicts, lookups, reporter)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.evaluate.check import is_reproduced
+from quantize_lib.evaluate.check import is_no_worse, is_reproduced
 from quantize_lib.formats import format_of_config
 from quantize_lib.metrics import METRICS
 from quantize_lib.precision import Precision
@@ -25,7 +25,7 @@ EXPECTED = dict.fromkeys(METRICS, 0.1)
         ("float32", {"quant_method": "compressed-tensors"}, Precision.FLOAT32),
         ("bfloat16", {"quant_method": "compressed-tensors"}, Precision.HALF),
         ("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": False}, Precision.HALF),
-        ("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": True}, Precision.INT8_ACTIVATIONS),
+        ("bfloat16", {"quant_method": "bitsandbytes", "load_in_8bit": True}, Precision.ROUNDED_INPUTS),
     ],
 )
 def test_the_precision_follows_what_was_loaded(
@@ -56,6 +56,18 @@ def test_what_is_not_finite_is_never_reproduced(name: str, value: float) -> None
     assert not is_reproduced(bad, EXPECTED, Precision.HALF)
     assert not is_reproduced(EXPECTED, bad, Precision.HALF)
     assert not is_reproduced(bad, bad, Precision.HALF)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_rounds_less_may_be_better_by_any_amount_and_worse_by_rounding_alone(name: str) -> None:
+    precision = Precision.ROUNDED_INPUTS
+    tolerance = METRICS[name].tolerances[precision]
+    slack = tolerance.absolute + tolerance.relative * EXPECTED[name]
+    worse = -1 if METRICS[name].more_is_better else 1
+    assert is_no_worse({**EXPECTED, name: EXPECTED[name] - worse * 10 * slack}, EXPECTED, precision)
+    assert is_no_worse({**EXPECTED, name: EXPECTED[name] + worse * 0.9 * slack}, EXPECTED, precision)
+    assert not is_no_worse({**EXPECTED, name: EXPECTED[name] + worse * 1.1 * slack}, EXPECTED, precision)
+    assert not is_no_worse({**EXPECTED, name: math.nan}, EXPECTED, precision)
 
 
 def test_without_base_logits_the_metrics_that_need_none_decide() -> None:

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.architecture.config_types import TYPES
 from quantize_lib.architecture.config_values import check_values, run_config, value_notes, written_config
-from quantize_lib.architecture.family_table import FAMILIES
 from quantize_lib.errors import SourceError
 from quantize_lib.source import inspect
 from quantize_lib.source.headers import INDEX
@@ -20,10 +18,6 @@ from tests.support.model_files import LLAMA, write_model
 
 GPT2: dict[str, Any] = {"model_type": "gpt2", "n_embd": 96, "n_layer": 2, "n_head": 6, "vocab_size": 64}
 WRITTEN: dict[str, Any] = {"dtype": "bfloat16", "model_class": "LlamaForCausalLM"}
-
-
-def test_every_family_has_its_types() -> None:
-    assert TYPES.keys() == FAMILIES.keys()
 
 
 @pytest.mark.parametrize(

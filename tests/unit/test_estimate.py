@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import UsageError
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.plan.estimate import estimate_job, job_memory
 from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds
+from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
 from tests.support.down_projections import facts
 
@@ -106,8 +108,8 @@ def memory(depth: int, *settings: Settings, samples: int = 1, evaluate: bool = F
     return job_memory(job(*settings, samples=samples, evaluate=evaluate), facts(depth))
 
 
-GPTQ = Settings(method="gptq", bits=4)
-AWQ = Settings(method="awq", bits=4)
+GPTQ = Settings(method="gptq", bits=4, own={"effort": "fast"})
+AWQ = Settings(method="awq", bits=4, own={"effort": "fast"})
 BNB = Settings(method="bitsandbytes", bits=4)
 
 
@@ -125,6 +127,22 @@ def test_activations_grow_with_samples_and_evaluation_with_cells() -> None:
     assert 512 * 1536 * 4 <= sequence <= 1.2 * 512 * 1536 * 4
     assert memory(1, GPTQ, samples=11).hidden == pytest.approx(11 * sequence, abs=11)
     assert memory(1, GPTQ, AWQ, evaluate=True).hidden == pytest.approx((1 + 3 * 10) * sequence, abs=31)
+
+
+def test_a_cell_that_makes_up_for_errors_carries_up_to_4096_tokens_and_so_does_the_base() -> None:
+    sequence, standard = memory(1, GPTQ).hidden, replace(GPTQ, own={})
+    for samples, carried in ((4, 4), (11, 8)):
+        needs = memory(1, standard, standard, samples=samples)
+        assert needs.hidden == pytest.approx((samples + 3 * carried) * sequence, abs=31)
+    assert memory(1, standard, samples=8).rest > memory(1, GPTQ, samples=8).rest + 8 * 512 * 1536 * 4
+
+
+def test_with_effort_best_it_carries_eight_times_as_many_tokens() -> None:
+    sequence, best = memory(1, GPTQ).hidden, replace(GPTQ, own={"effort": "best"})
+    assert memory(1, best, samples=100).hidden == pytest.approx((100 + 2 * 64) * sequence, abs=300)
+    # Each effort's text goes through the base model as well.
+    both = memory(1, best, replace(GPTQ, own={}), samples=100).hidden
+    assert both == pytest.approx((100 + 2 * 64 + 2 * 8) * sequence, abs=300)
 
 
 def test_bitsandbytes_alone_needs_neither_statistics_nor_calibration() -> None:
@@ -163,3 +181,65 @@ def test_activations_are_spilled_where_everything_does_not_fit_and_the_rest_does
     ) as caught:
         needs.spills(999)
     assert "--max-memory" in (caught.value.hint or "")
+
+
+def mixture(experts: int, *, hidden: int = 1024, inner: int = 512) -> ModelFacts:
+    """A model of two blocks whose experts have tensors of their own."""
+    layers = [
+        LayerInfo(name=name, in_features=inputs, out_features=outputs, tensor=f"{name}.weight")
+        for block in range(2)
+        for expert in range(experts)
+        for part, inputs, outputs in (
+            ("gate_proj", hidden, inner),
+            ("up_proj", hidden, inner),
+            ("down_proj", inner, hidden),
+        )
+        for name in (f"model.layers.{block}.mlp.experts.{expert}.{part}",)
+    ]
+    return replace(facts(1), layers=tuple(layers))
+
+
+def test_of_experts_only_weights_and_tokens_are_there_at_once() -> None:
+    few, many = (job_memory(job(GPTQ), mixture(experts)).rest for experts in (256, 512))
+    weights = 256 * 3 * 1024 * 512 * 4
+    # Nothing of the statistics, which would be as large as the weights and more.
+    assert weights <= many - few <= 1.1 * (weights + 256 * 2 * 2 * 1024 * 512 * 2) + 1
+
+
+def test_held_out_text_takes_room_for_what_the_weights_of_experts_were() -> None:
+    alone, carried = (
+        job_memory(job(GPTQ, samples=100_000, evaluate=evaluate), mixture(64)).rest
+        for evaluate in (False, True)
+    )
+    assert carried - alone == pytest.approx(1.1 * 64 * 3 * 1024 * 512 * 2, rel=0.01)
+
+
+def test_the_moment_before_there_are_texts_counts_by_itself() -> None:
+    needs = MemoryNeeds(hidden=500, rest=1000, ahead=100, before=1800)
+    assert (needs.whole, needs.least) == (1800, 1800)
+    assert not needs.spills(1800)
+    with pytest.raises(UsageError, match=r"about 1\.8 kB"):
+        needs.spills(1799)
+    assert MemoryNeeds(hidden=500, rest=1000, ahead=100, before=800).whole == 1600
+
+
+def test_towers_are_not_counted_and_what_a_block_keeps_counts_once() -> None:
+    plain = replace(facts(1), blocks=("model.layers",))
+
+    def beside(*names: str) -> ModelFacts:
+        more = {
+            name: TensorInfo(name=name, dtype="BF16", shape=(1000, 1000), file="more.safetensors")
+            for name in names
+        }
+        return replace(plain, tensors={**plain.tensors, **more})
+
+    needs = job_memory(job(GPTQ), plain)
+    assert job_memory(job(GPTQ), beside("vision_tower.patch.weight")) == needs
+    one, two = (
+        job_memory(
+            job(GPTQ), beside(*(f"model.layers.{block}.mixer.conv1d.weight" for block in range(count)))
+        )
+        for count in (1, 2)
+    )
+    assert one == two
+    assert one.rest - needs.rest == pytest.approx(1.1 * 4e6, rel=0.01)

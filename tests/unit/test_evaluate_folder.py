@@ -9,6 +9,7 @@ import pytest
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import UsageError
 from quantize_lib.worker.evaluate_folder import evaluate_folder
+from tests.support.model_files import write_shard
 
 
 def test_a_text_in_sequences_longer_than_the_models_positions_is_refused_with_what_fits(
@@ -16,6 +17,7 @@ def test_a_text_in_sequences_longer_than_the_models_positions_is_refused_with_wh
 ) -> None:
     config = {"model_type": "gpt2", "n_positions": 64, "quantization_config": {"quant_method": "gptq"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
+    write_shard(tmp_path / "model.safetensors", {"transformer.wpe.weight": (64, 8)})
     (tmp_path / "held-out.txt").write_text("text")
     with pytest.raises(UsageError) as caught:
         evaluate_folder(

@@ -42,6 +42,12 @@ def test_it_is_the_same_in_every_release() -> None:
     assert digest() == "d724d613796d680261f77ee66479deca160fa69d55ad987b5f415f58a37c1479"
 
 
+def test_what_was_published_before_there_was_effort_stays_until_a_manifest_asks_for_another() -> None:
+    assert digest(replace(GPTQ, own={"effort": "standard"})) == digest()
+    assert digest(replace(GPTQ, own={"effort": "fast"})) != digest()
+    assert digest(replace(GPTQ, own={"effort": "best"})) != digest()
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -14,7 +14,7 @@ from quantize_lib.architecture.assignment import assign, format_of, left_out
 from quantize_lib.architecture.group_sizes import resolve_group_size
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.engine.block import RoundedBlock
-from quantize_lib.errors import UsageError
+from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.evaluate import reload
 from quantize_lib.formats import (
     FORMATS,
@@ -25,12 +25,13 @@ from quantize_lib.formats import (
     get_format,
     resolve_format,
 )
-from quantize_lib.formats.compressed_tensors import DEQUANTIZE
+from quantize_lib.formats.compressed_base import DEQUANTIZE
 from quantize_lib.formats.loading import Loaded, LoadRequest
 from quantize_lib.formats.rounded import Codes, RoundedLayer
 from quantize_lib.methods import METHODS, Override, Settings, get_method
 from quantize_lib.packing.integers import pack_stream, unpack_stream
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.tasks import GENERATION
 from tests.support.rounding import checkpoint_context, pack
 
 LLAMA = Traits(model_type="llama")
@@ -38,6 +39,7 @@ GPT2 = Traits(model_type="gpt2", conv1d=True)
 MIXTURE = Traits(model_type="qwen3_moe", experts=True)
 CONV1D_FOR_AWQ = "AWQ loaders replace nn.Linear alone, and this model's layers are Conv1D"
 CONV1D_FOR_CT = "its loaders replace nn.Linear alone, and would leave this model's Conv1D layers random"
+UNREAD = "no loader that was tried reads this mixture's experts"
 EXPERTS = "plain transformers would load the experts of a mixture with random weights"
 
 
@@ -57,9 +59,15 @@ def _gpt2(**config: Any) -> ModelFacts:
         revision="sha256:0",
         tensors={},
         layers=tuple(
-            LayerInfo(name=f"transformer.h.0.{name}", in_features=inputs, out_features=outputs)
+            LayerInfo(
+                name=f"transformer.h.0.{name}",
+                in_features=inputs,
+                out_features=outputs,
+                tensor=f"transformer.h.0.{name}.weight",
+            )
             for name, (inputs, outputs) in sizes.items()
         ),
+        conv1d=True,
         weight_bytes=0,
         download_bytes=0,
     )
@@ -70,7 +78,14 @@ def _llama(inputs: int, outputs: int) -> ModelFacts:
         config={"model_type": "llama"},
         revision="sha256:0",
         tensors={},
-        layers=(LayerInfo(name="model.layers.0.mlp.up_proj", in_features=inputs, out_features=outputs),),
+        layers=(
+            LayerInfo(
+                name="model.layers.0.mlp.up_proj",
+                in_features=inputs,
+                out_features=outputs,
+                tensor="model.layers.0.mlp.up_proj.weight",
+            ),
+        ),
         weight_bytes=0,
         download_bytes=0,
     )
@@ -201,9 +216,15 @@ def test_a_layer_unlike_the_others_is_refused_by_name_where_all_are_alike(
         resolve_group_size(facts, settings)
     assert caught.value.message == (
         f"model.layers.0.mlp.up_proj asks for {asked}, which the format awq cannot hold "
-        "beside 4 bits and group size 16"
+        "beside 4 bits and group size 16: all layers have the same bits and group size in it"
     )
     assert resolve_group_size(facts, replace(settings, format="gptq")) == 16
+
+
+def test_layers_that_transformers_unpacks_as_it_reads_them_are_alike() -> None:
+    chosen = get_format("compressed-tensors")
+    assert "one width for all" in str(chosen.alike(Traits(model_type="xlstm")))
+    assert chosen.alike(Traits(model_type="llama")) is None
 
 
 # Which models they hold.
@@ -217,7 +238,7 @@ def test_a_layer_unlike_the_others_is_refused_by_name_where_all_are_alike(
             GPT2,
             {"gptq": None, "awq": CONV1D_FOR_AWQ, "compressed-tensors": CONV1D_FOR_CT, "bitsandbytes": None},
         ),
-        (MIXTURE, {"gptq": EXPERTS, "awq": EXPERTS, "compressed-tensors": None, "bitsandbytes": None}),
+        (MIXTURE, {"gptq": None, "awq": EXPERTS, "compressed-tensors": None, "bitsandbytes": None}),
     ],
     ids=["plain", "Conv1D", "experts"],
 )
@@ -255,7 +276,8 @@ def test_a_format_that_is_asked_for_is_taken(name: str) -> None:
         ("awq", 4, "awq", GPT2, CONV1D_FOR_AWQ),
         ("awq", 4, "compressed-tensors", GPT2, CONV1D_FOR_CT),
         ("gptq", 4, "compressed-tensors", GPT2, CONV1D_FOR_CT),
-        ("gptq", 4, "gptq", MIXTURE, EXPERTS),
+        ("awq", 4, "awq", MIXTURE, EXPERTS),
+        ("gptq", 4, "gptq", replace(MIXTURE, model_type="mixtral"), UNREAD),
         ("awq", 8, "awq", LLAMA, "it has no 8 bits"),
     ],
 )
@@ -270,23 +292,23 @@ def test_a_format_that_is_asked_for_and_cannot_hold_the_model_is_refused_with_th
 
 def test_where_no_format_can_hold_the_model_each_reason_is_said() -> None:
     both = Traits(model_type="another", conv1d=True, experts=True)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(SourceError) as caught:
         resolve_format(_settings("awq"), both)
     assert caught.value.message == (
-        f"no format of awq can hold the model (awq: {CONV1D_FOR_AWQ}; gptq: {EXPERTS}; "
+        f"no format of awq can hold the model (awq: {CONV1D_FOR_AWQ}; gptq: {UNREAD}; "
         f"compressed-tensors: {CONV1D_FOR_CT})"
     )
     assert caught.value.hint == "Take another method."
 
 
 def test_gpt2s_projections_stay_in_full_precision_where_the_loader_asks_for_their_weight() -> None:
-    names = [layer.name for layer in _gpt2().layers]
-    assert [name for name in names if get_format("gptq").leaves(GPT2, name)] == [
+    layers = _gpt2().layers
+    assert [layer.name for layer in layers if get_format("gptq").leaves(GPT2, layer, 4)] == [
         "transformer.h.0.attn.c_proj",
         "transformer.h.0.mlp.c_proj",
     ]
-    assert not any(get_format("gptq").leaves(LLAMA, name) for name in names)
-    assert not any(get_format("bitsandbytes").leaves(GPT2, name) for name in names)
+    assert not any(get_format("gptq").leaves(LLAMA, layer, 4) for layer in layers)
+    assert not any(get_format("bitsandbytes").leaves(GPT2, layer, 4) for layer in layers)
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
@@ -441,8 +463,21 @@ def test_the_card_warns_of_the_other_way_of_loading_where_it_is_wrong() -> None:
     entry = get_format("compressed-tensors")
     plain = _settings(format_name=entry.name)
     mixed = _settings(format_name=entry.name, overrides=(Override(modules="*.q", bits=8),))
-    assert entry.limits(plain) == (entry.limit,)
-    assert "CompressedTensorsConfig(dequantize=True)" in " ".join(entry.limits(mixed))
+    assert entry.cautions(plain, LLAMA) == ()
+    assert "CompressedTensorsConfig(dequantize=True)" in " ".join(entry.cautions(mixed, LLAMA))
+    automatic = replace(plain, own={"target_bits": 3})
+    assert entry.cautions(automatic, LLAMA) == entry.cautions(mixed, LLAMA)
+
+
+def test_the_card_says_who_reads_layers_of_several_widths_in_gptqs_format() -> None:
+    entry = get_format("gptq")
+    plain = _settings(format_name=entry.name)
+    assert entry.cautions(plain, LLAMA) == ()
+    for several in (
+        replace(plain, overrides=(Override(modules="*.q", bits=8),)),
+        replace(plain, own={"target_bits": 3}),
+    ):
+        assert "plain transformers knows one of each" in " ".join(entry.cautions(several, LLAMA))
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq", "bitsandbytes"])
@@ -455,7 +490,7 @@ class _Loads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, Any]] = []
-        for module in ("entry", "gptq", "awq", "bitsandbytes", "compressed_tensors"):
+        for module in ("entry", "gptq", "awq", "bitsandbytes", "compressed_base"):
             monkeypatch.setattr(f"quantize_lib.formats.{module}.load_with_transformers", self.transformers)
         monkeypatch.setattr("quantize_lib.formats.gptq.load_with_gptqmodel", self.gptqmodel)
 
@@ -493,7 +528,7 @@ def test_a_reload_on_cuda_without_a_compiler_asks_for_the_kernel_that_needs_none
         (tmp_path / "gcc").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     spec = {"folder": str(tmp_path), "dtype": "auto", "device": device, "trust_remote_code": False}
-    reload._load(spec, get_format(name), {"quant_method": name, "bits": 4})
+    reload._load(spec, get_format(name), {"quant_method": name, "bits": 4}, task=GENERATION)
     ((library, config),) = loads.asked
     assert library == "transformers"
     assert getattr(config, "backend", None) == kernel

@@ -331,6 +331,12 @@ def test_the_config_names_the_kernel_where_the_automatic_one_ignores_zero_points
     assert "backend" not in _config(replace(context, group_size=32))
 
 
+def test_the_config_names_the_kernel_where_the_automatic_one_takes_no_such_group() -> None:
+    assert _config(replace(_context(_settings()), group_size=16))["backend"] == "gptq_torch"
+    assert "backend" not in _config(_context(_settings()))
+    assert "backend" not in _config(replace(_context(_settings(bits=8)), group_size=16))
+
+
 def test_the_config_lists_what_is_quantized_where_something_is_kept() -> None:
     config = _config(_context(kept=("model.layers.0.mlp.up_proj",)))
     assert config["modules_in_block_to_quantize"] == [
@@ -354,3 +360,15 @@ def test_the_first_override_that_matches_stands_in_dynamic() -> None:
         "model.layers.0.mlp.down_proj": {"bits": 3, "group_size": 16},
         "model.layers.1.mlp.down_proj": {"bits": 8},
     }
+
+
+def test_the_factor_of_a_scaled_input_is_made_of_the_factor_there_is() -> None:
+    generator = torch.Generator().manual_seed(11)
+    x = torch.randn(200, 16, generator=generator) @ torch.randn(16, 16, generator=generator)
+    scale = torch.rand(16, generator=generator) + 0.5
+    factor = factorize(Statistics(x.T @ x / 200, x.abs().mean(0), 200))
+    damped = x.T @ x / 200 + torch.diag(factor.added)
+    scaled = factor.of_scaled(scale)
+    inverse = torch.linalg.inv(damped / scale / scale[:, None])[factor.order][:, factor.order]
+    torch.testing.assert_close(scaled.upper.T @ scaled.upper, inverse, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(scaled.importance, damped.diagonal() / scale.square())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.methods.settings import GroupSize, Override, Settings
@@ -9,13 +10,17 @@ from quantize_lib.source import resolve_group_size, resolved_layers
 from quantize_lib.source.facts import ModelFacts
 
 
+def _layer(name: str, inputs: int, outputs: int) -> LayerInfo:
+    return LayerInfo(name=name, in_features=inputs, out_features=outputs, tensor=f"{name}.weight")
+
+
 def facts(hidden: int = 576, mlp: int = 1536, out: int = 192) -> ModelFacts:
     layers = []
     for block in range(2):
         prefix = f"model.layers.{block}."
         layers += [
-            LayerInfo(name=prefix + "self_attn.q_proj", in_features=hidden, out_features=out),
-            LayerInfo(name=prefix + "mlp.down_proj", in_features=mlp, out_features=hidden),
+            _layer(prefix + "self_attn.q_proj", hidden, out),
+            _layer(prefix + "mlp.down_proj", mlp, hidden),
         ]
     return ModelFacts(
         config={"model_type": "llama"},
@@ -34,9 +39,15 @@ def settings(
     *,
     keep: tuple[str, ...] = (),
     overrides: tuple[Override, ...] = (),
+    format: str = "auto",
 ) -> Settings:
     return Settings(
-        method=method, bits=bits, group_size=group_size, modules_to_not_convert=keep, overrides=overrides
+        method=method,
+        bits=bits,
+        group_size=group_size,
+        modules_to_not_convert=keep,
+        overrides=overrides,
+        format=format,
     )
 
 
@@ -85,7 +96,7 @@ def test_auto_says_which_layer_nothing_fits() -> None:
 
 
 def test_bitsandbytes_has_no_group_size() -> None:
-    assert resolve_group_size(facts(hidden=72), settings("bitsandbytes")) == -1
+    assert resolve_group_size(facts(hidden=72), settings("bitsandbytes", 8)) == -1
     assert {size for _, _, size in resolved_layers(facts(), settings("bitsandbytes", 8))} == {-1}
 
 
@@ -151,8 +162,14 @@ def test_outputs_that_fill_no_whole_words_cannot_be_packed(
     method: str, bits: int, out: int, fits: bool
 ) -> None:
     if fits:
-        assert resolved_layers(facts(out=out), settings(method, bits))
+        assert resolved_layers(facts(out=out), settings(method, bits, format=method))
         return
     with pytest.raises(UsageError) as caught:
-        resolve_group_size(facts(out=out), settings(method, bits))
+        resolve_group_size(facts(out=out), settings(method, bits, format=method))
     assert f"the output of model.layers.0.self_attn.q_proj ({out}) cannot be packed" in caught.value.message
+
+
+def test_another_format_is_taken_where_the_methods_own_cannot_pack_a_layer() -> None:
+    assert format_of(facts(out=192), settings("gptq")).name == "gptq"
+    assert format_of(facts(out=12), settings("gptq")).name == "compressed-tensors"
+    assert format_of(facts(out=12), settings("gptq", keep=("*.q_proj",))).name == "gptq"

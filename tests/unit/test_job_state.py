@@ -77,6 +77,7 @@ def prepared(*cells: Cell, fingerprint: str = "f") -> Prepared:
         group_sizes={},
         calibration=None,
         evaluation=None,
+        refused={},
         identities={
             cell.id: Identity(
                 model=Resolved(revision="r", name="m"), fingerprint=f"{fingerprint} {cell.id}", inputs={}

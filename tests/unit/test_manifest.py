@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.manifest import load_manifest, parse_manifest
+from quantize_lib.manifest import InvalidManifestError, load_manifest, parse_manifest
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.names import repository_fault
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job, Plan, RunnersSpec
@@ -191,6 +191,50 @@ def test_evaluation_is_merged_key_by_key(tmp_path: Path) -> None:
         held_out=TextSpec(texts=("t",)), limits={"max_perplexity_increase": 0.5, "max_kl_divergence": 1.0}
     )
     assert b.limits["max_perplexity_increase"] == 0.125
+
+
+def test_a_model_may_choose_otherwise_than_the_others(tmp_path: Path) -> None:
+    text = """
+        version: 1
+        models:
+          - {id: x/a, quantize: [{method: awq, bits: 4}]}
+          - {id: x/b, evaluate: {choose: all}, quantize: [{method: awq, bits: 4}]}
+        evaluate: {perplexity: {texts: [t]}, max_kl_divergence: 1, choose: smallest}
+    """
+    assert [job.evaluate.choose for job in parsed(text, tmp_path).jobs] == ["smallest", "all"]
+    assert EvaluateSpec().choose == "all"
+
+
+def test_a_choice_by_a_models_own_limit_is_no_error_but_one_by_none_is(tmp_path: Path) -> None:
+    text = """
+        version: 1
+        models:
+          - {id: x/a, evaluate: {max_kl_divergence: 1}, quantize: [{method: awq, bits: 4}]}
+          - {id: x/b, evaluate: %s, quantize: [{method: awq, bits: 4}]}
+        evaluate: {perplexity: {texts: [t]}, choose: smallest}
+    """
+    parsed(text % "{choose: all}", tmp_path)
+    for own, place in (("{}", "evaluate.choose"), ("{choose: smallest}", r"models\[1\].evaluate.choose")):
+        with pytest.raises(InvalidManifestError, match=f" {place}: no limit to choose by") as raised:
+            parsed(text % own, tmp_path)
+        assert len(raised.value.problems) == 1
+    with pytest.raises(InvalidManifestError, match="expected a number") as raised:
+        parsed(text % "{max_kl_divergence: lots}", tmp_path)
+    assert len(raised.value.problems) == 1
+
+
+def test_a_limit_for_all_is_told_once_wherever_a_model_without_text_stands(tmp_path: Path) -> None:
+    text = """
+        version: 1
+        models:
+          - {id: x/a, evaluate: {perplexity: {texts: [t]}}, quantize: [{method: awq, bits: 4}]}
+          - {id: x/b, quantize: [{method: awq, bits: 4}]}
+          - {id: x/c, quantize: [{method: awq, bits: 4}]}
+        evaluate: {max_kl_divergence: 1}
+    """
+    with pytest.raises(InvalidManifestError, match=r" evaluate\.max_kl_divergence: nothing to mea") as raised:
+        parsed(text, tmp_path)
+    assert len(raised.value.problems) == 1
 
 
 def test_files_are_found_beside_the_manifest(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from quantize_lib.errors import ExitCode, ManifestError
 from quantize_lib.formats import FORMATS
 from quantize_lib.manifest import InvalidManifestError, load_manifest, parse_manifest
-from quantize_lib.methods import METHODS
+from quantize_lib.methods import METHODS, SETTINGS
 
 
 def faults(text: str | bytes, folder: Path) -> list[str]:
@@ -34,7 +34,7 @@ ENTRY = [
     (
         "method: awq, bits: 5",
         "4:36: models[0].quantize[0].bits: 5 is not allowed for awq "
-        "(no loader has other widths). Allowed: 2, 3, 4, 8.",
+        "(no loader has other widths). Allowed: 2, 3, 4, 8, auto.",
     ),
     (
         "method: awq, bits: [4, 8]",
@@ -73,7 +73,7 @@ ENTRY = [
     (
         "method: gptq, bits: [4, 5]",
         "4:41: models[0].quantize[0].bits[1]: 5 is not allowed for gptq "
-        "(its packed format has these widths only). Allowed: 2, 3, 4, 8.",
+        "(its packed format has these widths only). Allowed: 2, 3, 4, 8, auto.",
     ),
     (
         "method: bitsandbytes, bits: 3",
@@ -92,21 +92,20 @@ ENTRY = [
     ),
     (
         "method: gptq, bits: 4, groupsize: 64",
-        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, "
-        "format, name, device, group_size, desc_act, "
-        "sym, modules_to_not_convert, overrides, quant_type, double_quant. "
+        "4:40: models[0].quantize[0].groupsize: unknown key. Allowed: method, bits, format, name, device, "
+        f"{', '.join(SETTINGS)}. "
         "Perhaps you meant `group_size`?",
     ),
     ("method: gptq", "4:16: models[0].quantize[0]: the key `bits` is missing."),
     (
         "method: gptq, bits: '4'",
-        "4:37: models[0].quantize[0].bits: expected a whole number or a list, got the text `4`.",
+        "4:37: models[0].quantize[0].bits: got the text `4`; write 4 without quotes.",
     ),
     ("method: gptq, bits: []", "4:37: models[0].quantize[0].bits: an empty list; give at least one."),
     ("method: gptq, bits: [4, 4]", "4:41: models[0].quantize[0].bits[1]: 4 stands twice; write it once."),
     (
         "method: gptq, bits: ",
-        "4:37: models[0].quantize[0].bits: expected a whole number or a list, got nothing (null).",
+        "4:37: models[0].quantize[0].bits: expected a whole number or text or a list, got nothing (null).",
     ),
     (
         "method: gptq, bits: 4, group_size: 96",
@@ -196,9 +195,7 @@ REST = [
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (
         "defaults: {name: x}",
-        "5:12: defaults.name: unknown key. Allowed: format, device, group_size, desc_act, sym, "
-        "modules_to_not_convert, "
-        "overrides, quant_type, double_quant, calibration.",
+        f"5:12: defaults.name: unknown key. Allowed: format, device, {', '.join(SETTINGS)}, calibration.",
     ),
     (
         "defaults: {calibration: {split: train}}",
@@ -252,6 +249,16 @@ REST = [
         "evaluate: {max_perplexity_increase: 15%}",
         "5:37: evaluate.max_perplexity_increase: nothing to measure it on; "
         "give `perplexity`, the held-out text, too.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, choose: smallest}",
+        "5:46: evaluate.choose: no limit to choose by; give `max_perplexity_increase` or "
+        "`max_kl_divergence`, which the smallest has to meet, too.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, max_kl_divergence: 1, choose: small}",
+        "5:68: evaluate.choose: `small` is not a choice. Allowed: all, smallest. "
+        "Perhaps you meant `smallest`?",
     ),
     (
         "evaluate: {perplexity: {texts: [a]}, max_perplexity_increase: 15}",

@@ -19,12 +19,16 @@ DISTRIBUTION = {"yaml": "pyyaml"}
 MAY_IMPORT = {
     "quantize_lib": ("cpu",),
     "entrypoint.py": (),
-    "tools": (),
+    "tools": ("cpu",),
     "examples": ("cpu", "demo"),
     "benchmarks": ("cpu", "demo", "dev"),
     "tests": ("cpu", "demo", "dev"),
 }
 """Files, and the extras whose packages they find beside those of the light core."""
+
+
+OF_PEERS = {"peer_auto_round.py": {"auto_round"}}
+"""What runs in an environment of a peer's own."""
 
 
 def normal(name: str) -> str:
@@ -60,7 +64,7 @@ def test_every_imported_package_is_declared(place: str) -> None:
     missing = {
         (str(path.relative_to(ROOT)), package)
         for path in ours
-        for package in imports(path) - FIRST_PARTY - sys.stdlib_module_names
+        for package in imports(path) - FIRST_PARTY - sys.stdlib_module_names - OF_PEERS.get(path.name, set())
         if normal(DISTRIBUTION.get(package, package)) not in known
     }
     assert not missing

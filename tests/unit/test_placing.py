@@ -200,10 +200,10 @@ def test_a_model_with_the_config_of_another_is_recognized(more: Shapes, model_ty
     )
 
 
-def test_a_class_without_a_key_for_biases_is_told_the_one_that_has_it() -> None:
+def test_a_class_without_a_key_for_biases_is_told_one_that_has_it() -> None:
     config = LLAMA | {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
     _, hint = error_of(llama_shapes() | biases("self_attn.q_proj"), config)
-    assert hint.startswith("They are what a llama has: ")
+    assert hint.startswith("They are what a ")
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,13 @@ def test_scales_beside_full_precision_weights_are_told_and_left_out(ending: str)
         "v_head.summary.bias",
     ],
 )
-def test_what_stands_beside_the_model_is_told_and_left_out(name: str) -> None:
+def test_what_stands_beside_the_model_is_told_and_copied(name: str) -> None:
     found = placed(llama_shapes() | {name: (4, 4)})
+    assert [info.name for info in found.copied] == [name]
     assert found.tensors.keys() == llama_shapes().keys()
     assert len(found.notes) == 1
     assert found.notes[0].startswith(
-        "1 tensor beside the language model is left out, as transformers does not load it: `"
+        "1 tensor beside the language model is copied unchanged, though transformers does not load it: `"
     )
 
 
@@ -271,18 +272,21 @@ def test_what_a_class_of_the_models_own_loads_is_not_judged_beforehand() -> None
 def test_what_is_left_out_may_be_named_among_what_is_not_converted() -> None:
     found = placed(llama_shapes() | {"mtp.fc.weight": (4, 4)})
     assert found.strays == ("mtp.fc.weight",)
-    facts = Architecture(config=LLAMA, tensors=found.tensors, layers=found.layers, strays=found.strays)
-    kept = Settings(method="bitsandbytes", bits=4, modules_to_not_convert=("mtp.*",))
+    facts = Architecture(
+        config=LLAMA, tensors=found.tensors, layers=found.structure.layers, strays=found.strays
+    )
+    kept = Settings(method="bitsandbytes", bits=8, modules_to_not_convert=("mtp.*",))
     assert resolve_group_size(facts, kept) == -1
 
 
-def test_blocks_beyond_the_configs_number_are_told_and_left_out() -> None:
+def test_blocks_beyond_the_configs_number_are_told_and_copied() -> None:
     found = placed(llama_shapes(LLAMA | {"num_hidden_layers": 4}))
     assert found.tensors.keys() == llama_shapes().keys()
     assert found.notes == (
-        "18 tensors of blocks beyond the 2 of config.json (num_hidden_layers) are left out, as transformers "
-        "does not load them: `model.layers.2` and `model.layers.3`",
+        "18 tensors of blocks beyond the 2 of config.json (num_hidden_layers) are copied unchanged, though "
+        "transformers does not load them: `model.layers.2` and `model.layers.3`",
     )
+    assert len(found.copied) == 18
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
@@ -291,6 +295,7 @@ def test_the_masks_of_an_old_gpt2_are_told_and_left_out(prefix: str) -> None:
     masks: Shapes = {f"h.{block}.attn.bias": (1, 1, 32, 32) for block in range(2)}
     found = placed({prefix + name: shape for name, shape in (shapes | masks).items()}, GPT2)
     assert len(found.tensors) == len(shapes)
+    assert found.copied == ()
     assert found.notes == (
         "2 tensors that older versions of transformers stored are left out, as transformers does not load "
         f"them: `{prefix}h.*.attn.bias`",

@@ -71,6 +71,34 @@ def test_cells_of_one_model_on_one_device_are_one_job(manifest: Plan) -> None:
     assert [cell.id for _, cell in plan.cells()] == [cell for cells in shape(plan).values() for cell in cells]
 
 
+def test_cells_that_compete_on_several_devices_are_no_matrix(tmp_path: Path) -> None:
+    plan = parse_manifest(TEXT.replace("15%", "15%, choose: smallest"), path=tmp_path / "quantize.yml")
+    with pytest.raises(UsageError) as refused:
+        plan_github(plan)
+    assert refused.value.message == (
+        "a: `choose: smallest` compares cells that would go to different runners, "
+        "as they are for auto and cuda"
+    )
+    (first, _) = plan_github(narrow(plan, device="cuda"))["include"]
+    assert first["cells"] == "a-gptq-3bit a-gptq-4bit a-awq-4bit a-bnb-8bit"
+
+
+def test_the_table_says_which_cells_compete(tmp_path: Path) -> None:
+    plan = parse_manifest(TEXT.replace("15%", "15%, choose: smallest"), path=tmp_path / "quantize.yml")
+    compete = "Of a the smallest that meets its limits: a-gptq-3bit, a-gptq-4bit, a-awq-4bit or a-bnb-8bit."
+    assert compete in plan_table(plan, {}).splitlines()
+    assert plan_json(plan, {})["jobs"][0]["evaluate"]["choose"] == "smallest"
+
+
+def test_a_choice_without_some_of_its_cells_is_worth_a_warning(tmp_path: Path) -> None:
+    plan = parse_manifest(TEXT.replace("15%", "15%, choose: smallest"), path=tmp_path / "quantize.yml")
+    assert len(narrow(plan).warnings) == len(plan.warnings)
+    assert narrow(plan, only=["a-gptq-4bit", "a-awq-4bit"]).warnings == (
+        "a-gptq-4bit: the smallest of a is chosen among the cells of --only, "
+        "without a-gptq-3bit and a-bnb-8bit.",
+    )
+
+
 def test_the_command_lines_device_goes_first(manifest: Plan) -> None:
     assert shape(narrow(manifest, device="cpu")) == {
         "a-cpu": ["a-gptq-3bit", "a-gptq-4bit", "a-awq-4bit", "a-bnb-8bit"],
@@ -116,16 +144,21 @@ def test_the_json_tells_everything_of_a_cell(manifest: Plan) -> None:
         "format": "gptq",
         "settings": {
             "group_size": "auto",
+            "effort": "standard",
             "desc_act": False,
             "sym": True,
             "modules_to_not_convert": [],
             "overrides": [],
+            "allow_partial": False,
         },
         "repository": "acme/a-gptq-4bit",
         "estimate": {"checkpoint_bytes": 94_200_000, "group_size": 64},
         "change": None,
     }
-    assert data["jobs"][0]["cells"][2]["settings"] == {"modules_to_not_convert": []}
+    assert data["jobs"][0]["cells"][2]["settings"] == {
+        "modules_to_not_convert": [],
+        "allow_partial": False,
+    }
     assert data["jobs"][0]["cells"][2]["estimate"] == {"checkpoint_bytes": 94_200_000}
     assert data["jobs"][2]["calibration"] == {"texts": 1, "samples": 128, "sequence_length": 512, "seed": 0}
     assert data["jobs"][0]["evaluate"]["max_perplexity_increase"] == 0.15

@@ -71,7 +71,12 @@ def test_quantized_weights_are_refused_by_their_form_without_a_word_of_the_confi
     assert caught.value.message.startswith(
         f"./mine: LlamaForCausalLM (llama) is already quantized ({form}): {FILE} holds {STEM}"
     )
-    assert caught.value.hint == "Name the full-precision model that it was made from."
+    more = (
+        ", or say allow_quantized_base: true of this model to have its weights dequantized as they are read"
+    )
+    assert (
+        caught.value.hint == f"Name the full-precision model that it was made from{more * (form == 'FP8')}."
+    )
 
 
 def test_what_the_config_owns_up_to_is_named_in_its_words() -> None:

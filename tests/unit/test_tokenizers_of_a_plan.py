@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from quantize_lib.architecture.families import positions
+from quantize_lib.architecture.language_model import positions
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import CalibrationError, QuantizerError, SourceError, UsageError
 from quantize_lib.host.lookups import Lookups
@@ -72,7 +73,7 @@ def look_at(whole: Plan) -> tuple[list[ModelFacts | QuantizerError], str]:
 
     def one(job: Job) -> ModelFacts | QuantizerError:
         try:
-            return look(job, lookups)[0]
+            return look(job, lookups).facts
         except QuantizerError as error:
             return error
 
@@ -149,18 +150,27 @@ def test_without_transformers_tokenizers_are_left_to_the_quantizing_process(tmp_
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("config", "tables", "expected"),
     [
-        ({"model_type": "gpt2", "n_positions": 64, "max_position_embeddings": 8}, 64),
-        ({"model_type": "gpt2"}, 1024),
-        ({"model_type": "opt", "max_position_embeddings": 64}, 64),
-        ({"model_type": "opt"}, 2048),
-        ({"model_type": "llama", "max_position_embeddings": 64}, None),
-        ({"model_type": "gpt_neox", "max_position_embeddings": 64}, None),
+        ({"n_positions": 64}, {"transformer.wpe.weight": (64, 8)}, 64),
+        ({}, {"transformer.wpe.weight": (1024, 8)}, 1024),
+        ({"max_position_embeddings": 64}, {"model.decoder.embed_positions.weight": (66, 8)}, 64),
+        (
+            {"max_position_embeddings": 64},
+            {"vision_tower.position_embedding.weight": (64, 8)},
+            None,
+        ),
+        ({"max_position_embeddings": 64}, {"model.embed_tokens.weight": (64, 8)}, None),
     ],
 )
-def test_a_learned_table_of_positions_has_an_end(config: dict[str, Any], expected: int | None) -> None:
-    assert positions(config) == expected
+def test_a_learned_table_of_positions_has_an_end(
+    config: dict[str, Any], tables: dict[str, tuple[int, ...]], expected: int | None
+) -> None:
+    tensors = {
+        name: TensorInfo(name=name, dtype="F32", shape=shape, file="model.safetensors")
+        for name, shape in tables.items()
+    }
+    assert positions(config, tensors) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,7 @@ def test_a_learned_table_of_positions_has_an_end(config: dict[str, Any], expecte
 def test_sequences_longer_than_the_table_of_positions_are_refused_with_what_fits(
     more: dict[str, Any], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantize_lib.host.prepare.positions", lambda _: 64)
+    monkeypatch.setattr("quantize_lib.host.prepare.positions", lambda *_: 64)
     (error,), _ = look_at(plan(tmp_path, {"id": "./m"}, **more))
     assert isinstance(error, UsageError)
     assert error.message == f"./m: {key} is 65, and the model has 64 positions"

@@ -17,11 +17,16 @@ from quantize_lib.host.output_folder import STATE, UNPUBLISHED
 
 
 def keep(output: Path, cells: Iterable[Mapping[str, Any]]) -> None:
-    """Let `.state` hold the checkpoints that a report's cells have and no repository has; nothing else."""
+    """Let `.state` hold the checkpoints that a report's cells have and no repository has; nothing else.
+
+    Those that were not chosen are kept as long as the chosen one is not published: it is compared with them.
+    """
     kept = output / STATE / UNPUBLISHED
     shutil.rmtree(kept, ignore_errors=True)
-    for cell in cells:
-        if cell["path"] is not None and cell["commit"] is None:
+    waiting = [cell for cell in cells if cell["path"] is not None and cell["commit"] is None]
+    unfinished = {cell["model"] for cell in waiting if not _is_passed_over(cell)}
+    for cell in waiting:
+        if not _is_passed_over(cell) or cell["model"] in unfinished:
             shutil.copytree(output / cell["path"], kept / cell["path"], copy_function=_share)
 
 
@@ -31,6 +36,10 @@ def bring_back(output: Path) -> None:
     for folder in kept.iterdir() if kept.is_dir() else ():
         if not (output / folder.name).exists():
             shutil.copytree(folder, output / folder.name, copy_function=_share)
+
+
+def _is_passed_over(cell: Mapping[str, Any]) -> bool:
+    return cell["status"] == "skipped" and "not_chosen" in cell
 
 
 def _share(source: str, target: str) -> None:

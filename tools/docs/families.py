@@ -1,12 +1,13 @@
-"""The supported architectures."""
+"""The types of models, with what a tiny model of each came to."""
 
 from __future__ import annotations
 
-from quantize_lib.architecture.family_table import FAMILIES
+from quantize_lib.architecture.outcomes import outcomes
 from tools.docs.markdown import code, table
 
 
 def tables() -> dict[str, str]:
-    """`families`: each `model_type` with the linear layers of its blocks."""
-    rows = ((code(name), ", ".join(map(code, family.layers))) for name, family in FAMILIES.items())
-    return {"families": table(("`model_type`", "Linear layers of a block"), rows)}
+    """`families`: each type with the format in which each method stores it, or why not."""
+    found = list(outcomes())
+    rows = ([code(one.name), *one.formats.values(), one.why] for one in found)
+    return {"families": table(("Type", *found[0].formats, "What is refused, and why"), rows)}

@@ -6,13 +6,14 @@ Dettmers et al. 2022, LLM.int8() (arXiv 2208.07339), section 3, for 8 bits.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.block import BlockInput, LinearInput, RoundedBlock
-from quantize_lib.engine.methods.base import Rounder
+from quantize_lib.engine.block import BlockInput, Drift, LinearInput, RoundedBlock
+from quantize_lib.engine.methods.base import Rounder, Rounding
 from quantize_lib.errors import EngineError
 from quantize_lib.formats.rounded import Grid, RoundedLayer
 from quantize_lib.methods import Settings
@@ -24,15 +25,29 @@ _FLOAT16_MAX = torch.finfo(torch.float16).max
 class BitsAndBytes(Rounder):
     """The tensors that transformers with bitsandbytes saves for the same model, byte for byte."""
 
-    def round(self, block: BlockInput, settings: Settings, grid: Grid) -> RoundedBlock:
-        """Round one block; see `Rounder.round`. The library has grids of its own.
+    def begin(self, block: BlockInput, settings: Settings, grid: Grid) -> Rounding:
+        """See `Rounder.begin`. The library has grids of its own, and makes up for nothing."""
+        return _Each(block, settings)
+
+
+class _Each(Rounding):
+    """Layer by layer."""
+
+    def __init__(self, block: BlockInput, settings: Settings) -> None:
+        self._block = block
+        self._settings = settings
+
+    def round(self, names: Collection[str], drift: Drift | None = None) -> RoundedBlock:
+        """See `Rounding.round`.
 
         Raises:
             EngineError: where a layer asks for other bits than the cell, or does not fit into float16.
         """
+        block, settings = self._block, self._settings
         layers: dict[str, RoundedLayer] = {}
         modules: dict[str, nn.Module] = {}
-        for name, linear in block.linears.items():
+        for name in names:
+            linear = block.linears[name]
             if linear.bits != settings.bits:
                 raise EngineError(
                     f"{name} asks for {linear.bits} bits in a bitsandbytes cell of {settings.bits} bits",

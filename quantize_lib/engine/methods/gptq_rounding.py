@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.methods.hessian import Factor
-from quantize_lib.engine.methods.scales import search_scales
 from quantize_lib.engine.methods.threads import one_thread
-from quantize_lib.formats.rounded import Grid
 
 BLOCK = 128
 """Input channels between two updates of all the rest (GPTQ, section 3.3, step 2)."""
@@ -75,18 +73,15 @@ def make_grouping(factor: Factor, size: int, *, desc_act: bool) -> Grouping:
     return Grouping(order=factor.order, size=size, of=of)
 
 
-def round_rows(weight: Tensor, factor: Factor, grouping: Grouping, *, bits: int, grid: Grid) -> Rounded:
+def round_rows(
+    weight: Tensor, factor: Factor, grouping: Grouping, scales: Tensor, zeros: Tensor, *, bits: int
+) -> Rounded:
     """Round some outputs; others with the same inputs do not matter to them.
 
     Args:
         weight: float32 (out, in); not changed.
+        scales, zeros: float32 (out, groups), as the checkpoint holds them.
     """
-    grouped, importance = weight, factor.importance
-    if grouping.order is not None:
-        grouped, importance = grouped[:, grouping.order], importance[grouping.order]
-    scales, zeros = search_scales(
-        grouped.view(len(weight), -1, grouping.size), importance.view(-1, grouping.size), bits=bits, grid=grid
-    )
     meaning = _Meaning(
         scales=scales.T.contiguous(),
         zeros=zeros.T.contiguous(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from quantize_lib.engine.block import Statistics
 from quantize_lib.errors import EngineError
 from quantize_lib.methods.gptq import DAMPING
 
-_FLOOR = 0.001
+FLOOR = 0.001
 """What is added besides, as a fraction of the mean: an input that the calibration hardly reached is not to
 take the errors of all others."""
 
@@ -38,6 +38,21 @@ class Factor:
     added: Tensor
     damping: float
     dead: int
+
+    def of_scaled(self, scale: Tensor) -> Factor:
+        """The factor for inputs that are divided by a scale, in the same order of rounding.
+
+        With D = diag(scale), (D⁻¹HD⁻¹)⁻¹ = DUᵀUD: nothing is factorized anew, and the damping is the same.
+
+        Args:
+            scale: float32 (in,), in the layer's own order.
+        """
+        return replace(
+            self,
+            upper=self.upper * scale[self.order],
+            importance=self.importance / scale.square(),
+            added=self.added / scale.square(),
+        )
 
 
 def factorize(statistics: Statistics) -> Factor:
@@ -66,7 +81,7 @@ def _factorize(hessian: Tensor) -> Factor:
     # A dead channel is coupled to nothing; with the mean on its diagonal it is rounded to nearest, which is
     # right for text that does reach it.
     own = torch.where(dead, mean, diagonal)
-    extra = dead * mean + _FLOOR * mean
+    extra = dead * mean + FLOOR * mean
     permuted.diagonal().add_(extra[backwards])
     damping, added = DAMPING, 0.0
     while True:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.plan.fingerprint import known_inputs
+from quantize_lib.plan.fingerprint import known_choice, known_inputs
 from quantize_lib.publish.base import OPEN, Origin, Published, PublishedState, Publisher, check_repository
 from quantize_lib.publish.directory.swap import exchange
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
@@ -168,6 +168,7 @@ def _state(target: Path) -> PublishedState | None:
         commit=sha256_file(report)[:_COMMIT_DIGITS],
         version=version if isinstance(version, str) else None,
         inputs=known_inputs(data.get("inputs")),
+        choice=known_choice(data.get("choice")),
     )
 
 

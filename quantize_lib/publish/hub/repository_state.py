@@ -45,6 +45,7 @@ class Head:
             version=card.version,
             rejected=card.rejected,
             inputs=card.inputs,
+            choice=card.choice,
         )
 
 

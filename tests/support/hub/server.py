@@ -133,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(request, response, fault)
         except _DroppedError:
             self.close_connection = True
+        finally:
+            request.over = True
 
     def _answer(self, request: Request, function: Any, arguments: dict[str, str]) -> Response:
         if function is None:
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self, headers: dict[str, str], *, cut: bool) -> bytes:
         if "chunked" in headers.get("transfer-encoding", ""):
             body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
+            while size := self._chunk_size():
                 body += self.rfile.read(size)
                 self.rfile.readline()
                 if cut:
@@ -164,6 +166,13 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             raise _DroppedError
         return body
+
+    def _chunk_size(self) -> int:
+        line = self.rfile.readline()
+        if not line:
+            # The client is gone.
+            raise _DroppedError
+        return int(line.split(b";")[0], 16)
 
     def _send(self, request: Request, response: Response, fault: Fault | None) -> None:
         body = response.body

@@ -19,6 +19,7 @@ class Request:
         status: of the answer; None where the connection was dropped instead.
         sent: bytes of the answer's body that left the server.
         fault: the kind of fault that was injected.
+        over: whether it was answered, or its connection dropped.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Request:
     status: int | None = None
     sent: int = 0
     fault: str | None = None
+    over: bool = False
 
     @property
     def path(self) -> str:

@@ -1,0 +1,37 @@
+"""What methods have in common that round column by column, whichever way they choose the scales."""
+
+from __future__ import annotations
+
+from quantize_lib.methods.common import BEST, EFFORT, FAST, STANDARD
+from quantize_lib.methods.entry import InputShape, Method
+from quantize_lib.methods.settings import Settings
+
+_SMALL_ERRORS = 8
+"""Bits from which errors are so small that few tokens say more of chance than of them: layers of 8 bits that
+made up for them were worse than nothing in mixtures, where a token may be sent to another expert."""
+
+
+_CARRIED_TOKENS = {FAST: 0, STANDARD: 4096, BEST: 32768}
+"""By effort. Of one forward, all the states of which are there: they cost memory and time for each cell."""
+
+
+class ColumnMethod(Method):
+    """A method whose layers can make up for the errors of the quantized blocks before them."""
+
+    def carried_tokens(self, settings: Settings) -> int:
+        return _CARRIED_TOKENS[settings[EFFORT]] if settings.bits < _SMALL_ERRORS else 0
+
+
+def column_bytes(shape: InputShape, *, scaled: bool, corrected: bool) -> int:
+    """Memory that the columns of the layers of one input are rounded with, beside their weights.
+
+    Args:
+        scaled: whether the input is scaled, so that its factor is, too.
+        corrected: whether they make up for the errors of quantized blocks before.
+    """
+    # While the factor is computed, two matrices (one of them counted with the factors). Then layers of one
+    # input as one matrix, and of its size the result, the error, its product, and codes as bytes.
+    rounding = round((3.25 + (shape.layers > 1)) * shape.together)
+    # Before that two moments and a factor, and of the weights' size what they are multiplied to.
+    correcting = corrected * 3 * (shape.square + shape.together)
+    return max(shape.square, rounding + scaled * shape.square, correcting)

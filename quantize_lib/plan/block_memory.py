@@ -1,0 +1,158 @@
+"""How much memory one block needs while it is calibrated and quantized, from the sizes of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from quantize_lib.architecture.blocks import expert_of
+from quantize_lib.architecture.tensors import LayerInfo
+from quantize_lib.methods import InputShape, Settings, get_method
+from quantize_lib.sizing import FLOAT32_BYTES, TOKENS_PER_BATCH
+
+_MAPPED_BYTES = 2
+"""Of a weight as most models have it on disk."""
+
+Group = Sequence[LayerInfo]
+"""Layers that share one input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockMemory:
+    """Bytes of the parts of a block's work.
+
+    Attributes:
+        weights: all of them in float32.
+        statistics: of what there is of every input at once, where something is calibrated.
+        batch: of a forward: the inputs and outputs of the layers that see one batch of tokens.
+        loading: of the block while it is read.
+        peak: the most that it needs.
+    """
+
+    weights: int
+    statistics: int
+    batch: int
+    loading: int
+    peak: int
+
+
+def block_memory(
+    groups: Sequence[Group],
+    cells: Sequence[Settings],
+    *,
+    kept: int,
+    tokens: int,
+    drift: Sequence[int],
+    carried: bool,
+) -> BlockMemory:
+    """The memory of a block.
+
+    There are its weights in float32, the statistics, a cell's result so far (weights and codes), and what the
+    cell's method needs to make the next part of it. Experts come after that one by one.
+
+    Args:
+        groups: its layers by distinct input, in order.
+        kept: values of what else it has.
+        tokens: of the calibration text; 0 where nothing is calibrated.
+        drift: by cell, tokens of it that go through the cell's block, whose layers make up for errors.
+        carried: whether held-out text goes through what cells make of the block.
+    """
+    plain = [group for group in groups if expert_of(group[0]) is None]
+    all_experts = _experts(group for group in groups if expert_of(group[0]) is not None)
+    # Of those with the same sizes one.
+    experts = list({tuple(map(_sizes, expert)): expert for expert in all_experts}.values())
+    squares = _squares(plain) if tokens else [0] * len(plain)
+    layers = sum(map(_values, groups)) * FLOAT32_BYTES
+    weights = layers + kept * FLOAT32_BYTES
+    # Of experts there are the tokens that came to them, each once.
+    widest = max((expert[0][0].in_features for expert in experts), default=0)
+    statistics = sum(squares) + tokens * FLOAT32_BYTES * widest
+    batch = 2 * TOKENS_PER_BATCH["cpu"] * FLOAT32_BYTES * max(map(_width, groups))
+    held = weights + statistics
+    # One tensor of all experts is put together of what is mapped, and then brought to float32.
+    loading = weights + 2 * _MAPPED_BYTES * sum(max(map(_values, expert)) for expert in all_experts)
+    fused = sum(map(_values, groups)) - sum(map(_values, plain))
+    peak = max(loading, held + max(batch, max(squares, default=0)))
+    # What their weights were, and the pool that one may borrow from.
+    besides = carried * _MAPPED_BYTES * fused + max(map(sum, map(_squares, experts)), default=0)
+    factors = 0
+    for cell, own_tokens in zip(cells, drift, strict=True):
+        method = get_method(cell.method)
+        scaled = method.scaled_bytes(layers - fused * FLOAT32_BYTES, cell)
+        most, done, factor = _rounded(plain, squares, cell, held_before=factors)
+        most += _waiting(plain, own_tokens, sum(set(drift)))
+        factors = max(factors, factor)
+        peak = max(peak, held + scaled + most, held + factors + scaled + done + batch)
+        for expert in experts:
+            own = _squares(expert)
+            most, _, _ = _rounded(expert, own, cell, held_before=0)
+            peak = max(peak, held + factors + done + besides + sum(own) + most)
+    return BlockMemory(weights=weights, statistics=statistics, batch=batch, loading=loading, peak=peak)
+
+
+def _waiting(groups: Sequence[Group], own: int, all_tokens: int) -> int:
+    """Bytes of a text that waits at a layer while that is rounded, beside the base's inputs of all layers.
+
+    Args:
+        own: tokens that wait; 0 where the cell makes up for no errors.
+        all_tokens: of the texts of all cells.
+    """
+    inputs = sum(group[0].in_features for group in groups)
+    waiting = own * 2 * max(map(_width, groups), default=0)
+    return FLOAT32_BYTES * (inputs * all_tokens + waiting)
+
+
+def _experts(groups: Iterable[Group]) -> list[list[Group]]:
+    """The groups of each expert."""
+    by_expert: dict[str, list[Group]] = {}
+    for group in groups:
+        by_expert.setdefault(str(expert_of(group[0])), []).append(group)
+    return list(by_expert.values())
+
+
+def _rounded(
+    groups: Sequence[Group], squares: Sequence[int], cell: Settings, *, held_before: int
+) -> tuple[int, int, int]:
+    """What a cell's method needs for layers that are rounded in one go.
+
+    Args:
+        held_before: what it kept of them for another cell.
+
+    Returns:
+        Bytes: the most at a time, of the result, and of what the method keeps.
+    """
+    method = get_method(cell.method)
+    most = done = kept = 0
+    for group, square in zip(groups, squares, strict=True):
+        shape = _shape(group, square)
+        needed = method.working_bytes(shape, cell)
+        kept += method.kept_bytes(shape, cell)
+        most = max(most, max(held_before, kept) + done + needed)
+        done += _values(group) * FLOAT32_BYTES + _values(group) * cell.bits // 8
+    return most, done, kept
+
+
+def _squares(groups: Iterable[Group]) -> list[int]:
+    """The bytes of XᵀX of each input."""
+    return [group[0].in_features ** 2 * FLOAT32_BYTES for group in groups]
+
+
+def _shape(group: Group, square: int) -> InputShape:
+    return InputShape(
+        square=square,
+        together=_values(group) * FLOAT32_BYTES,
+        largest=max(layer.in_features * layer.out_features for layer in group) * FLOAT32_BYTES,
+        layers=len(group),
+    )
+
+
+def _values(group: Group) -> int:
+    return sum(layer.in_features * layer.out_features for layer in group)
+
+
+def _sizes(group: Group) -> tuple[tuple[int, int], ...]:
+    return tuple((layer.in_features, layer.out_features) for layer in group)
+
+
+def _width(group: Group) -> int:
+    return group[0].in_features + sum(layer.out_features for layer in group)

@@ -1,0 +1,63 @@
+"""A layer makes up for what quantized blocks did to its input, as far as few tokens tell it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from quantize_lib.engine.block import Drift
+from quantize_lib.engine.methods.correction import corrected
+
+INPUTS, OUTPUTS, TOKENS = 12, 5, 400
+SEED = torch.Generator().manual_seed(3)
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=SEED)
+
+
+X = _random(TOKENS, INPUTS) @ _random(INPUTS, INPUTS)
+"""The base's inputs, correlated."""
+Z = X + 0.2 * X @ _random(INPUTS, INPUTS) + 0.05 * _random(TOKENS, INPUTS)
+W = _random(OUTPUTS, INPUTS)
+H = X.T @ X / TOKENS
+
+
+def _error(weight: Tensor) -> float:
+    return float((X @ W.T - Z @ weight.T).square().mean())
+
+
+def test_an_input_that_did_not_change_changes_nothing() -> None:
+    assert torch.equal(corrected(W, Drift(original=X, carried=X), H, None), W)
+
+
+def test_a_layer_comes_nearer_to_what_the_base_model_computes() -> None:
+    assert _error(corrected(W, Drift(original=X, carried=Z), H, None)) < 0.5 * _error(W)
+
+
+def test_the_less_the_calibration_stands_against_it_the_nearer() -> None:
+    errors = [_error(corrected(W, Drift(original=X, carried=Z), H * weight, None)) for weight in (10, 1, 0)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_scaled_input_is_corrected_as_it_would_be_without_the_scale() -> None:
+    scale = _random(INPUTS).abs() + 0.5
+    plain = corrected(W, Drift(original=X, carried=Z), H, None)
+    scaled = corrected(W * scale, Drift(original=X, carried=Z / scale), H, scale)
+    torch.testing.assert_close(scaled / scale, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_an_input_that_the_base_never_has_is_not_followed_without_bound() -> None:
+    silent = X.clone()
+    silent[:, 0] = 0.0
+    carried = Z.clone()
+    carried[:, 0] = 1e-3 * _random(TOKENS)
+    hessian = silent.T @ silent / TOKENS
+    change = corrected(W, Drift(original=silent, carried=carried), hessian, None) - W
+    assert float(change.abs().max()) < 2 * float(W.abs().max())
+
+
+def test_where_the_tokens_say_nothing_the_weight_stays() -> None:
+    broken = Z.clone()
+    broken[0, 0] = torch.inf
+    assert torch.equal(corrected(W, Drift(original=X, carried=broken), H, None), W)

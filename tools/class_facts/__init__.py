@@ -1,0 +1,1 @@
+"""What transformers' classes take and load, as data for the package: `python -m tools.class_facts`."""
