@@ -82,7 +82,7 @@ def quantize(
 
 
 def fill(model: Any, folder: Path) -> None:
-    """Put a GPTQ or AWQ checkpoint into a plain model: dequantized in float32, no kernel in between.
+    """Put a packed checkpoint into a plain model: dequantized in float32, no kernel in between.
 
     Everything else that it holds (norms that AWQ divided, biases, the embedding) goes in as it is.
 
@@ -95,8 +95,9 @@ def fill(model: Any, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["quantization_config"]
     # AutoRound names none where it writes GPTQ's.
     format_name = config.get("checkpoint_format", config.get("format", config.get("quant_method")))
-    if format_name not in ("gptq", "gemm"):
-        raise SystemExit(f"{folder} is in the format {format_name}, neither gptq nor gemm")
+    if format_name not in _READERS:
+        raise SystemExit(f"{folder} is in the format {format_name}, none of {', '.join(_READERS)}")
+    packed, beside, read = _READERS[format_name]
     tensors: dict[str, Any] = {}
     for shard in sorted(folder.glob("*.safetensors")):
         tensors.update(load_file(shard))
@@ -107,11 +108,11 @@ def fill(model: Any, folder: Path) -> None:
     with torch.no_grad():
         for name in sorted(tensors):
             layer, _, part = name.rpartition(".")
-            if part in ("qzeros", "scales", "g_idx"):
+            if part in beside:
                 continue
-            if part == "qweight":
-                name, read = f"{layer}.weight", (_gemm if format_name == "gemm" else _gptq)
-                state[name].copy_(read(tensors, layer, config["bits"]))
+            if part == packed:
+                name = f"{layer}.weight"
+                state[name].copy_(read(tensors, layer, config))
             else:
                 state[name].copy_(tensors[name])
             missing.discard(name)
@@ -119,7 +120,8 @@ def fill(model: Any, folder: Path) -> None:
         raise SystemExit(f"{folder} has nothing for {', '.join(sorted(missing))}")
 
 
-def _gptq(tensors: dict[str, Any], layer: str, bits: int) -> Any:
+def _gptq(tensors: dict[str, Any], layer: str, config: dict[str, Any]) -> Any:
+    bits = config["bits"]
     codes = _stream(tensors[f"{layer}.qweight"], bits)
     zeros = _stream(tensors[f"{layer}.qzeros"].T, bits).T + 1
     group = tensors[f"{layer}.g_idx"].long()
@@ -137,13 +139,23 @@ def _stream(words: Any, bits: int) -> Any:
     return (unsigned[word] >> offset | following << (32 - offset)) & (1 << bits) - 1
 
 
-def _gemm(tensors: dict[str, Any], layer: str, bits: int) -> Any:
-    if bits != 4:
-        raise SystemExit(f"{layer} has {bits} bits; the format gemm has 4")
+def _gemm(tensors: dict[str, Any], layer: str, config: dict[str, Any]) -> Any:
+    if config["bits"] != 4:
+        raise SystemExit(f"{layer} has {config['bits']} bits; the format gemm has 4")
     codes, zeros = (_nibbles(tensors[f"{layer}.{part}"]) for part in ("qweight", "qzeros"))
     size = len(codes) // len(zeros)
     codes, zeros = codes.float(), zeros.float().repeat_interleave(size, 0)
     return ((codes - zeros) * tensors[f"{layer}.scales"].float().repeat_interleave(size, 0)).T
+
+
+def _compressed(tensors: dict[str, Any], layer: str, config: dict[str, Any]) -> Any:
+    (group,) = config["config_groups"].values()
+    if not group["weights"]["symmetric"]:
+        raise SystemExit(f"{layer} has zero points, which are not read here")
+    bits, columns = group["weights"]["num_bits"], int(tensors[f"{layer}.weight_shape"][1])
+    codes = _stream(tensors[f"{layer}.weight_packed"].T, bits)[:columns].T - 2 ** (bits - 1)
+    scales = tensors[f"{layer}.weight_scale"].float()
+    return codes * scales.repeat_interleave(columns // scales.shape[1], 1)
 
 
 def _nibbles(words: Any) -> Any:
@@ -154,3 +166,13 @@ def _nibbles(words: Any) -> Any:
     for nibble, output in enumerate(_GEMM_ORDER):
         codes[:, :, output] = words.long() >> 4 * nibble & 15
     return codes.flatten(1)
+
+
+_BESIDE = ("qzeros", "scales", "g_idx")
+_READERS = {
+    "gptq": ("qweight", _BESIDE, _gptq),
+    "gemm": ("qweight", _BESIDE, _gemm),
+    "pack-quantized": ("weight_packed", ("weight_scale", "weight_shape"), _compressed),
+}
+"""By the format: the part of a layer that is packed, those that go with it, and what makes float32 weights,
+(out, in), of the checkpoint's tensors, the layer's name and the quantization config."""

@@ -5,7 +5,8 @@
 Each side runs in a process of its own, GPTQModel once for each --peer-dtype. All checkpoints are then read by
 one function that knows nothing of either (packed tensors to float32 weights, no kernel in between), and
 measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be compared with the
-base model. Half an hour on 2 cores for 64 × 512 tokens; AutoRound (`--auto-round`) takes hours more.
+base model. Half an hour on 2 cores for 64 × 512 tokens; AutoRound
+(`--auto-round`) and llm-compressor (`--llm-compressor`) take hours more.
 
 Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
 time from the start of calibration to the saved checkpoint there, without imports and loading. Ours is not
@@ -16,9 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from benchmarks.comparison import (
     peer_row,
     quantize_with_gptqmodel,
 )
+from benchmarks.outside import outside_row
 from benchmarks.targets import OURS
 from quantize_lib.methods.common import EFFORT
 
@@ -69,9 +70,15 @@ def main() -> int:
     for dtype in arguments.peer_dtype:
         rows[f"GPTQModel in {dtype}, {arguments.bits} bits"] = peer_row(MODULE, work, dtype, report)
         folders.append(work / dtype)
-    for iterations in arguments.auto_round_iterations if arguments.auto_round else ():
-        rows[f"AutoRound, {iterations} iterations, {arguments.bits} bits"], folder = _auto_round(
-            arguments, iterations
+    for name, script, python, options in _outside(arguments):
+        rows[name], folder = outside_row(
+            python,
+            script,
+            work,
+            name.replace(" ", "-"),
+            model=arguments.model,
+            ids=_ids(arguments),
+            options={**options, "group-size": arguments.group_size},
         )
         folders.append(folder)
     measured = measure_rows(MODULE, work, rows, folders)
@@ -102,34 +109,32 @@ def _arguments() -> argparse.Namespace:
         help="the Python of an environment with AutoRound, which is compared with, too",
     )
     parser.add_argument("--auto-round-iterations", type=int, nargs="+", default=[50, 200])
+    parser.add_argument(
+        "--llm-compressor",
+        type=Path,
+        metavar="PYTHON",
+        help="the same, of an environment with llm-compressor (4 bits)",
+    )
     return parser.parse_args()
 
 
-def _auto_round(arguments: argparse.Namespace, iterations: int) -> tuple[dict[str, Any], Path]:
-    """AutoRound's side: a row, and the checkpoint's folder."""
-    ids, folder = arguments.work / "ids.json", arguments.work / f"auto-round-{iterations}"
+def _outside(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
+    """Quantizers with an environment of their own: name, script, that environment's Python, options."""
+    if arguments.auto_round:
+        for iterations in arguments.auto_round_iterations:
+            options = {"bits": arguments.bits, "iterations": iterations}
+            name = f"AutoRound, {iterations} iterations, {arguments.bits} bits"
+            yield name, "peer_auto_round", arguments.auto_round, options
+    if arguments.llm_compressor:
+        yield "llm-compressor, AWQ and GPTQ, 4 bits", "peer_llm_compressor", arguments.llm_compressor, {}
+
+
+def _ids(arguments: argparse.Namespace) -> Path:
+    """The calibration's token ids, a list of sequences in JSON."""
+    path: Path = arguments.work / "ids.json"
     rows = _tokens(arguments, arguments.calibration, arguments.samples).ids.tolist()
-    ids.write_text(json.dumps(rows), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    options = {
-        "model": arguments.model,
-        "ids": ids,
-        "folder": folder,
-        "iterations": iterations,
-        "bits": arguments.bits,
-        "group-size": arguments.group_size,
-    }
-    words = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [arguments.auto_round, "-m", "benchmarks.peer_auto_round", *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    settings = json.loads(done.stdout.splitlines()[-1])
-    # It makes a folder inside, named after the model and the bits.
-    (config,) = folder.rglob("config.json")
-    return {"seconds": round(settings.pop("seconds"), 1), "settings": settings}, config.parent
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
 
 
 def _tokens(arguments: argparse.Namespace, path: Path, samples: int) -> Any:

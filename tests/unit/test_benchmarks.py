@@ -16,6 +16,7 @@ from benchmarks.checkpoints import fill
 from benchmarks.memory_model import Shape, make_model
 from benchmarks.tables import BEGIN, END, put, render
 from quantize_lib.packing.gemm import pack_gemm
+from quantize_lib.packing.integers import pack_stream
 from quantize_lib.packing.words import pack_gptq
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,7 +190,10 @@ def _tiny() -> LlamaForCausalLM:
     return cast(LlamaForCausalLM, LlamaForCausalLM(config).float())
 
 
-@pytest.mark.parametrize(("format_name", "bits"), [("gptq", 3), ("gptq", 4), ("gptq", 8), ("gemm", 4)])
+_KINDS = [("gptq", 3), ("gptq", 4), ("gptq", 8), ("gemm", 4), ("pack-quantized", 3), ("pack-quantized", 4)]
+
+
+@pytest.mark.parametrize(("format_name", "bits"), _KINDS)
 def test_a_checkpoint_is_dequantized_to_the_weights_that_were_meant(
     format_name: str, bits: int, tmp_path: Path
 ) -> None:
@@ -206,16 +210,23 @@ def test_a_checkpoint_is_dequantized_to_the_weights_that_were_meant(
         zeros = torch.randint(1, 2**bits, (rows, groups), generator=generator, dtype=torch.uint8)
         scales = torch.rand(rows, groups, generator=generator).half()
         layer = name.removesuffix(".weight")
-        packed = (
-            pack_gemm(codes, zeros, scales)
-            if format_name == "gemm"
-            else pack_gptq(codes, zeros, scales, bits=bits, g_idx=None)
-        )
+        if format_name == "pack-quantized":
+            zeros.fill_(2 ** (bits - 1))
+            packed = {
+                "weight_packed": pack_stream(codes, bits),
+                "weight_scale": scales,
+                "weight_shape": torch.tensor(value.shape),
+            }
+        elif format_name == "gemm":
+            packed = pack_gemm(codes, zeros, scales)
+        else:
+            packed = pack_gptq(codes, zeros, scales, bits=bits, g_idx=None)
         tensors.update({f"{layer}.{part}": tensor for part, tensor in packed.items()})
         spread = zeros.float().repeat_interleave(16, 1), scales.float().repeat_interleave(16, 1)
         meant[name] = (codes.float() - spread[0]) * spread[1]
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
-    config = {"quantization_config": {"format": format_name, "bits": bits}}
+    groups_of = {"group_0": {"weights": {"num_bits": bits, "symmetric": True}}}
+    config = {"quantization_config": {"format": format_name, "bits": bits, "config_groups": groups_of}}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     model = _tiny()
     fill(model, tmp_path)
