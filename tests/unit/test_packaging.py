@@ -27,7 +27,10 @@ MAY_IMPORT = {
 """Files, and the extras whose packages they find beside those of the light core."""
 
 
-OF_PEERS = {"peer_auto_round.py": {"auto_round"}}
+OF_PEERS = {
+    "peer_auto_round.py": {"auto_round"},
+    "peer_llm_compressor.py": {"compressed_tensors", "llmcompressor"},
+}
 """What runs in an environment of a peer's own."""
 
 
