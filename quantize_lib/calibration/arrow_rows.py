@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import cell, no_column
 from quantize_lib.errors import CalibrationError
@@ -13,7 +14,7 @@ ARROW_FILE = b"ARROW1\0\0"
 _ROWS = 256
 
 
-def read_parquet(file: OpenedFile) -> Iterator[str]:
+def read_parquet(file: OpenedFile) -> Iterator[Document]:
     """The texts of a Parquet file's column.
 
     Raises:
@@ -22,7 +23,7 @@ def read_parquet(file: OpenedFile) -> Iterator[str]:
     return _read(file, "Parquet", _parquet)
 
 
-def read_arrow(file: OpenedFile) -> Iterator[str]:
+def read_arrow(file: OpenedFile) -> Iterator[Document]:
     """The same of an Arrow (or Feather) file, or of a stream as `datasets` keeps it.
 
     Raises:
@@ -31,7 +32,7 @@ def read_arrow(file: OpenedFile) -> Iterator[str]:
     return _read(file, "Arrow", _arrow)
 
 
-def _read(file: OpenedFile, title: str, batches: Callable[[OpenedFile], Iterator[Any]]) -> Iterator[str]:
+def _read(file: OpenedFile, title: str, batches: Callable[[OpenedFile], Iterator[Any]]) -> Iterator[Document]:
     import pyarrow as pa
 
     found = batches(file)

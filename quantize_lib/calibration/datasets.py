@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.rows import cell
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
@@ -39,7 +40,7 @@ def dataset_commit(dataset: str, revision: str, *, token: str | None) -> str:
     return commit
 
 
-def read_dataset(spec: TextSpec, dataset: str, *, commit: str, token: str | None) -> Iterator[str]:
+def read_dataset(spec: TextSpec, dataset: str, *, commit: str, token: str | None) -> Iterator[Document]:
     """The texts of a data set's column, as a stream.
 
     Args:
@@ -54,7 +55,7 @@ def read_dataset(spec: TextSpec, dataset: str, *, commit: str, token: str | None
     return _rows(spec, dataset, commit, token or read_token())
 
 
-def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[str]:
+def _rows(spec: TextSpec, dataset: str, commit: str, token: str | None) -> Iterator[Document]:
     place = f"data set {dataset}"
     rows = _opened(spec, dataset, commit, token)
     number = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from quantize_lib.calibration.arrow_rows import ARROW_FILE, read_arrow, read_parquet
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.encodings import is_binary
 from quantize_lib.calibration.json_rows import is_json, read_json
 from quantize_lib.calibration.opened import OpenedFile
@@ -31,7 +32,7 @@ class FileKind:
 
     suffixes: tuple[str, ...]
     documents: str
-    read: Callable[[OpenedFile], Iterator[str]]
+    read: Callable[[OpenedFile], Iterator[Document]]
     pattern: re.Pattern[bytes] | None = None
     whole: bool = False
 
@@ -47,8 +48,8 @@ class _Refused:
 PLAIN = FileKind(suffixes=(".txt", ".text", ".md", ".rst"), documents="one for each file", read=read_text)
 JSON = FileKind(
     suffixes=(".jsonl", ".ndjson", ".json"),
-    documents="one for each row: an object (`column`) or a text, one after the other, in a list, or in an "
-    "object's `data`, its only list or its column",
+    documents="one for each row: an object (`column`), a text or a conversation, one after the other, in a "
+    "list, or in an object's `data`, its only list or its column",
     read=read_json,
 )
 KINDS = (

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.encodings import not_utf8
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import document, entry
@@ -28,7 +29,7 @@ _HINT = "Each line of a .jsonl file is one object or one text; a .json file may 
 _WORD = "JSON object"
 
 
-def read_json(file: OpenedFile) -> Iterator[str]:
+def read_json(file: OpenedFile) -> Iterator[Document]:
     """The texts of a file's rows.
 
     Raises:
@@ -66,7 +67,7 @@ def is_json(head: str) -> bool:
     return text[0] == "{" or inner[end:].lstrip()[:1] in (",", "]")
 
 
-def _list(values: _Values, file: OpenedFile) -> Iterator[str]:
+def _list(values: _Values, file: OpenedFile) -> Iterator[Document]:
     values.skip()
     number = 0
     while values.peek() != "]":

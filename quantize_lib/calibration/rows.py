@@ -1,4 +1,4 @@
-"""The text in one row of a table, and in one value of a document."""
+"""The text or the conversation in one row of a table, and in one value of a document."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from quantize_lib.calibration.conversations import Document, is_conversation, read_conversation
 from quantize_lib.errors import CalibrationError
 
 _LIST = "data"
 """The key of an object's rows where it has several lists."""
 
 
-def cell(row: Mapping[str, object], column: str, place: str) -> Iterator[str]:
-    """The text of one row; a null gives none.
+def cell(row: Mapping[str, object], column: str, place: str) -> Iterator[Document]:
+    """The text or the conversation of one row; a null and an empty list give none.
 
     Args:
         row: values by column.
@@ -21,23 +22,26 @@ def cell(row: Mapping[str, object], column: str, place: str) -> Iterator[str]:
         place: for messages.
 
     Raises:
-        CalibrationError: where there is no such column, or it holds something else than text.
+        CalibrationError: where there is no such column, or it holds neither text nor a conversation.
     """
     if column not in row:
         raise no_column(place, column, list(row))
     value = row[column]
-    if value is None:
+    if value is None or value == []:
         return
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        yield value
+        return
+    if not isinstance(value, list) or not isinstance(value[0], Mapping):
         raise CalibrationError(
             f"{place}: column {column!r} holds {type(value).__name__}, not text",
-            hint="Name a column of texts with `column:`.",
+            hint="Name a column of texts, or of conversations, with `column:`.",
         )
-    yield value
+    yield read_conversation(value, f"{place}: column {column!r}")
 
 
-def entry(value: object, column: str, place: str, *, word: str) -> Iterator[str]:
-    """The text of one entry of a list: a row, or the text itself.
+def entry(value: object, column: str, place: str, *, word: str) -> Iterator[Document]:
+    """The document of one entry of a list: a row, or the text or conversation itself.
 
     Args:
         value: what JSON or YAML has there; a null gives none.
@@ -51,6 +55,8 @@ def entry(value: object, column: str, place: str, *, word: str) -> Iterator[str]
         yield from cell(value, column, place)
     elif isinstance(value, str):
         yield value
+    elif is_conversation(value):
+        yield read_conversation(value, place.removesuffix(","))
     elif value is not None:
         raise CalibrationError(
             f"{place} is no {word} and no text",
@@ -58,8 +64,8 @@ def entry(value: object, column: str, place: str, *, word: str) -> Iterator[str]
         )
 
 
-def document(value: object, column: str, place: str, *, word: str) -> Iterator[str]:
-    """The texts of a file that is one value: a list of rows, one row, or an object that holds the rows.
+def document(value: object, column: str, place: str, *, word: str) -> Iterator[Document]:
+    """The documents of a file that is one value: a list of rows, one row, or an object that holds the rows.
 
     Args:
         value: what JSON or YAML has there.
@@ -71,6 +77,10 @@ def document(value: object, column: str, place: str, *, word: str) -> Iterator[s
     found: Any = value
     if isinstance(value, Mapping):
         lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        if is_conversation(value.get(column)):
+            # A file of one row.
+            yield from cell(value, column, place)
+            return
         if column in value:
             # A whole column: a list, or as pandas writes it, texts by their index.
             whole = value[column]

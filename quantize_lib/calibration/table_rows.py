@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.encodings import not_utf8
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import cell, no_column
@@ -19,7 +20,7 @@ _LOOKED_AT = 1000
 """Lines that show how a table is written."""
 
 
-def read_csv(file: OpenedFile) -> Iterator[str]:
+def read_csv(file: OpenedFile) -> Iterator[Document]:
     """The texts of a column of comma-separated values; of what a spreadsheet writes for them elsewhere, too.
 
     Raises:
@@ -28,7 +29,7 @@ def read_csv(file: OpenedFile) -> Iterator[str]:
     return _read(file, ",")
 
 
-def read_tsv(file: OpenedFile) -> Iterator[str]:
+def read_tsv(file: OpenedFile) -> Iterator[Document]:
     """The same of tab-separated values, where a quotation mark may be one.
 
     Raises:
@@ -37,7 +38,7 @@ def read_tsv(file: OpenedFile) -> Iterator[str]:
     return _read(file, "\t")
 
 
-def _read(file: OpenedFile, separator: str) -> Iterator[str]:
+def _read(file: OpenedFile, separator: str) -> Iterator[Document]:
     text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", errors="surrogatepass", newline="")
     try:
         lines = _lines(text, file)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.encodings import UTF8, encoding_of
 from quantize_lib.calibration.file_kinds import kind_of
 from quantize_lib.calibration.opened import OpenedFile
@@ -14,7 +15,7 @@ from quantize_lib.errors import CalibrationError
 from quantize_lib.files import is_lfs_pointer
 
 
-def read_file(path: Path, *, column: str, limit: int, note: Callable[[str], None]) -> Iterator[str]:
+def read_file(path: Path, *, column: str, limit: int, note: Callable[[str], None]) -> Iterator[Document]:
     """The documents of a file, no more of it read than is asked for.
 
     Args:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """Where calibration or evaluation text comes from: one of data set, files or texts."""
+    """Where calibration or evaluation text comes from: one of data set, files, texts or a mix of them."""
 
     dataset: str | None = None
     config: str | None = None
@@ -18,8 +19,17 @@ class TextSpec:
     files: tuple[Path, ...] = ()
     """Absolute paths, globs already expanded, sorted within each pattern."""
     texts: tuple[str, ...] = ()
+    chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
+    """Variables of the chat template that writes conversations as text, sorted by name; scalars."""
+    mix: tuple[TextSpec, ...] = ()
+    """Sources that share `samples`, each with its own part of them."""
     samples: int = 128
     sequence_length: int = 512
     seed: int = 0
     allow_short: bool = False
     """Too little text is a warning rather than an error (the guide's form)."""
+
+    @property
+    def sources(self) -> tuple[TextSpec, ...]:
+        """What is read: the sources of a mix, else the text itself."""
+        return self.mix or (self,)

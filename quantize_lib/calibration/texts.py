@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from quantize_lib.calibration.conversations import Conversation, Document, mended
 from quantize_lib.calibration.datasets import dataset_commit, read_dataset
 from quantize_lib.calibration.encodings import halves
 from quantize_lib.calibration.text_files import read_file
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError
-from quantize_lib.text import mend
 from quantize_lib.wording import joined
 
 CHARACTERS_PER_TOKEN = 12
@@ -31,13 +32,38 @@ class Texts:
         dataset: Hub id of the data set; None for files and texts.
         revision: 40-hex commit of the data set; `sha256:…` of the collected documents for files and texts.
         notes: what the user should know of them, sentences without their full stop.
+        parts: what the sources of a mix gave, in its order; empty for a single source.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Document, ...]
     source: str
     dataset: str | None
     revision: str
     notes: tuple[str, ...] = ()
+    parts: tuple[Texts, ...] = ()
+
+
+def mixed(spec: TextSpec, parts: Sequence[Texts]) -> Texts:
+    """What the sources of a mix gave, as one.
+
+    Args:
+        spec: the mix.
+        parts: of each source, in the mix's order.
+    """
+    return Texts(
+        texts=tuple(document for part in parts for document in part.texts),
+        source=joined(
+            f"{part.source} × {source.samples}" for part, source in zip(parts, spec.mix, strict=True)
+        ),
+        dataset=None,
+        revision=mixed_revision([part.revision for part in parts]),
+        parts=tuple(parts),
+    )
+
+
+def mixed_revision(revisions: Iterable[str]) -> str:
+    """The revision of a mix, by those of its sources in their order."""
+    return _digest(tuple(revisions))
 
 
 def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = None) -> Texts:
@@ -47,7 +73,7 @@ def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = Non
     takes, becomes U+FFFD.
 
     Args:
-        spec: where the text comes from and how much is asked for.
+        spec: where the text comes from and how much is asked for; one source, no mix.
         token: for a private or gated data set.
         commit: of a data set, where it is known already; looked up otherwise.
 
@@ -78,6 +104,8 @@ def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = Non
         raise CalibrationError(
             f"{named or source}: there is no text in it", hint="Name a source that holds text."
         )
+    if spec.chat_template_kwargs and all(isinstance(text, str) for text in texts):
+        collector.note(f"{source} holds no conversations, so `chat_template_kwargs` changes nothing")
     return Texts(
         texts=texts, source=source, dataset=spec.dataset, revision=revision, notes=tuple(collector.notes)
     )
@@ -94,20 +122,24 @@ class _Collector:
         self._limit = limit
         self.notes: list[str] = []
 
-    def collect(self, sources: Iterable[tuple[str, Iterable[str]]]) -> tuple[str, ...]:
-        """Documents with something in them, the last one cut off at the limit.
+    def collect(self, sources: Iterable[tuple[str, Iterable[Document]]]) -> tuple[Document, ...]:
+        """Documents with something in them, the last one cut off at the limit where it is a text.
 
         Args:
             sources: names for messages, each with its documents.
         """
-        found: list[str] = []
+        found: list[Document] = []
         left = self._limit
         for place, texts in sources:
             alone = 0
             for text in texts:
-                whole, halves_in_it = mend(text)
+                whole, halves_in_it = mended(text)
                 alone += halves_in_it
-                if whole.strip():
+                if isinstance(whole, Conversation):
+                    if any(message["content"].strip() for message in whole.messages):
+                        found.append(whole)
+                        left -= len(whole)
+                elif whole.strip():
                     found.append(whole[:left])
                     left -= len(whole)
                 if left <= 0:
@@ -127,9 +159,13 @@ def _counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _digest(texts: Iterable[str]) -> str:
+def _digest(texts: Iterable[Document]) -> str:
     digest = hashlib.sha256()
     for text in texts:
+        if isinstance(text, Conversation):
+            # No text has a length that begins so.
+            digest.update(b"messages ")
+            text = json.dumps(text.messages, sort_keys=True)
         data = text.encode("utf-8", errors="surrogatepass")
         digest.update(f"{len(data)}\0".encode())
         digest.update(data)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.windows import Tokenizer, cut_windows
 
 
@@ -30,7 +32,7 @@ class TokenBatch:
 
 
 def tokenize(
-    texts: Sequence[str],
+    texts: Sequence[Document],
     tokenizer: Tokenizer,
     *,
     samples: int,
@@ -38,6 +40,7 @@ def tokenize(
     seed: int,
     allow_short: bool,
     rows: int | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> TokenBatch:
     """The windows of a text (`cut_windows`, where the arguments are described).
 
@@ -52,6 +55,7 @@ def tokenize(
         seed=seed,
         allow_short=allow_short,
         rows=rows,
+        chat_template_kwargs=chat_template_kwargs,
     )
     ids = torch.tensor(windows.ids, dtype=torch.int64)
     return TokenBatch(ids=ids, digest=token_digest(ids), available=windows.available, short=windows.short)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from quantize_lib.calibration.chat_template import as_texts
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.errors import CalibrationError
 from quantize_lib.text import plain
 from quantize_lib.wording import show
@@ -55,7 +57,7 @@ class Windows:
 
 
 def cut_windows(
-    texts: Sequence[str],
+    texts: Sequence[Document],
     tokenizer: Tokenizer,
     *,
     samples: int,
@@ -63,6 +65,7 @@ def cut_windows(
     seed: int,
     allow_short: bool,
     rows: int | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Windows:
     """Cut text into windows of `sequence_length` tokens.
 
@@ -70,6 +73,9 @@ def cut_windows(
     windows that do not overlap. Where the tokenizer itself puts tokens in front of a text (BOS), each window
     begins with them: a model that was trained so is far off without. Of more windows than `samples`, a seed
     chooses; those of fewer samples are among those of more. The windows stay in the order of the text.
+
+    A conversation is written by the chat template and ends as that ends it. Tokens that the template puts in
+    front, and the tokenizer as well, stand only in front of the windows.
 
     Args:
         texts: documents.
@@ -79,11 +85,13 @@ def cut_windows(
         seed: of the choice.
         allow_short: less text than one window is one shorter sequence instead of an error.
         rows: of the model's token embedding; None where they are not known.
+        chat_template_kwargs: variables for the chat template; None for none.
 
     Raises:
-        CalibrationError: where the text cannot be read, is too short, or gives a token that the model lacks.
+        CalibrationError: where a conversation cannot be written as text, or the text cannot be read, is too
+            short, or gives a token that the model lacks.
     """
-    encoded = encode(tokenizer, texts)
+    encoded = encode(tokenizer, as_texts(texts, tokenizer, chat_template_kwargs or {}))
     prefix = front_tokens(tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     unknown = tokenizer.unk_token_id
@@ -93,7 +101,12 @@ def cut_windows(
             hint="Take text of the model's language. Where it is that, the tokenizer's files do not go with "
             "its class: add a tokenizer.json from the model that this one was made from.",
         )
-    stream = [token for document in encoded if document for token in (*document, *end)]
+    stream = [
+        token
+        for document, ids in zip(texts, encoded, strict=True)
+        if ids
+        for token in ((*ids, *end) if isinstance(document, str) else _without_front(ids, prefix))
+    ]
     available = len(stream) + len(prefix)
     body = sequence_length - len(prefix)
     if body < 1:
@@ -194,6 +207,11 @@ def front_tokens(tokenizer: Tokenizer) -> list[int]:
         if full[start : start + len(bare)] == bare:
             return full[:start]
     return []
+
+
+def _without_front(ids: list[int], prefix: list[int]) -> list[int]:
+    """A conversation's ids without the tokens in front, which every window begins with already."""
+    return ids[len(prefix) :] if ids[: len(prefix)] == prefix else ids
 
 
 def _ends_at(rows: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from quantize_lib.calibration.conversations import Document
 from quantize_lib.calibration.encodings import UTF8, halves, not_utf8
 from quantize_lib.calibration.opened import OpenedFile
 from quantize_lib.calibration.rows import document, entry
@@ -35,7 +36,7 @@ for _loader in (_Slow, _Fast):
     _loader.add_constructor(_NULL, lambda *_: None)
 
 
-def read_yaml(file: OpenedFile) -> Iterator[str]:
+def read_yaml(file: OpenedFile) -> Iterator[Document]:
     """The texts of a file's rows; what is written without quotes is text as it stands.
 
     Raises:

@@ -51,7 +51,7 @@ def metadata(
         "license_name": _text(card.get("license_name")),
         "license_link": _text(card.get("license_link")),
         "language": _texts(card.get("language")),
-        "datasets": [calibration.dataset] if calibration is not None and calibration.dataset else None,
+        "datasets": (calibration.datasets if calibration is not None else None) or None,
         "tags": list(dict.fromkeys([*own, *given.get("tags", ())])),
         STATE_KEY: state_of(record),
     }

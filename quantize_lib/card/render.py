@@ -14,6 +14,7 @@ from quantize_lib.card.figures import all_words, figures, is_proven, measured_wo
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
+from quantize_lib.card.text_words import more_of
 from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
 from quantize_lib.methods.common import EFFORT, FAST
@@ -121,6 +122,7 @@ def _values(
         "display": None if record.terms is None else display(record.terms),
         "closed": record.terms is not None and (record.terms.gated is not None or record.terms.private),
         "code": code,
+        "more_of": more_of,
         "code_block": code_block,
     }
 

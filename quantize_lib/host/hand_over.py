@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from quantize_lib.calibration.conversations import documents_to_json
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.files import write_text
 from quantize_lib.host.prepare import Prepared
-from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, write_job
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, JobTextPart, write_job
 from quantize_lib.source.facts import ModelSource
 
 
@@ -52,7 +53,7 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
 def _text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | None:
     if spec is None or texts is None:
         return None
-    write_text(path, json.dumps(list(texts.texts), ensure_ascii=False))
+    write_text(path, json.dumps(documents_to_json(texts.texts), ensure_ascii=False))
     return JobText(
         texts=path,
         source=texts.source,
@@ -62,4 +63,16 @@ def _text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | N
         sequence_length=spec.sequence_length,
         seed=spec.seed,
         allow_short=spec.allow_short,
+        chat_template_kwargs=dict(spec.chat_template_kwargs),
+        parts=tuple(
+            JobTextPart(
+                documents=len(part.texts),
+                source=part.source,
+                dataset=part.dataset,
+                revision=part.revision,
+                samples=source.samples,
+                chat_template_kwargs=dict(source.chat_template_kwargs),
+            )
+            for source, part in zip(spec.mix, texts.parts, strict=True)
+        ),
     )

@@ -132,7 +132,13 @@ def _key(cell: Cell, prepared: Prepared) -> str:
             "device": job.device,
             "evaluation": None
             if spec is None or texts is None
-            else [texts.revision, spec.samples, spec.sequence_length, spec.seed],
+            else [
+                texts.revision,
+                spec.samples,
+                spec.sequence_length,
+                spec.seed,
+                *([source.samples, dict(source.chat_template_kwargs)] for source in spec.sources),
+            ],
         }
     )
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.calibration.texts import Texts, collect_texts
+from quantize_lib.calibration.texts import Texts, collect_texts, mixed, mixed_revision
 from quantize_lib.host.parallel import in_parallel
 from quantize_lib.host.tokenizers import Tokenizers
 from quantize_lib.methods import get_method
@@ -61,7 +61,12 @@ class Lookups:
         jobs = tuple(jobs)
         calibrations = [job.calibration for job in jobs if job.calibrated]
         models = {_model_key(job.model): job.model for job in jobs if job.model.local is None}
-        datasets = {(text.dataset, text.revision) for text in calibrations if text.dataset is not None}
+        datasets = {
+            (text.dataset, text.revision)
+            for calibration in calibrations
+            for text in calibration.sources
+            if text.dataset is not None
+        }
         asked: list[Callable[[], None]] = [
             lambda model=model: self._resolve(model)  # type: ignore[misc]
             for key, model in models.items()
@@ -118,11 +123,13 @@ class Lookups:
         return _answer(self._cards[key])
 
     def text_revision(self, text: TextSpec) -> str:
-        """The commit of a data set, or the hash of files and texts.
+        """The commit of a data set, the hash of files and texts, or that of a mix's revisions.
 
         Raises:
             CalibrationError: where it cannot be looked at.
         """
+        if text.mix:
+            return mixed_revision(map(self.text_revision, text.mix))
         if text.dataset is None:
             return self.texts(text).revision
         key = (text.dataset, text.revision)
@@ -135,6 +142,8 @@ class Lookups:
         Raises:
             CalibrationError: where they cannot be read.
         """
+        if text.mix:
+            return mixed(text, [self.texts(source) for source in text.mix])
         if text not in self._texts:
             commit = None if text.dataset is None else self.text_revision(text)
             found = self._texts[text] = _ask(lambda: collect_texts(text, token=None, commit=commit))

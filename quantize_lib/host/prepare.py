@@ -95,8 +95,9 @@ def check_texts(job: Job, lookups: Lookups) -> None:
         CalibrationError: where they cannot be read.
     """
     for text in _texts(job):
-        if text is not None and text.dataset is None:
-            lookups.texts(text)
+        for source in text.sources if text is not None else ():
+            if source.dataset is None:
+                lookups.texts(source)
 
 
 def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
@@ -165,6 +166,9 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
     calibration, held_out = _texts(job) if job.cells else (None, None)
     if not task_of(seen.facts.config).continues:
         held_out = None
+    for source in (source for text in (calibration, held_out) if text for source in text.sources):
+        if source.dataset is not None:
+            lookups.tokenizers.check_conversations(job, source)
     return Prepared(
         job=job,
         facts=replace(seen.facts, revision=lookups.model(job.model).revision),

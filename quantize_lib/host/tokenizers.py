@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quantize_lib.architecture.language_model import positions, vocabulary
+from quantize_lib.calibration.chat_template import no_template
+from quantize_lib.calibration.conversations import Conversation
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, SourceError
@@ -134,11 +136,26 @@ class Tokenizers:
             raise SourceError(f"{job.model.id}: {found.error.message}", hint=found.error.hint)
         for spec, error in zip(tried.specs, found.texts, strict=True):
             if error is not None and spec in _specs(job):
-                word = "calibration" if spec == job.calibration else "evaluation"
+                word = "calibration" if spec in job.calibration.sources else "evaluation"
                 raise CalibrationError(
                     f"{job.model.id}: {word} ({_named(spec)}): {error.message}", hint=error.hint
                 )
         return found.notes
+
+    def check_conversations(self, job: Job, spec: TextSpec) -> None:
+        """Refuse conversations of a text that was read after `check`, where there is no chat template.
+
+        Raises:
+            CalibrationError: naming the first.
+        """
+        tried = self._tried.get(_key(job.model))
+        documents = self._lookups.texts(spec).texts
+        first = next((one for one in documents if isinstance(one, Conversation)), None)
+        if first is None or tried is None or not isinstance(tried.found, Answer):
+            return
+        if not tried.found.chat_template:
+            error = no_template(first)
+            raise CalibrationError(f"{job.model.id}: {error.message}", hint=error.hint)
 
     def _asked(self, spec: TextSpec) -> AskedText:
         # A data set is read when the run needs it: its text is not for a plan to fetch.
@@ -148,6 +165,7 @@ class Tokenizers:
             sequence_length=spec.sequence_length,
             seed=spec.seed,
             allow_short=spec.allow_short,
+            chat_template_kwargs=dict(spec.chat_template_kwargs),
         )
 
     def _try(self, work: _Work) -> Answer | Exception | str:
@@ -195,7 +213,10 @@ class Tokenizers:
 def _specs(job: Job) -> tuple[TextSpec, ...]:
     """The texts that the job makes tokens of."""
     held_out = job.evaluate.held_out
-    return (*((job.calibration,) if job.calibrated else ()), *(() if held_out is None else (held_out,)))
+    return (
+        *(job.calibration.sources if job.calibrated else ()),
+        *(() if held_out is None else held_out.sources),
+    )
 
 
 def _key(model: ModelSpec) -> ModelSpec:

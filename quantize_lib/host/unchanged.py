@@ -102,4 +102,12 @@ def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups
         measured.revision == lookups.text_revision(spec)
         and measured.sequence_length == spec.sequence_length
         and (measured.samples == spec.samples or measured.short)
+        and [
+            (part.chat_template_kwargs, None if part.short else part.samples)
+            for part in measured.parts or (measured,)
+        ]
+        == [
+            (dict(source.chat_template_kwargs), None if part.short else source.samples)
+            for source, part in zip(spec.sources, measured.parts or (measured,), strict=False)
+        ]
     )

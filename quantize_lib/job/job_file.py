@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ NEW_TOKENS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobTextPart:
+    """A source of a mix: the next `documents` of the text are its own."""
+
+    documents: int
+    source: str
+    dataset: str | None
+    revision: str
+    samples: int
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobText:
     """Text as the quantizing process gets it: already collected, still to be tokenized."""
 
@@ -30,6 +43,9 @@ class JobText:
     sequence_length: int
     seed: int = 0
     allow_short: bool = False
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[JobTextPart, ...] = ()
+    """The sources of a mix; empty for a single one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +122,8 @@ def _settings(data: dict[str, Any]) -> Settings:
 def _text(data: dict[str, Any] | None, base: Path) -> JobText | None:
     if data is None:
         return None
-    return JobText(**{"dataset": None, **data, "texts": base / data["texts"]})
+    parts = tuple(JobTextPart(**{"dataset": None, **part}) for part in data.get("parts", ()))
+    return JobText(**{"dataset": None, **data, "texts": base / data["texts"], "parts": parts})
 
 
 def _plain(value: Any) -> Any:

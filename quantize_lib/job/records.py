@@ -3,26 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextRecord:
-    """Which text was used, as it stands in report and card."""
+class TextPart:
+    """A source of text, and what it gave."""
 
     source: str
     """`Salesforce/wikitext (wikitext-2-raw-v1, train)`, `3 files`, `2 texts`."""
     dataset: str | None
-    """Hub id of the data set; None for files and texts."""
+    """Hub id of the data set; None for files, texts and mixes."""
     revision: str
-    """40-hex commit of a Hub data set; `sha256:…` content hash of files and texts."""
+    """40-hex commit of a Hub data set; `sha256:…` content hash of files and texts; of a mix, of its sources'
+    revisions."""
     samples: int
+    short: bool = False
+    """Less text than was asked for."""
+    conversations: int = 0
+    """How many of its documents are conversations, which the chat template wrote as text."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables that the template got."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRecord(TextPart):
+    """Which text was used, as it stands in report and card."""
+
     sequence_length: int
     tokens: int
     tokens_digest: str
     """sha256 of the token ids as little-endian int64."""
-    short: bool = False
-    """Less text than was asked for."""
+    parts: tuple[TextPart, ...] = ()
+    """The sources of a mix, in its order; empty for a single one."""
+
+    @property
+    def datasets(self) -> list[str]:
+        """Hub ids of the data sets that it comes from, each once."""
+        sources = self.parts or (self,)
+        return list(dict.fromkeys(part.dataset for part in sources if part.dataset is not None))
+
+
+_OF_CHATS = ("conversations", "chat_template_kwargs", "parts")
+"""Written only where there is something to say."""
+
+
+def text_to_json(text: TextRecord) -> dict[str, Any]:
+    """A text's record as result and report write it."""
+    return {**_part_to_json(text), **({"parts": list(map(_part_to_json, text.parts))} if text.parts else {})}
+
+
+def text_from_json(data: Mapping[str, Any]) -> TextRecord:
+    """The record that `text_to_json` gave; keys that only another version knows are left out."""
+    parts = tuple(TextPart(**_known(TextPart, part)) for part in data.get("parts", ()))
+    return TextRecord(**{**_known(TextRecord, data), "parts": parts})
+
+
+def _part_to_json(text: TextPart) -> dict[str, Any]:
+    return {key: value for key, value in asdict(text).items() if value or key not in _OF_CHATS}
+
+
+def _known(kind: type[TextPart], data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {item.name for item in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, UsageError, code_of
 from quantize_lib.files import finite, write_json
 from quantize_lib.job.checked import read_checked
-from quantize_lib.job.records import Reload, SampleFigure, TextRecord
+from quantize_lib.job.records import Reload, SampleFigure, TextRecord, text_from_json, text_to_json
 from quantize_lib.job.schema import result_schema
 from quantize_lib.metrics import METRICS, Figure
 
@@ -115,7 +115,7 @@ def write_result(path: Path, result: JobResult) -> None:
         data["shared_seconds"] = result.shared_seconds
     for name, text in (("calibration", result.calibration), ("evaluation", result.evaluation)):
         if text is not None:
-            data[name] = asdict(text)
+            data[name] = text_to_json(text)
     write_json(path, data)
 
 
@@ -188,4 +188,4 @@ def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _text(data: Mapping[str, Any] | None) -> TextRecord | None:
-    return None if data is None else TextRecord(**data)
+    return None if data is None else text_from_json(data)

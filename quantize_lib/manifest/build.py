@@ -15,7 +15,14 @@ from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
-from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
+from quantize_lib.manifest.text import (
+    MIX,
+    check_shares,
+    check_text,
+    default_calibration,
+    merge_text,
+    text_spec,
+)
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.metrics import LIMITS
 from quantize_lib.names import (
@@ -238,6 +245,20 @@ class _Builder:
         self.check_choices(owners)
         for place in places:
             check_text(self.at(*place), place, self.base, self.report)
+        self.check_mixes(owners)
+
+    def check_mixes(self, owners: Sequence[KeyPath]) -> None:
+        """Report sources of a mix that would get no sample, each where it is written."""
+        faults: dict[KeyPath, str] = {}
+        shared = ("defaults", "calibration")
+        for owner in owners:
+            own = self.at(*owner, "calibration")
+            merged = merge_text(merge_text(default_calibration(), self.at(*shared)), own)
+            check_shares(merged, (*owner, "calibration") if MIX in own else shared, faults.setdefault)
+        for path in (("evaluate", HELD_OUT), *((*owner, "evaluate", HELD_OUT) for owner in owners)):
+            check_shares(self.at(*path), path, faults.setdefault)
+        for path, message in faults.items():
+            self.report(path, message)
 
     def check_limits(self, owners: Sequence[KeyPath]) -> None:
         """Report limits, each where it is written, that some model has no held-out text for."""

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from quantize_lib.manifest.limit_words import complete_limits
+from quantize_lib.manifest.mix_words import complete_mix
 from quantize_lib.manifest.publish_words import complete_publish
 from quantize_lib.manifest.schema_entries import complete_entries
 from quantize_lib.schemas import completed
@@ -19,6 +20,7 @@ COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (
     complete_entries,
     complete_publish,
     complete_limits,
+    complete_mix,
 )
 """One function an axis; see `schemas.completed`."""
 

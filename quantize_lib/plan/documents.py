@@ -171,12 +171,19 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
 
 def _text(text: TextSpec) -> dict[str, Any]:
     amount = {"samples": text.samples, "sequence_length": text.sequence_length, "seed": text.seed}
+    if text.mix:
+        return {"mix": [{**_source(source), "samples": source.samples} for source in text.mix], **amount}
+    return {**_source(text), **amount}
+
+
+def _source(text: TextSpec) -> dict[str, Any]:
+    given = {"chat_template_kwargs": dict(text.chat_template_kwargs)} if text.chat_template_kwargs else {}
     if text.dataset is not None:
         source = {"dataset": text.dataset, "config": text.config, "split": text.split}
-        return {**source, "column": text.column, "revision": text.revision, **amount}
+        return {**source, "column": text.column, "revision": text.revision, **given}
     if text.files:
-        return {"files": [_path(file) for file in text.files], "column": text.column, **amount}
-    return {"texts": len(text.texts), **amount}
+        return {"files": [_path(file) for file in text.files], "column": text.column, **given}
+    return {"texts": len(text.texts)}
 
 
 def _path(path: Path | None) -> str | None:

@@ -105,8 +105,18 @@ def _text(text: TextSpec, revision: str) -> dict[str, Any]:
         "sequence_length": text.sequence_length,
         "seed": text.seed,
     }
+    if text.mix:
+        # Its sources' revisions are in its own.
+        return {**values, "mix": [{**_source(source), "samples": source.samples} for source in text.mix]}
+    return {**values, **_source(text)}
+
+
+def _source(text: TextSpec) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     if text.dataset is not None:
         values |= {"dataset": text.dataset, "config": text.config, "split": text.split}
     if not text.texts:
         values["column"] = text.column
+    if text.chat_template_kwargs:
+        values["chat_template_kwargs"] = dict(text.chat_template_kwargs)
     return values

@@ -17,7 +17,7 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError, code_of
 from quantize_lib.files import read_json, write_json
-from quantize_lib.job.records import TextRecord
+from quantize_lib.job.records import text_from_json, text_to_json
 from quantize_lib.methods import get_method
 from quantize_lib.report.figures import (
     figures_from,
@@ -130,10 +130,10 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
         "settings": plain_json(record.settings),
-        "calibration": None if record.calibration is None else asdict(record.calibration),
+        "calibration": None if record.calibration is None else text_to_json(record.calibration),
         "evaluation": None
         if measured is None or measured.evaluation is None
-        else asdict(measured.evaluation),
+        else text_to_json(measured.evaluation),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
@@ -163,7 +163,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         measurements = Measurements(
             **{name: data[name] for name in _COST},
             figures=figures_from(data),
-            evaluation=None if data["evaluation"] is None else known(TextRecord, data["evaluation"]),
+            evaluation=None if data["evaluation"] is None else text_from_json(data["evaluation"]),
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(
@@ -185,7 +185,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         url=data.get("url"),
         fingerprint=data["fingerprint"],
         inputs=data.get("inputs", {}),
-        calibration=None if data["calibration"] is None else known(TextRecord, data["calibration"]),
+        calibration=None if data["calibration"] is None else text_from_json(data["calibration"]),
         measurements=measurements,
         versions=data["versions"],
         files=data["files"],

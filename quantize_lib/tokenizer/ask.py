@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from quantize_lib import generation_config
-from quantize_lib.calibration import windows
+from quantize_lib.calibration import chat_template, conversations, windows
 from quantize_lib.environment import run_module
 from quantize_lib.errors import SourceError
 from quantize_lib.files import last_line, read_json, sha256_file, sha256_json, write_json
@@ -22,7 +22,10 @@ from quantize_lib.tokenizer.question import Answer, Question
 
 _LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "tiktoken")
 """What an answer depends on beside the files …"""
-_CODE = (Path(windows.__file__), Path(generation_config.__file__), *Path(__file__).parent.glob("*.py"))
+_CODE = (
+    *(Path(str(module.__file__)) for module in (windows, conversations, chat_template, generation_config)),
+    *Path(__file__).parent.glob("*.py"),
+)
 """… and our own part in it."""
 _SECONDS = 600.0
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.calibration.chat_template import has_template
 from quantize_lib.calibration.windows import check_ends, cut_windows
 from quantize_lib.environment import end_with_parent
 from quantize_lib.errors import CalibrationError, SourceError
@@ -47,7 +48,11 @@ def answer(question: Question) -> Answer:
     except SourceError as error:
         return Answer(error=error)
     rows = question.room.rows
-    return Answer(notes=notes, texts=tuple(_problem(tokenizer, text, rows) for text in question.texts))
+    return Answer(
+        notes=notes,
+        chat_template=has_template(tokenizer),
+        texts=tuple(_problem(tokenizer, text, rows) for text in question.texts),
+    )
 
 
 def _problem(tokenizer: Any, text: AskedText, rows: int) -> CalibrationError | None:
@@ -63,6 +68,7 @@ def _problem(tokenizer: Any, text: AskedText, rows: int) -> CalibrationError | N
                 seed=text.seed,
                 allow_short=text.allow_short,
                 rows=rows,
+                chat_template_kwargs=text.chat_template_kwargs,
             )
     except CalibrationError as error:
         return error

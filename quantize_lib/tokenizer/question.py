@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.calibration.conversations import Document, documents_from_json, documents_to_json
 from quantize_lib.errors import QuantizerError, error_of
 from quantize_lib.tokenizer.examine import Room
 
@@ -17,14 +18,15 @@ class AskedText:
 
     Attributes:
         texts: documents; None where only the run reads them (a data set).
-        samples, sequence_length, seed, allow_short: as for `cut_windows`.
+        samples, sequence_length, seed, allow_short, chat_template_kwargs: as for `cut_windows`.
     """
 
-    texts: tuple[str, ...] | None
+    texts: tuple[Document, ...] | None
     samples: int
     sequence_length: int
     seed: int
     allow_short: bool
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,14 @@ class Question:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written for the process, and the part of a cache's key that is not the files."""
-        return {**asdict(self), "folder": str(self.folder)}
+        return {
+            **asdict(self),
+            "folder": str(self.folder),
+            "texts": [
+                {**asdict(text), "texts": None if text.texts is None else documents_to_json(text.texts)}
+                for text in self.texts
+            ],
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Question:
@@ -60,11 +69,13 @@ class Answer:
     Attributes:
         error: why the tokenizer cannot be used.
         notes: what a user should know of it.
+        chat_template: whether it can write conversations as text.
         texts: why a text cannot be used, in the question's order; empty where the tokenizer cannot.
     """
 
     error: QuantizerError | None = None
     notes: tuple[str, ...] = ()
+    chat_template: bool = False
     texts: tuple[QuantizerError | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +83,7 @@ class Answer:
         return {
             "error": _error_to_json(self.error),
             "notes": list(self.notes),
+            "chat_template": self.chat_template,
             "texts": [_error_to_json(error) for error in self.texts],
         }
 
@@ -90,6 +102,7 @@ class Answer:
             answer = cls(
                 error=error,
                 notes=tuple(_text(note) for note in data["notes"]),
+                chat_template=data["chat_template"] is True,
                 texts=tuple(_error_from_json(one) for one in data["texts"]),
             )
         except (KeyError, TypeError) as problem:
@@ -101,7 +114,9 @@ class Answer:
 
 def _asked(data: Mapping[str, Any]) -> AskedText:
     texts = data["texts"]
-    return AskedText(**{**data, "texts": None if texts is None else tuple(texts)})
+    return AskedText(
+        **{**data, "texts": None if texts is None else tuple(documents_from_json(texts, "the question"))}
+    )
 
 
 def _error_to_json(error: QuantizerError | None) -> dict[str, Any] | None:

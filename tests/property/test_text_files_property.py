@@ -37,7 +37,7 @@ AGAIN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], de
 
 def read(path: Path, data: bytes) -> tuple[str, ...]:
     path.write_bytes(data)
-    return collect_texts(TextSpec(files=(path,)), token=None).texts
+    return tuple(map(str, collect_texts(TextSpec(files=(path,)), token=None).texts))
 
 
 def wanted(rows: list[Any]) -> tuple[str, ...]:

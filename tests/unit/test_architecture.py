@@ -85,8 +85,8 @@ EDGES: dict[str, set[str]] = {
     },
     "gate": {"metrics", "report"},
     "card": {
-        *("architecture", "errors", "formats", "methods", "metrics", "names", "plan", "report", "source"),
-        *("tasks", "text", "wording"),
+        *("architecture", "errors", "formats", "job", "methods", "metrics", "names", "plan", "report"),
+        *("source", "tasks", "text", "wording"),
     },
     "publish": {
         *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),

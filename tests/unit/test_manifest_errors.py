@@ -243,7 +243,7 @@ REST = [
     ),
     (
         "evaluate: {perplexity: {samples: 4}}",
-        "5:24: evaluate.perplexity: needs one of `dataset`, `files` and `texts`.",
+        "5:24: evaluate.perplexity: needs one of `dataset`, `files`, `texts` and `mix`.",
     ),
     (
         "evaluate: {max_perplexity_increase: 15%}",
