@@ -15,8 +15,8 @@ def more_of(text: TextRecord) -> Safe:
     sentences = []
     if text.conversations:
         sentences.append(
-            f" {text.conversations} of its documents are conversations, written as text by the base model's "
-            f"chat template{_arguments(text)}."
+            f" Documents that the base model's chat template wrote as text: {text.conversations}"
+            f"{_arguments(text)}."
         )
     if text.parts:
         sentences.append(f" Its sources: {joined(map(_part, text.parts))}.")
@@ -24,8 +24,8 @@ def more_of(text: TextRecord) -> Safe:
 
 
 def _part(part: TextPart) -> str:
-    chats = f", {part.conversations} conversations{_arguments(part)}" if part.conversations else ""
-    return f"{markdown(part.source)} at {code(part.revision)} ({part.samples} sequences{chats})"
+    chats = f", by the chat template{_arguments(part)}" if part.conversations else ""
+    return f"{markdown(part.source)} at {code(part.revision)} (sequences: {part.samples}{chats})"
 
 
 def _arguments(part: TextPart) -> str:

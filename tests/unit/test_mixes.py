@@ -187,7 +187,7 @@ def test_windows_of_every_source_stand_one_after_the_other_and_are_recorded(
     assert "calibration: b gives 4 sequences of 4 tokens, 9 × 4 were asked for" in said
     assert "calibration: b: 4 sequences, 1 of its documents by the chat template" in said
     assert more_of(record) == (
-        " 1 of its documents are conversations, written as text by the base model's chat template. Its "
-        "sources: a at <code>r1</code> (2 sequences) and b at <code>r1</code> (4 sequences, 1 conversations "
-        "with <code>mood=&#34;calm&#34;</code>)."
+        " Documents that the base model's chat template wrote as text: 1. Its sources: a at <code>r1</code> "
+        "(sequences: 2) and b at <code>r1</code> (sequences: 4, by the chat template with "
+        "<code>mood=&#34;calm&#34;</code>)."
     )
