@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from quantize_lib.harness.spec import is_task_limit, missed
 from quantize_lib.metrics import LIMITS, METRICS, number
 from quantize_lib.report.records import Measurements
 
@@ -24,7 +25,9 @@ def check_gate(measurements: Measurements, limits: Mapping[str, float]) -> tuple
         if key in limits:
             reason = limit.judge(measurements.figure(metric), limits[key])
             reasons += [] if reason is None else [reason]
-    reasons += [f"{key} is set, and this version has no such limit" for key in limits if key not in LIMITS]
+    reasons += missed(measurements.tasks, limits)
+    unknown = (key for key in limits if key not in LIMITS and not is_task_limit(key))
+    reasons += [f"{key} is set, and this version has no such limit" for key in unknown]
     return tuple(reasons)
 
 

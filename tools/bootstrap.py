@@ -32,7 +32,7 @@ PROFILES = {
     "cpu": ["build.txt", "cpu.txt", "gptqmodel.txt"],
     "cuda": ["build.txt", "cuda.txt", "gptqmodel.txt"],
     "demo": ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt"],
-    "dev": ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt", "dev.txt"],
+    "dev": ["build.txt", "cpu.txt", "gptqmodel.txt", "demo.txt", "tasks.txt", "dev.txt"],
 }
 """Lock files, in the order in which they are installed."""
 

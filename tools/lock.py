@@ -127,6 +127,7 @@ def main() -> int:
     shared = constrained("build.txt", "cpu.txt")
     write_lock("core.txt", compile_lock(core, *shared, keep=kept("core.txt")))
     write_lock("demo.txt", compile_lock(extras["demo"], *shared, keep=kept("demo.txt")))
+    write_lock("tasks.txt", compile_lock(extras["tasks"], *shared, keep=kept("tasks.txt")))
     write_lock("dev.txt", compile_lock(extras["dev"], *shared, keep=kept("dev.txt")))
     return 0
 

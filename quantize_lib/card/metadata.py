@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.card.state import STATE_KEY
+from quantize_lib.card.tasks import model_index
 from quantize_lib.methods import get_method
 from quantize_lib.names import repository_fault
 from quantize_lib.report.records import CellRecord
@@ -33,7 +34,7 @@ def base_model_id(model: ModelSpec) -> str | None:
 def metadata(
     record: CellRecord, source: ModelSource, model: ModelSpec, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The front matter's keys and values: strings, lists of strings and, of our own, one mapping.
+    """The front matter's keys and values: strings, lists, results of tasks and one mapping of our own.
 
     Args:
         given: the manifest's `publish.card`, which goes before the base model's card.
@@ -53,6 +54,7 @@ def metadata(
         "language": _texts(card.get("language")),
         "datasets": (calibration.datasets if calibration is not None else None) or None,
         "tags": list(dict.fromkeys([*own, *given.get("tags", ())])),
+        "model-index": model_index(record),
         STATE_KEY: state_of(record),
     }
     return {key: value for key, value in values.items() if value is not None}

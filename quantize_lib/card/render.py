@@ -14,6 +14,7 @@ from quantize_lib.card.figures import all_words, figures, is_proven, measured_wo
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
+from quantize_lib.card.tasks import task_rows
 from quantize_lib.card.text_words import more_of
 from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
@@ -102,6 +103,7 @@ def _values(
         "method": get_method(record.method).title,
         "figures": figures(record),
         "evaluation": evaluation,
+        "tasks": task_rows(record),
         "measured": "" if measured is None else measured_words(measured),
         "metrics": all_words(),
         "unproven": measured is not None and measured.evaluation is not None and not proven,

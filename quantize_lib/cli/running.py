@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import sys
 from contextlib import suppress
@@ -78,6 +79,12 @@ def _executor(
         return _local_executor(plan), None
     if options.max_memory is not None:
         raise UsageError("--max-memory belongs to --executor local", hint="A container's limit is --memory.")
+    if _has_tasks(plan):
+        raise UsageError(
+            "evaluate.tasks is for --executor local: the image has no lm-evaluation-harness, and a container "
+            "none of the tasks' files",
+            hint="Leave `tasks` out, or run without --executor docker.",
+        )
     from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions
 
     docker = DockerExecutor.open(
@@ -94,7 +101,16 @@ def _local_executor(plan: Plan) -> Executor:
     from quantize_lib.executors.local import run_local
 
     _refuse_foreign_code(plan)
+    if _has_tasks(plan) and importlib.util.find_spec("lm_eval") is None:
+        raise UsageError(
+            "evaluate.tasks needs lm-evaluation-harness, which is not installed here",
+            hint="Install the extra `tasks`: pip install 'model-quantizer-action[tasks]'",
+        )
     return run_local
+
+
+def _has_tasks(plan: Plan) -> bool:
+    return any(job.evaluate.tasks for job in plan.jobs)
 
 
 def _execute(

@@ -6,17 +6,14 @@ Where a format's users have more than one way of loading, every one has to repro
 from __future__ import annotations
 
 import math
-import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.architecture.tensors import TensorInfo
-from quantize_lib.environment import run_module
-from quantize_lib.errors import EvaluationError
-from quantize_lib.files import finite, last_line, read_json, write_json
+from quantize_lib.evaluate.process import answer_of
+from quantize_lib.files import finite
 from quantize_lib.job.job_file import NEW_TOKENS
 from quantize_lib.job.records import Reload, SampleFigure
 from quantize_lib.metrics import METRICS, Metric
@@ -198,32 +195,15 @@ def _run(
         # Libraries load the others by themselves.
         "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],
     }
-    log = work / f"{folder.name}.log"
-    with tempfile.TemporaryDirectory(dir=work) as temporary:
-        spec_file, result_file = Path(temporary) / "spec.json", Path(temporary) / "result.json"
-        write_json(spec_file, spec)
-        try:
-            code = run_module(
-                "quantize_lib.evaluate.reload", spec_file, result_file, log=log, timeout=timeout
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EvaluationError(
-                f"{name}: the reload took longer than {timeout:.0f} s",
-                hint=f"What it printed is in {log}.",
-            ) from error
-        if code != 0:
-            raise EvaluationError(
-                f"{name}: the process that loads it {_ending(code)} ({last_line(log)})",
-                hint=f"Everything it printed is in {log}.",
-            )
-        result: dict[str, Any] = read_json(result_file)
-    if "error" in result:
-        raise EvaluationError(f"{name}: {result['error']}", hint=f"What was printed is in {log}.")
-    return result
-
-
-def _ending(code: int) -> str:
-    return f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+    return answer_of(
+        "quantize_lib.evaluate.reload",
+        spec,
+        name=name,
+        doing="the reload",
+        log=work / f"{folder.name}.log",
+        work=work,
+        timeout=timeout,
+    )
 
 
 def _sample_figures(means: Mapping[str, float], expected: Mapping[str, float]) -> dict[str, SampleFigure]:

@@ -62,7 +62,7 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     chosen = format_of_config(quantization)
     task = task_of(config)
     with _doing("it cannot be loaded"):
-        model, load_seconds = _load(spec, chosen, quantization, task=task)
+        model, load_seconds = load_model(spec, chosen, quantization, task=task)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     coarsest = _coarsest(model, dtype)
@@ -113,7 +113,7 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
                 del model
                 print(f"Loading once more, with the mode {mode!r}.", flush=True)
                 with _doing(f"it cannot be loaded and read with the mode {mode!r}"):
-                    model, _ = _load(spec, chosen, quantization, mode, task=task)
+                    model, _ = load_model(spec, chosen, quantization, mode, task=task)
                     measured = _measure(model, Path(sample), spec["base_logits"], device)
                 if chosen is not None and chosen.rounds_less(mode, quantization):
                     result["unrounded"] = measured["means"]
@@ -137,7 +137,9 @@ def _compare(
         return
     print("Loading the base model, quantized on the way.", flush=True)
     with _doing("the base model cannot be quantized on loading, to compare with"):
-        base, _ = _load({**spec, "folder": spec["base"], "dtype": dtype}, None, {}, task=task, asked=asked)
+        base, _ = load_model(
+            {**spec, "folder": spec["base"], "dtype": dtype}, None, {}, task=task, asked=asked
+        )
         difference = differs(outputs, outputs_of(base, tokenizer, spec["prompt"]))
     if difference is not None:
         raise _CheckpointError(
@@ -162,7 +164,7 @@ def _doing(failed: str) -> Iterator[None]:
         raise _CheckpointError(f"{failed} ({plain(line)[:_LINE_CHARACTERS]})") from error
 
 
-def _load(
+def load_model(
     spec: Mapping[str, Any],
     chosen: Format | None,
     quantization: Mapping[str, Any],

@@ -273,5 +273,6 @@ def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepare
         peak_memory_bytes=result.peak_memory_bytes,
         figures=quantized.figures,
         evaluation=result.evaluation,
+        tasks=quantized.tasks,
         reload=quantized.reload,
     )

@@ -9,8 +9,9 @@ from quantize_lib.calibration.conversations import documents_to_json
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.files import write_text
+from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.prepare import Prepared
-from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText, JobTextPart, write_job
+from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobTask, JobText, JobTextPart, write_job
 from quantize_lib.source.facts import ModelSource
 
 
@@ -45,6 +46,7 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
             output=folder,
             told=prepared.facts.notes,
             max_memory=max_memory,
+            tasks=tuple(JobTask(spec=task, key=task_key(task)) for task in job.evaluate.tasks),
         ),
     )
     return path

@@ -15,6 +15,7 @@ from quantize_lib import __version__
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
+from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
@@ -130,6 +131,7 @@ def _key(cell: Cell, prepared: Prepared) -> str:
             "fingerprint": prepared.identities[cell.id].fingerprint,
             "settings": effective_settings(cell.settings),
             "device": job.device,
+            "tasks": list(map(task_key, job.evaluate.tasks)),
             "evaluation": None
             if spec is None or texts is None
             else [

@@ -9,6 +9,7 @@ from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import SourceError, UsageError
+from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.automatic_bits import choice_of
@@ -72,11 +73,14 @@ def look(job: Job, lookups: Lookups) -> Seen:
 
     Raises:
         SourceError: where the base model or its tokenizer cannot be used.
-        UsageError: where a cell's settings or a text's length do not fit it, naming the cell or the key.
+        UsageError: where a cell's settings or a text's length do not fit it, naming the cell or the key, or a
+            task's file is none.
         CalibrationError: where a text cannot be read, or gives tokens that the model lacks.
     """
     facts = lookups.facts(job.model)
     _check_limits(job, facts)
+    for one in job.evaluate.tasks:
+        task_key(one)
     sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
     notes = lookups.tokenizers.check(job)
@@ -108,6 +112,12 @@ def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
 def _check_limits(job: Job, facts: ModelFacts) -> None:
     """Refuse limits that only a model that continues text can be held to."""
     task = task_of(facts.config)
+    if not task.continues and job.evaluate.tasks:
+        raise SourceError(
+            f"{job.model.id} is {task.words} and continues no text: tasks of lm-evaluation-harness cannot be "
+            "run on it",
+            hint="Give `tasks` to the models that they are meant for, under their own `evaluate`.",
+        )
     if not task.continues and job.evaluate.limits:
         raise SourceError(
             f"{job.model.id} is {task.words} and continues no text: {joined(job.evaluate.limits)} cannot be "

@@ -9,6 +9,7 @@ from quantize_lib import __version__
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.files import read_json
+from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.recard import files_as_they_lie
@@ -54,7 +55,7 @@ def built_before(
         identity = lookups.identity(cell, job)
         if earlier.fingerprint != identity.fingerprint:
             return None
-        if not _measured_alike(earlier, held_out, lookups):
+        if not _measured_alike(earlier, held_out, lookups) or not _same_tasks(earlier, job):
             return None
         # Who corrected the card need not have the checkpoint made again.
         verify_checkpoint(output / earlier.path, files_as_they_lie(output / earlier.path, earlier.files))
@@ -92,6 +93,12 @@ def page_of(publisher: Publisher | None, repository: str | None, verdict: Verdic
     if publisher is None or repository is None or verdict.commit is None:
         return None
     return publisher.page(repository, verdict.commit)
+
+
+def _same_tasks(earlier: CellRecord, job: Job) -> bool:
+    measured = {} if earlier.measurements is None else earlier.measurements.tasks
+    wanted = {task.id: task_key(task) for task in job.evaluate.tasks}
+    return {name: figure.key for name, figure in measured.items()} == wanted
 
 
 def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.files import write_json
+from quantize_lib.harness.spec import TaskSpec
 from quantize_lib.job.checked import read_checked
 from quantize_lib.job.schema import job_schema
 from quantize_lib.methods import Settings, settings_of
@@ -69,6 +70,14 @@ class JobCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobTask:
+    """A task of lm-evaluation-harness, and the digest of what determines its figure beside the model."""
+
+    spec: TaskSpec
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobFile:
     """Everything that the quantizing process gets."""
 
@@ -83,12 +92,15 @@ class JobFile:
     told: tuple[str, ...] = ()
     """Notes on the base model that the host has told already."""
     max_memory: int | None = None
+    tasks: tuple[JobTask, ...] = ()
 
 
 def write_job(path: Path, job: JobFile) -> None:
     """Write the job's JSON."""
     cells = [{"id": cell.id, "settings": effective_settings(cell.settings)} for cell in job.cells]
-    write_json(path, _plain({"version": 1, **asdict(job), "cells": cells}))
+    tasks = {"tasks": [{**asdict(task.spec), "key": task.key} for task in job.tasks]} if job.tasks else {}
+    data = {key: value for key, value in asdict(job).items() if key != "tasks"}
+    write_json(path, _plain({"version": 1, **data, **tasks, "cells": cells}))
 
 
 def read_job(path: Path) -> JobFile:
@@ -111,12 +123,20 @@ def read_job(path: Path) -> JobFile:
         prompt=data.get("prompt", DEFAULT_PROMPT),
         told=tuple(data.get("told", ())),
         max_memory=data.get("max_memory"),
+        tasks=tuple(_task(task, base) for task in data.get("tasks", ())),
     )
 
 
 def _settings(data: dict[str, Any]) -> Settings:
     values = {key: value for key, value in data.items() if key not in ("method", "bits")}
     return settings_of(data["method"], data["bits"], values)
+
+
+def _task(data: dict[str, Any], base: Path) -> JobTask:
+    values = {name: value for name, value in data.items() if name != "key"}
+    if "file" in values:
+        values["file"] = base / values["file"]
+    return JobTask(spec=TaskSpec(**values), key=data["key"])
 
 
 def _text(data: dict[str, Any] | None, base: Path) -> JobText | None:

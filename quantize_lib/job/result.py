@@ -9,6 +9,7 @@ from typing import Any
 
 from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, UsageError, code_of
 from quantize_lib.files import finite, write_json
+from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.checked import read_checked
 from quantize_lib.job.records import Reload, SampleFigure, TextRecord, text_from_json, text_to_json
 from quantize_lib.job.schema import result_schema
@@ -48,6 +49,7 @@ class QuantizedCell:
         layers: bits and group size of each quantized layer, by full name, where each was given its own.
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
+        tasks: of lm-evaluation-harness, by their ids.
         reload: None until it was loaded again.
         versions: of everything that had a part in making it.
         failure: what went wrong once its tensors were written; they lie in its folder all the same.
@@ -61,6 +63,7 @@ class QuantizedCell:
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
     reload: Reload | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     failure: FailedCell | None = None
@@ -149,6 +152,8 @@ def cell_to_json(cell: CellResult) -> dict[str, Any]:
         data["errors"] = {
             name: None if value is None else finite(value) for name, value in cell.errors.items()
         }
+        if not cell.tasks:
+            del data["tasks"]
         for name in ("reload", "failure"):
             if data[name] is None:
                 del data[name]
@@ -166,6 +171,7 @@ def cell_from_json(data: Mapping[str, Any]) -> CellResult:
             "notes": tuple(data.get("notes", ())),
             "layers": {name: (bits, size) for name, (bits, size) in data.get("layers", {}).items()},
             "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
+            "tasks": {task: TaskFigure(**item) for task, item in data.get("tasks", {}).items()},
             "reload": None if reload is None else _reload(reload),
             "failure": None if failure is None else _failed(failure),
         }

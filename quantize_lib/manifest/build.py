@@ -15,6 +15,7 @@ from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
+from quantize_lib.manifest.tasks import TASKS, check_tasks, task_limits, task_spec
 from quantize_lib.manifest.text import (
     MIX,
     check_shares,
@@ -246,6 +247,9 @@ class _Builder:
         for place in places:
             check_text(self.at(*place), place, self.base, self.report)
         self.check_mixes(owners)
+        for place in ((), *owners):
+            path = (*place, "evaluate", TASKS)
+            check_tasks(self.at(*path) or (), path, self.base, self.report)
 
     def check_mixes(self, owners: Sequence[KeyPath]) -> None:
         """Report sources of a mix that would get no sample, each where it is written."""
@@ -279,7 +283,8 @@ class _Builder:
         for owner in owners:
             own = self.at(*owner, "evaluate")
             given = {**top, **own} if self.clean(*owner, "evaluate") else {}
-            if given.get(CHOOSE) == SMALLEST and not LIMITS.keys() & given.keys():
+            of_tasks = task_limits(given.get(TASKS, ()), self.base)
+            if given.get(CHOOSE) == SMALLEST and not of_tasks and not LIMITS.keys() & given.keys():
                 faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
         for path in faults:
             limits = joined((f"`{limit}`" for limit in LIMITS), "or")
@@ -316,7 +321,7 @@ class _Builder:
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
         text = merge_text(text, self.at("models", index, "calibration"))
         evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
-        held_out = evaluate.get(HELD_OUT)
+        held_out, tasks = evaluate.get(HELD_OUT), evaluate.get(TASKS, ())
         return Job(
             id=spec.name,
             model=spec,
@@ -324,9 +329,11 @@ class _Builder:
             calibration=text_spec(text, self.base),
             evaluate=EvaluateSpec(
                 held_out=text_spec(held_out, self.base) if held_out else None,
+                tasks=tuple(task_spec(task, self.base) for task in tasks),
                 limits={
                     key: limit.parse(evaluate[key]) for key, (_, limit) in LIMITS.items() if key in evaluate
-                },
+                }
+                | task_limits(tasks, self.base),
                 choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
             ),
             cells=(),

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
+from quantize_lib.harness.spec import TaskSpec
 from quantize_lib.methods import get_method
 from quantize_lib.methods.settings import Settings
 from quantize_lib.source.model_spec import ModelSpec
@@ -29,11 +30,13 @@ class EvaluateSpec:
 
     Attributes:
         held_out: the text for every metric; None where nothing is measured.
-        limits: by their keys in the manifest (`metrics.LIMITS`); empty for no gate.
+        tasks: of lm-evaluation-harness.
+        limits: by their keys in the manifest (`metrics.LIMITS`, `harness.spec.limit_key`); empty for no gate.
         choose: which of the model's cells that meet them are published.
     """
 
     held_out: TextSpec | None = None
+    tasks: tuple[TaskSpec, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     choose: Choose = "all"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
+from quantize_lib.harness.spec import LIMITS as TASK_LIMITS
+from quantize_lib.harness.spec import TaskSpec, limit_key
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.metrics import LIMITS
 from quantize_lib.plan.cells import CHOOSE, HELD_OUT, Cell, Job, Plan
@@ -130,6 +133,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             HELD_OUT: _text(held_out) if held_out else None,
             **{key: job.evaluate.limits.get(key) for key in LIMITS},
             CHOOSE: job.evaluate.choose,
+            "tasks": [_task(task, job) for task in job.evaluate.tasks],
         },
         "estimate": estimate
         and {
@@ -167,6 +171,12 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
             "commit": verdict.commit,
         },
     }
+
+
+def _task(task: TaskSpec, job: Job) -> dict[str, Any]:
+    limits = {name: job.evaluate.limits.get(limit_key(task.id, name)) for name in TASK_LIMITS}
+    given = {**asdict(task), "file": None if task.file is None else _path(task.file), **limits}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _text(text: TextSpec) -> dict[str, Any]:

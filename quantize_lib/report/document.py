@@ -17,6 +17,7 @@ from typing import Any
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError, code_of
 from quantize_lib.files import read_json, write_json
+from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import text_from_json, text_to_json
 from quantize_lib.methods import get_method
 from quantize_lib.report.figures import (
@@ -134,6 +135,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "evaluation": None
         if measured is None or measured.evaluation is None
         else text_to_json(measured.evaluation),
+        **({"tasks": tasks} if (tasks := _tasks_json(record)) else {}),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
@@ -145,6 +147,11 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
     }
+
+
+def _tasks_json(record: CellRecord) -> dict[str, Any]:
+    measured = record.measurements
+    return {} if measured is None else {name: asdict(task) for name, task in measured.tasks.items()}
 
 
 def _layers_json(record: CellRecord) -> dict[str, dict[str, int]]:
@@ -164,6 +171,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
             **{name: data[name] for name in _COST},
             figures=figures_from(data),
             evaluation=None if data["evaluation"] is None else text_from_json(data["evaluation"]),
+            tasks={name: known(TaskFigure, task) for name, task in data.get("tasks", {}).items()},
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quantize_lib.errors import ErrorCode
+from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import Reload, TextRecord
 from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric
@@ -36,6 +37,8 @@ class Measurements:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """By the metric's name; empty where no evaluation was asked for."""
     evaluation: TextRecord | None = None
+    tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
+    """Of lm-evaluation-harness, by their ids."""
     reload: Reload | None = None
 
     def figure(self, metric: Metric) -> Figure:

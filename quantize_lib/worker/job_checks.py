@@ -91,7 +91,7 @@ def check_cells(
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
-                without_base = _with_log(error, work / f"{job.model.path.name}.log").message
+                without_base = with_log(error, work / f"{job.model.path.name}.log").message
         if without_base is not None:
             reporter.warning(without_base)
             cells = {
@@ -114,7 +114,7 @@ def check_cells(
                     trust_remote_code=job.model.trust_remote_code,
                 )
             except EvaluationError as error:
-                failure = FailedCell.of(_with_log(error, work / f"{cell_id}.log"))
+                failure = FailedCell.of(with_log(error, work / f"{cell_id}.log"))
                 finished.cells[cell_id] = replace(result, failure=failure)
             else:
                 finished.cells[cell_id] = replace(result, reload=reload)
@@ -123,7 +123,7 @@ def check_cells(
     shutil.rmtree(work)
 
 
-def _with_log(error: EvaluationError, log: Path) -> EvaluationError:
+def with_log(error: EvaluationError, log: Path) -> EvaluationError:
     """The error, its log among the temporary files copied to our own standard error, which is kept.
 
     Raises:

@@ -37,6 +37,7 @@ from quantize_lib.worker.choose_bits import with_bits
 from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
+from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
 from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
 from quantize_lib.worker.unpickle import as_safetensors
@@ -143,6 +144,7 @@ class _Job:
         calibration, self._answer.calibration = tokens(job.calibration, "calibration")
         evaluation, self._answer.evaluation = tokens(job.evaluation, "evaluation")
         keys = cell_keys(job, self._answer)
+        check_job_tasks(job)
         finished = Finished.find(job.output, finished_key(job, self._answer), keys)
         # The same object: what comes of a cell is part of the answer at once.
         self._answer.cells = finished.cells
@@ -153,6 +155,7 @@ class _Job:
         self._answer.shared_seconds = finished.shared_seconds
         self._answer.peak_memory_bytes = finished.peak_memory_bytes
         check_cells(job, facts, finished, evaluation, self._answer.device, self._reporter)
+        run_job_tasks(job, facts, finished, self._answer.device, self._reporter)
         self._answer.unfinished = any(
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
         )

@@ -38,6 +38,7 @@ EDGES: dict[str, set[str]] = {
     "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry", "wording"},
     "targets": {"names", "registry"},
+    "harness": {"errors", "files", "text"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods", "tasks", "wording"},
     "generation_config": {"errors", "text", "wording"},
@@ -51,18 +52,18 @@ EDGES: dict[str, set[str]] = {
     },
     "calibration": {"errors", "files", "hub", "text", "wording"},
     "plan": {
-        *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors", "files"),
-        *("formats", "methods", "metrics", "schemas", "sizing", "source", "targets", "tasks", "text"),
-        "wording",
+        *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors"),
+        *("files", "formats", "harness", "methods", "metrics", "schemas", "sizing", "source", "targets"),
+        *("tasks", "text", "wording"),
     },
     "manifest": {
-        *("calibration", "devices", "errors", "formats", "methods", "metrics", "names", "plan", "schemas"),
-        *("source", "targets", "wording"),
+        *("calibration", "devices", "errors", "formats", "harness", "methods", "metrics", "names"),
+        *("plan", "schemas", "source", "targets", "wording"),
     },
     # What travels, and who computes.
     "job": {
-        *("cell_words", "devices", "effective_settings", "errors", "files", "formats", "methods"),
-        *("metrics", "reporting", "schemas", "text"),
+        *("cell_words", "devices", "effective_settings", "errors", "files", "formats", "harness"),
+        *("methods", "metrics", "reporting", "schemas", "text"),
     },
     "engine": {
         *("architecture", "environment", "errors", "files", "formats", "methods", "metrics"),
@@ -70,23 +71,23 @@ EDGES: dict[str, set[str]] = {
     },
     "checkpoint": {"errors", "files"},
     "evaluate": {
-        *("architecture", "engine", "environment", "errors", "files", "formats", "job", "metrics"),
-        *("precision", "process_memory", "tasks", "text"),
+        *("architecture", "engine", "environment", "errors", "files", "formats", "harness", "job"),
+        *("metrics", "precision", "process_memory", "tasks", "text"),
     },
     "worker": {
-        *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate", "files"),
-        *("formats", "generation_config", "job", "methods", "metrics", "plan", "process_memory"),
-        *("reporting", "source", "tasks", "text", "tokenizer", "versions"),
+        *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate"),
+        *("files", "formats", "generation_config", "harness", "job", "methods", "metrics", "plan"),
+        *("process_memory", "reporting", "source", "tasks", "text", "tokenizer", "versions"),
     },
     # Who judges, shows and publishes.
     "report": {
-        *("cell_words", "errors", "files", "job", "methods", "metrics", "schemas", "source", "targets"),
-        *("text",),
+        *("cell_words", "errors", "files", "harness", "job", "methods", "metrics", "schemas", "source"),
+        *("targets", "text"),
     },
-    "gate": {"metrics", "report"},
+    "gate": {"harness", "metrics", "report"},
     "card": {
-        *("architecture", "errors", "formats", "job", "methods", "metrics", "names", "plan", "report"),
-        *("source", "tasks", "text", "wording"),
+        *("architecture", "errors", "formats", "harness", "job", "methods", "metrics", "names", "plan"),
+        *("report", "source", "tasks", "text", "wording"),
     },
     "publish": {
         *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),
@@ -94,8 +95,9 @@ EDGES: dict[str, set[str]] = {
     },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
-        *("environment", "errors", "files", "formats", "gate", "job", "manifest", "methods", "plan"),
-        *("publish", "report", "reporting", "source", "targets", "tasks", "text", "tokenizer", "wording"),
+        *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
+        *("plan", "publish", "report", "reporting", "source", "targets", "tasks", "text", "tokenizer"),
+        *("wording",),
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},
     "cli": {

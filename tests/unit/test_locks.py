@@ -38,7 +38,16 @@ def load_tool(name: str) -> ModuleType:
 
 
 def test_there_are_lock_files_for_every_use() -> None:
-    assert [path.stem for path in FILES] == ["build", "core", "cpu", "cuda", "demo", "dev", "gptqmodel"]
+    assert [path.stem for path in FILES] == [
+        "build",
+        "core",
+        "cpu",
+        "cuda",
+        "demo",
+        "dev",
+        "gptqmodel",
+        "tasks",
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -76,6 +85,7 @@ def test_what_pyproject_asks_for_is_locked() -> None:
     assert core | names(extras["cpu"]) <= {*pins("cuda.txt"), *pins("gptqmodel.txt")}
     assert names(extras["demo"]) <= set(pins("demo.txt"))
     assert names(extras["dev"]) <= set(pins("dev.txt"))
+    assert names(extras["tasks"]) <= set(pins("tasks.txt"))
 
 
 def test_the_light_core_brings_no_torch() -> None:

@@ -1,0 +1,79 @@
+"""A card's figures of tasks: the table, and the metadata that the Hub shows as evaluation results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from quantize_lib.card.escape import Safe, code
+from quantize_lib.card.figures import is_proven
+from quantize_lib.harness.spec import TaskFigure
+from quantize_lib.metrics import NONE
+from quantize_lib.report.records import CellRecord
+from quantize_lib.text import plain
+
+_SOURCE = "lm-evaluation-harness"
+_SOURCE_URL = "https://github.com/EleutherAI/lm-evaluation-harness"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """A row of the table; empty figures are dashes."""
+
+    name: Safe
+    metric: str
+    examples: int
+    before: str
+    after: str
+
+
+def task_rows(record: CellRecord) -> list[TaskRow]:
+    """A row for each task."""
+    return [
+        TaskRow(
+            name=code(name),
+            metric=figure.metric + ("" if figure.more_is_better else " (less is better)"),
+            examples=figure.examples,
+            before=_shown(figure.before, figure.before_error),
+            after=_shown(figure.after, figure.after_error),
+        )
+        for name, figure in _figures(record).items()
+    ]
+
+
+def model_index(record: CellRecord) -> list[dict[str, Any]] | None:
+    """The card's `model-index`; None where no task has a figure."""
+    figures = {name: one for name, one in _figures(record).items() if one.after is not None}
+    if not figures:
+        return None
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=plain(name),
+            dataset_name=plain(name),
+            metric_type=plain(figure.metric),
+            metric_name=plain(figure.metric),
+            metric_value=figure.after,
+            dataset_args={"num_few_shot": figure.num_fewshot, "examples": figure.examples},
+            source_name=_SOURCE,
+            source_url=_SOURCE_URL,
+        )
+        for name, figure in figures.items()
+    ]
+    name = (record.repository or record.id).rpartition("/")[2]
+    index: list[dict[str, Any]] = eval_results_to_model_index(name, results)
+    return index
+
+
+def _figures(record: CellRecord) -> dict[str, TaskFigure]:
+    measured = record.measurements
+    return dict(measured.tasks) if measured is not None and is_proven(measured) else {}
+
+
+def _shown(value: float | None, error: float | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

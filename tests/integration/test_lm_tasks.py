@@ -1,0 +1,82 @@
+"""A task of lm-evaluation-harness from a local file runs without a network, and limits on it are judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+from tests.support.small_runs import FASTEST, command, manifest, report, save_tiny_model
+
+TASK = """task: endings
+dataset_path: json
+dataset_kwargs: {data_files: {test: endings.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{text}}"
+doc_to_choice: "{{choices}}"
+doc_to_target: "{{answer}}"
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
+"""
+
+
+def test_a_local_task_runs_on_base_and_checkpoint_and_is_reported_carded_and_judged(
+    tmp_path: Path, calibration_text: Path
+) -> None:
+    model = save_tiny_model(tmp_path / "tiny", calibration_text)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "endings.yml").write_text(TASK)
+    rows = [
+        {"text": f"The {word}", "choices": [" was", " is"], "answer": 0} for word in ("man", "war", "day")
+    ]
+    (tmp_path / "tasks" / "endings.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = {"file": "tasks/endings.yml", "limit": 2, "metric": "acc_norm"}
+
+    def write(*tasks: dict[str, object]) -> None:
+        manifest(tmp_path, model, calibration_text, FASTEST, evaluate={"tasks": list(tasks)})
+
+    write({**asked, "min": 1.5, "max_loss": 1})
+    done = command("run", "quantize.yml", "--no-publish", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    (cell,) = report(tmp_path / "output").values()
+    assert cell["status"] == "gated"
+    assert "endings: acc_norm is " in cell["error"]
+    assert cell["limits"] == {"tasks.endings.min": 1.5, "tasks.endings.max_loss": 1}
+    figure = cell["tasks"]["endings"]
+    assert (figure["metric"], figure["examples"], figure["more_is_better"]) == ("acc_norm", 2, True)
+    assert 0 <= figure["before"] <= 1
+    assert 0 <= figure["after"] <= 1
+    assert figure["after_error"] is not None
+    card = ModelCard.load(tmp_path / "output" / cell["id"] / "README.md")
+    assert "| <code>endings</code> | acc&#95;norm | 2 | " in card.text
+    assert card.data.eval_results is not None
+    assert [(one.dataset_name, one.metric_value) for one in card.data.eval_results] == [
+        ("endings", figure["after"])
+    ]
+
+    # Another limit is another judgement of the same figures; nothing is made again.
+    write({**asked, "min": 0})
+    done = command("run", "quantize.yml", "--no-publish", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Quantizing" not in done.stdout + done.stderr
+    assert report(tmp_path / "output")[cell["id"]]["tasks"] == cell["tasks"]
+
+    # What cannot be run is told before anything is computed, and what there is stays.
+    kept = (tmp_path / "output" / cell["id"] / "model.safetensors").read_bytes()
+    (tmp_path / "tasks" / "endings.yml").write_text(TASK.replace("path: json", "path: none-such"))
+    done = command("run", "quantize.yml", "--no-publish", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "tasks: the task endings cannot be run (" in done.stderr
+    assert "Quantizing" not in done.stdout + done.stderr
+    assert (tmp_path / "output" / cell["id"] / "model.safetensors").read_bytes() == kept
+    (tmp_path / "tasks" / "endings.yml").write_text("task: [")
+    done = command("plan", "quantize.yml", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "endings.yml:1:8 is not YAML: " in done.stderr
+    (tmp_path / "tasks" / "endings.yml").write_text(TASK)
+    done = command("run", "quantize.yml", "--executor", "docker", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "evaluate.tasks is for --executor local" in done.stderr
