@@ -528,7 +528,7 @@ def test_a_reload_on_cuda_without_a_compiler_asks_for_the_kernel_that_needs_none
         (tmp_path / "gcc").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     spec = {"folder": str(tmp_path), "dtype": "auto", "device": device, "trust_remote_code": False}
-    reload._load(spec, get_format(name), {"quant_method": name, "bits": 4}, task=GENERATION)
+    reload.load_model(spec, get_format(name), {"quant_method": name, "bits": 4}, task=GENERATION)
     ((library, config),) = loads.asked
     assert library == "transformers"
     assert getattr(config, "backend", None) == kernel
