@@ -47,8 +47,12 @@ class Answer:
             known = self.cells.get(cell.id)
             if known is None:
                 self.cells[cell.id] = failure
-            elif isinstance(known, QuantizedCell) and known.reload is None and known.failure is None:
+            elif isinstance(known, QuantizedCell) and known.failure is None and not self._is_checked(known):
                 self.cells[cell.id] = replace(known, failure=failure)
+
+    def _is_checked(self, cell: QuantizedCell) -> bool:
+        """Whether a cell was reloaded and has the figures of every task."""
+        return cell.reload is not None and set(cell.tasks) == {task.spec.id for task in self._job.tasks}
 
     def result(self) -> JobResult:
         """All of it, in the job's order."""

@@ -144,10 +144,10 @@ class _Job:
         calibration, self._answer.calibration = tokens(job.calibration, "calibration")
         evaluation, self._answer.evaluation = tokens(job.evaluation, "evaluation")
         keys = cell_keys(job, self._answer)
-        check_job_tasks(job)
         finished = Finished.find(job.output, finished_key(job, self._answer), keys)
         # The same object: what comes of a cell is part of the answer at once.
         self._answer.cells = finished.cells
+        check_job_tasks(job)
         left = tuple(cell for cell in job.cells if cell.id not in finished.cells)
         if left:
             key = pass_key(job, self._answer)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 
+from quantize_lib.cli.console.plain import PlainReporter
+from quantize_lib.errors import EvaluationError
+from quantize_lib.evaluate.harness import Score
+from quantize_lib.report.records import CellRecord
+from tests.support.in_process import reload_at_once, run_here
 from tests.support.small_runs import FASTEST, command, manifest, report, save_tiny_model
 
 TASK = """task: endings
@@ -80,3 +87,53 @@ def test_a_local_task_runs_on_base_and_checkpoint_and_is_reported_carded_and_jud
     done = command("run", "quantize.yml", "--executor", "docker", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "evaluate.tasks is for --executor local" in done.stderr
+
+
+def test_a_checkpoint_on_which_a_task_fails_is_kept_and_judged_later_without_quantizing(
+    tmp_path: Path, calibration_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tiny_model(tmp_path / "tiny", calibration_text)
+    plan = manifest(tmp_path, model, calibration_text, FASTEST, evaluate={"tasks": [{"task": "any"}]})
+    reload_at_once(monkeypatch)
+    score = Score(metric="acc", more_is_better=True, examples=2, num_fewshot=0, value=0.5, error=None)
+
+    def check(*_: object, **__: object) -> None:
+        if unknown:
+            raise EvaluationError("tasks: lm-evaluation-harness knows no task any")
+
+    def tasks(folder: Path, *_: object, **__: object) -> dict[str, Score]:
+        if folder.name in failing:
+            raise EvaluationError(f"{folder.name}: the task any cannot be run")
+        return {"any": score}
+
+    def run() -> tuple[int, CellRecord]:
+        code, records = run_here(plan, tmp_path / "output", PlainReporter(io.StringIO()))
+        (found,) = records.values()
+        return code, found
+
+    monkeypatch.setattr("quantize_lib.evaluate.harness.check_tasks", check)
+    monkeypatch.setattr("quantize_lib.evaluate.harness.run_tasks", tasks)
+    unknown, failing = True, {"tiny-bnb-8bit"}
+    code, record = run()
+    assert (code, record.path) == (3, None), "nothing was computed"
+    unknown = False
+    code, record = run()
+    assert (code, record.error) == (
+        3,
+        "tiny-bnb-8bit: the task any cannot be run\n  Everything it printed is in the log of the run.",
+    )
+    assert (tmp_path / "output" / "tiny-bnb-8bit" / "model.safetensors").is_file()
+
+    def never(_: object) -> None:
+        raise AssertionError("it was quantized again")
+
+    monkeypatch.setattr("quantize_lib.engine.shared_pass.SharedPass.run", never)
+    unknown = True
+    code, record = run()
+    assert (code, record.path) == (3, "tiny-bnb-8bit"), "it is kept"
+    unknown, failing = False, {"tiny"}
+    code, record = run()
+    assert code == 0, "without a figure of the base model"
+    assert record.measurements is not None
+    figure = record.measurements.tasks["any"]
+    assert (figure.before, figure.after) == (None, 0.5)

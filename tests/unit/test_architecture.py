@@ -115,8 +115,8 @@ LIGHT = {
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy",
-    "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "lm_eval",
+    "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}
