@@ -186,8 +186,11 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
         limits.append(Safe(f"In full precision by the model's structure: {'; '.join(told)}."))
     evaluation = None if record.measurements is None else record.measurements.evaluation
     if evaluation is not None and record.calibration is not None and get_method(record.method).calibrated:
-        used, measured = record.calibration, evaluation
-        if (used.source, used.revision) == (measured.source, measured.revision):
+        used, measured = (
+            {(part.source, part.revision) for part in text.parts or (text,)}
+            for text in (record.calibration, evaluation)
+        )
+        if used & measured:
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
     widths = {record.bits} if not record.layers else {bits for bits, _ in record.layers.values()}
     few = [str(bits) for bits in get_method(record.method).experimental if bits in widths]

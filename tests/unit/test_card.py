@@ -17,6 +17,7 @@ from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card import render_card
 from quantize_lib.card.snippets import snippets
+from quantize_lib.job.records import TextPart
 from quantize_lib.methods.settings import Override, Settings, settings_of
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.report.records import CellRecord
@@ -226,6 +227,9 @@ def test_measuring_on_the_calibration_text_is_said() -> None:
     assert words in render().text
     other = replace(MEASURED, evaluation=replace(TEXT, source="held-out.txt", revision="sha256:1"))
     assert words not in render(replace(RECORD, measurements=other)).text
+    held_out = TextPart(source="held-out.txt", dataset=None, revision="sha256:1", samples=8)
+    mixed = replace(TEXT, source="a mix", parts=(held_out, replace(held_out, revision="sha256:2")))
+    assert words in render(replace(RECORD, measurements=other, calibration=mixed)).text
 
 
 def test_the_card_says_where_awqs_codes_are_found_as_gptqs_are() -> None:
