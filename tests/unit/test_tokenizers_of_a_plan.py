@@ -197,3 +197,24 @@ def test_sequences_longer_than_the_table_of_positions_are_refused_with_what_fits
     assert isinstance(error, UsageError)
     assert error.message == f"./m: {key} is 65, and the model has 64 positions"
     assert error.hint == "Write `sequence_length: 64` or less in the manifest."
+
+
+@pytest.mark.parametrize("template", [False, True])
+def test_conversations_that_are_read_later_need_a_chat_template_before_the_download(
+    template: bool, tmp_path: Path, probe: Any
+) -> None:
+    probe(lambda question: replace(fine(question), chat_template=template))
+    (tmp_path / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}')
+    chats = {"files": ["chats.jsonl"], "column": "messages"}
+    (job,) = plan(tmp_path, {"id": "./m", "calibration": chats}).jobs
+    lookups = Lookups(PlainReporter(io.StringIO()))
+    look(job, lookups)
+    if template:
+        lookups.tokenizers.check_conversations(job, job.calibration)
+        return
+    with pytest.raises(CalibrationError) as caught:
+        lookups.tokenizers.check_conversations(job, job.calibration)
+    assert caught.value.message == (
+        f"./m: {tmp_path / 'chats.jsonl'}:1: column 'messages' is a conversation, and the base model's "
+        "tokenizer has no chat template to write it as text with"
+    )
