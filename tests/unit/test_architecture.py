@@ -18,6 +18,8 @@ EDGES: dict[str, set[str]] = {
     "environment": set(),
     "files": {"text"},
     "logits": {"sizing"},
+    "pages": {"text"},
+    "pictures": set(),
     "process_memory": set(),
     "reporting": set(),
     "registry": {"wording"},
@@ -109,12 +111,13 @@ EDGES: dict[str, set[str]] = {
 LIGHT = {
     *("errors", "devices", "files", "hub", "names", "precision", "reporting", "schemas", "text", "wording"),
     *("methods", "metrics", "targets", "architecture", "manifest", "plan", "source", "gate", "card"),
-    *("publish", "report", "job", "host", "cli", "tasks"),
+    *("publish", "report", "job", "host", "cli", "tasks", "pages", "pictures"),
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "numpy",
-    "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2",
+    "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers",
+    "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}
