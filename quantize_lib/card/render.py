@@ -10,7 +10,7 @@ from typing import Any
 from quantize_lib.architecture.assignment import traits_of
 from quantize_lib.architecture.kept import by_reason
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import all_words, figures, is_proven, measured_words, unrounded_words
+from quantize_lib.card.figures import all_words, figures, measured_words, unrounded_words
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
@@ -90,7 +90,7 @@ def _values(
 ) -> dict[str, Any]:
     measured = record.measurements
     reload = None if measured is None else measured.reload
-    proven = measured is not None and is_proven(measured)
+    proven = measured is not None and measured.proven
     evaluation = measured.evaluation if measured is not None and proven else None
     calibrated = get_method(record.method).calibrated
     return {

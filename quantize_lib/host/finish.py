@@ -24,13 +24,12 @@ from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements
+from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord, Measurements
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.text import format_bytes
 
-CARD_FILE = "README.md"
 CARD_HINT = (
     "Say what is meant under publish.card in the manifest (license, license_name, license_link, language), "
     "or correct the base model's card or the checkpoint's README.md; then give the same command again. "
@@ -111,6 +110,7 @@ class Finisher:
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
+            layer_errors=quantized.errors,
         )
         card = render_card(
             record,

@@ -15,13 +15,12 @@ from quantize_lib import __version__
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
-from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
-from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.report.records import CARD_FILE, RECORD_FILE
 
 _BUILT_FILE = "made.json"
 

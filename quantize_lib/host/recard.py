@@ -16,11 +16,10 @@ from quantize_lib.card.render import render_card
 from quantize_lib.card.state import STATE_KEY
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file, write_json, write_text
-from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.terms_notice import NOTICE_FILE, add_notice
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import RECORD_FILE, CellRecord
+from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord
 from quantize_lib.source import with_given
 from quantize_lib.source.base_card import NOTE, BaseCard
 from quantize_lib.source.card_rules import KEYS, LICENSE_KEYS

@@ -9,17 +9,22 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK = "#1f2328"
 """Of text, axes and outlines. In a page it is the colour of the page's text."""
 _PAPER = "#ffffff"
 _INCHES_A_PIXEL = 1 / 96
+_SHORT = 40.0
+"""Times that an axis' end is its beginning, up to which numbers stand between the powers of ten."""
+_CHARACTER, _ROW = 6.3, 17
+"""In CSS pixels, of a small label."""
 _PNG_DOTS = 192
 """An inch, which is two for a pixel of the page."""
 _PROLOGUE = re.compile(r"\A.*?(?=<svg )", re.S)
@@ -70,11 +75,60 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def new_figure(width: int, height: int) -> Figure:
-    """An empty figure of this many CSS pixels; to be called inside `drawing`."""
+def new_figure(width: int, height: int, *, left: int, bottom: int, right: int = 12, top: int = 12) -> Figure:
+    """An empty figure, to be drawn inside `drawing`.
+
+    Places are fixed: a layout that measures every word first would take several times as long to draw.
+
+    Args:
+        width, height: in CSS pixels.
+        left, bottom, right, top: margins around the axes, in CSS pixels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width * _INCHES_A_PIXEL, height * _INCHES_A_PIXEL), layout="constrained")
+    figure = Figure(figsize=(width * _INCHES_A_PIXEL, height * _INCHES_A_PIXEL))
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height
+    )
+    # With this canvas words can be measured before anything is saved.
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def width_of(words: Iterable[str]) -> int:
+    """About how many CSS pixels the longest of some words takes as an axis' label."""
+    return round(max(map(len, words), default=0) * _CHARACTER)
+
+
+def add_legend(figure: Figure, columns: int) -> None:
+    """A legend at the lower edge of what is labelled in the axes, once each."""
+    found = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        found.values(), found.keys(), loc="lower center", ncols=columns, handletextpad=0.4, columnspacing=1.2
+    )
+
+
+def legend_height(labels: int, columns: int) -> int:
+    """The CSS pixels that a legend takes."""
+    return _ROW * -(-labels // columns) + 6
+
+
+def logarithmic(axis: Axis) -> None:
+    """Plain numbers at an axis that was made logarithmic: `0.01`, and between them where it is short."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    def words(value: float, _place: int | None = None) -> str:
+        return f"{value:.6f}".rstrip("0").rstrip(".") if 1e-5 <= value < 1e6 else f"{value:.0e}"
+
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_formatter(FuncFormatter(words))
+    axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.set_minor_formatter(FuncFormatter(words if high / low < _SHORT else lambda _value, _place: ""))
 
 
 class Picture:

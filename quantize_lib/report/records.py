@@ -12,6 +12,8 @@ from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric
 from quantize_lib.source.facts import Terms
 
+CARD_FILE = "README.md"
+"""The model card inside a checkpoint."""
 RECORD_FILE = "quantization_report.json"
 """The report inside a checkpoint: fingerprint, figures and the hash of every other file.
 
@@ -37,6 +39,11 @@ class Measurements:
     """By the metric's name; empty where no evaluation was asked for."""
     evaluation: TextRecord | None = None
     reload: Reload | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the figures of the pass count: only after the reload from disk reproduced them."""
+        return self.reload is not None and self.reload.reproduced
 
     def figure(self, metric: Metric) -> Figure:
         """What was measured with a metric; an empty figure where nothing was."""
@@ -84,6 +91,9 @@ class CellRecord:
     notes: tuple[str, ...] = ()
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Bits and group size of each quantized layer, by full name, where each was given its own."""
+    layer_errors: Mapping[str, float | None] = field(default_factory=dict)
+    """Relative output error of each layer that was rounded by statistics, by full name, in the model's order;
+    None where it is not finite."""
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)

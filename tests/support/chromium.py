@@ -41,6 +41,9 @@ class Browser:
         """The addresses that the page asked for, itself included; empty for `data:`."""
         self.messages: list[str] = []
         """What it wrote to the console, and what its content security policy refused."""
+
+    def start(self) -> None:
+        """Open its page."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for part in ("Page", "Network", "Log", "Runtime"):
@@ -64,8 +67,10 @@ class Browser:
             pass
 
     def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
+        """The value of a JavaScript expression in the page; None for `undefined`."""
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
 
     def too_wide(self) -> list[str]:
         """The elements that reach over the page's right edge and are in no box that scrolls; as HTML."""
@@ -135,10 +140,10 @@ def browser(profile: Path) -> Iterator[Browser]:
     to_browser, commands = os.pipe()
     answers, from_browser = os.pipe()
     flags = [*_FLAGS, *(["--no-sandbox"] if os.getuid() == 0 else []), f"--user-data-dir={profile}"]
-    # It reads commands from descriptor 3 and writes answers to 4.
+    # It reads commands from descriptor 3 and writes answers to 4. (Debian's sh knows no descriptor above 9.)
     script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
     process = subprocess.Popen(
-        ["sh", "-c", script, "sh", program, *flags, "--remote-debugging-pipe", "about:blank"],
+        ["bash", "-c", script, "bash", program, *flags, "--remote-debugging-pipe", "about:blank"],
         pass_fds=(to_browser, from_browser),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -146,12 +151,11 @@ def browser(profile: Path) -> Iterator[Browser]:
     )
     os.close(to_browser)
     os.close(from_browser)
-    opened = None
+    opened = Browser(commands, answers)
     try:
-        opened = Browser(commands, answers)
+        opened.start()
         yield opened
     finally:
-        if opened is not None:
-            opened.close()
+        opened.close()
         process.terminate()
         process.wait(timeout=30)

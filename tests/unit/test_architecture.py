@@ -82,8 +82,8 @@ EDGES: dict[str, set[str]] = {
     },
     # Who judges, shows and publishes.
     "report": {
-        *("cell_words", "errors", "files", "job", "methods", "metrics", "schemas", "source", "targets"),
-        *("text",),
+        *("architecture", "cell_words", "errors", "files", "job", "methods", "metrics", "pages", "pictures"),
+        *("schemas", "source", "targets", "text"),
     },
     "gate": {"metrics", "report"},
     "card": {
@@ -96,7 +96,7 @@ EDGES: dict[str, set[str]] = {
     },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
-        *("environment", "errors", "files", "formats", "gate", "job", "manifest", "methods", "plan"),
+        *("environment", "errors", "files", "formats", "gate", "job", "manifest", "methods", "names", "plan"),
         *("publish", "report", "reporting", "source", "targets", "tasks", "text", "tokenizer", "wording"),
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},

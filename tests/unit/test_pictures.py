@@ -16,7 +16,7 @@ HOSTILE = "$\\alpha$ <script>x</script> 漢字 & \"'"
 
 def drawn(name: str = "test") -> Picture:
     with drawing():
-        figure = new_figure(440, 300)
+        figure = new_figure(440, 300, left=60, bottom=50)
         axes = figure.subplots()
         axes.errorbar([1, 2], [3, 4], yerr=[0.1, 0.2], label=HOSTILE)
         axes.set_xlabel("size, MB")
