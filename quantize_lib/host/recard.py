@@ -5,7 +5,7 @@ Nothing is quantized for it: the card and its hash in the checkpoint's record ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def recarded(
     job: Job,
     command: str,
     given: Mapping[str, Any],
+    siblings: Sequence[CellRecord] = (),
 ) -> CellRecord:
     """The record of a checkpoint whose card says what base card and manifest say now.
 
@@ -75,6 +76,7 @@ def recarded(
         base: the base model's card.
         command: the command line that makes the same again, for the card.
         given: the manifest's `publish.card`.
+        siblings: the other cells of its model.
 
     Raises:
         PublishError: where the card cannot be read.
@@ -84,7 +86,9 @@ def recarded(
     wanted = metadata(record, source, job.model, given)
     text = _text(checkpoint)
     noted = replace(record, notes=_notes(record, base))
-    fresh = render_card(noted, source=source, cell=cell, job=job, command=command, given=given)
+    fresh = render_card(
+        noted, source=source, cell=cell, job=job, command=command, given=given, siblings=siblings
+    )
     touched = record.card_by_hand or not _is_recorded(checkpoint, record)
     if text is not None and text != fresh and touched:
         keys = {*given, *(LICENSE_KEYS if "license" in given else ())}

@@ -150,6 +150,8 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "notes": list(record.notes),
         **({"layers": layers} if (layers := _layers_json(record)) else {}),
         **({"layer_errors": errors} if (errors := _errors_json(record)) else {}),
+        **({"kept": {why: list(names) for why, names in record.kept.items()}} if record.kept else {}),
+        **({"provenance": dict(record.provenance)} if record.provenance else {}),
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
     }
@@ -211,6 +213,8 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         notes=tuple(data["notes"]),
         layers={name: (layer["bits"], layer["group_size"]) for name, layer in data.get("layers", {}).items()},
         layer_errors=data.get("layer_errors", {}),
+        kept={why: tuple(names) for why, names in data.get("kept", {}).items()},
+        provenance=data.get("provenance", {}),
         terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
     )

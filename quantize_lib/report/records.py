@@ -94,6 +94,10 @@ class CellRecord:
     layer_errors: Mapping[str, float | None] = field(default_factory=dict)
     """Relative output error of each layer that was rounded by statistics, by full name, in the model's order;
     None where it is not finite."""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What stays in full precision by the model's structure: names by the reason, `*` for each number."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Where it was made, as far as that may be known: `image`, `workflow_run`."""
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)

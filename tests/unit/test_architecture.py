@@ -87,8 +87,8 @@ EDGES: dict[str, set[str]] = {
     },
     "gate": {"metrics", "report"},
     "card": {
-        *("architecture", "errors", "formats", "methods", "metrics", "names", "plan", "report", "source"),
-        *("tasks", "text", "wording"),
+        *("architecture", "calibration", "effective_settings", "errors", "formats", "job", "methods"),
+        *("metrics", "names", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
         *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),

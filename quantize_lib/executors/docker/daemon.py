@@ -91,6 +91,15 @@ def check_image(client: DockerClient, name: str) -> None:
         raise UsageError(f"--image: {name}: {error.explanation or error}") from error
 
 
+def pinned_image(client: DockerClient, name: str) -> str:
+    """An image's name with the digest that a registry knows it by; of one that was built here with its id."""
+    image = client.images.get(name)
+    digests = image.attrs.get("RepoDigests") or []
+    repository = name.partition("@")[0].rpartition(":")[0] or name
+    found = next((digest for digest in digests if digest.startswith(f"{repository}@")), None)
+    return str(found or f"{name} ({image.id})")
+
+
 def how_to_get(image: str) -> str:
     """The command that brings an image: what has no registry in its name is built from a checkout."""
     if "/" in image:

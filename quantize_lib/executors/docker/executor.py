@@ -34,6 +34,7 @@ from quantize_lib.executors.docker.daemon import (
     engine_errors,
     has_gpus,
     host_memory,
+    pinned_image,
     remove,
     remove_leftovers,
 )
@@ -127,6 +128,10 @@ class DockerExecutor:
             self._make(job, output_dir, log, reporter)
             write_text(ended, given)
         take(output_dir, [cell.id for cell in job.cells], folder)
+
+    def pinned_image(self, device: DeviceName) -> str:
+        """The image of a job on this device, with its digest."""
+        return pinned_image(self._client, self._image(device))
 
     def try_tokenizer(self, question: Question, device: DeviceName, reporter: Reporter) -> Answer | None:
         """Try a tokenizer with the libraries of the image.

@@ -1,0 +1,63 @@
+"""The card's table of the other checkpoints of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantize_lib.card.escape import Safe
+from quantize_lib.metrics import METRICS
+from quantize_lib.metrics.uncertain import with_error
+from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
+from quantize_lib.report.records import CellRecord
+from quantize_lib.text import format_bytes, markdown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Checkpoints of a model beside each other.
+
+    Attributes:
+        heads: of the columns after the name and the size.
+        rows: name and figures, the smallest checkpoint first.
+        rule: by which some are best at their size; None where nothing was measured.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    rule: str | None
+
+
+def beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Beside | None:
+    """The table of a cell and the other ones of its model; None where there are no others."""
+    if not siblings:
+        return None
+    # Whatever becomes of this one, its card is read where it was published.
+    records = [CellRecord(**{**vars(record), "status": "built"}), *siblings]
+    leading = leading_metric(records)
+    best = best_cells(records, leading)
+    measured = [
+        metric for metric in METRICS.values() if any(metric.name in proven_figures(one) for one in records)
+    ]
+    rows = []
+    for one in (one for found in by_model(records).values() for one in found):
+        assert one.measurements is not None
+        figures = (
+            with_error(metric, one.measurements.figure(metric)) if metric.name in proven_figures(one) else ""
+            for metric in measured
+        )
+        name = Safe("**this one**") if one.id == record.id else _name(one)
+        marked = Safe(f"{name} (best)") if one.id in best else name
+        rows.append((marked, format_bytes(one.measurements.size_after), *figures))
+    return Beside(
+        heads=tuple(metric.title for metric in measured),
+        rows=tuple(rows),
+        rule=None if leading is None else best_rule(leading),
+    )
+
+
+def _name(record: CellRecord) -> Safe:
+    name = markdown(record.repository or record.id)
+    if record.status == "gated":
+        return Safe(f"{name}, not published: it missed its limits")
+    return Safe(name if record.url is None else f"[{name}]({record.url})")
