@@ -83,7 +83,12 @@ def report_page(records: Iterable[CellRecord], head: PageHead, folder: Path) -> 
                 for number, (model, cells) in enumerate(models.items())
             ],
             "pictured": None if len(models) <= _MOST_PICTURED else _MOST_PICTURED,
-            "failures": [_failure(record) for cells in models.values() for record in cells if _said(record)],
+            "failures": [
+                _failure(record, remark)
+                for cells in models.values()
+                for record in cells
+                if (remark := record.remark) is not None
+            ],
             "cells": [_details(record) for cells in models.values() for record in cells],
         },
     )
@@ -160,14 +165,9 @@ def _worst(record: CellRecord) -> dict[str, Any]:
     return {"id": record.id, "layers": [(name, f"{known[name]:.2%}") for name in worst]}
 
 
-def _said(record: CellRecord) -> bool:
-    return record.error is not None or record.not_chosen is not None
-
-
-def _failure(record: CellRecord) -> dict[str, Any]:
-    # An error's hint stands on the lines after its message.
-    what, _, fix = (record.error or record.not_chosen or "").partition("\n")
-    return {"record": record, "kind": _KINDS[record.status], "what": what, "fix": fix.strip()}
+def _failure(record: CellRecord, remark: tuple[str, str]) -> dict[str, Any]:
+    what, fix = remark
+    return {"record": record, "kind": _KINDS[record.status], "what": what, "fix": fix}
 
 
 def _details(record: CellRecord) -> dict[str, Any]:

@@ -104,6 +104,16 @@ class CellRecord:
     """The gate it has to meet; `publish DIR` compares it with these again."""
 
     @property
+    def remark(self) -> tuple[str, str] | None:
+        """Why it is not what was asked for, and what to do, "" where that is not known; None where it is."""
+        text = self.not_chosen if self.error is None else self.error
+        if text is None:
+            return None
+        # An error's hint stands on the lines after its message.
+        what, _, fix = text.partition("\n")
+        return what, fix.strip()
+
+    @property
     def width(self) -> str:
         """`4 bits`; where each layer has its own, `3.5 bits on average` or `at most 1.2 GB`."""
         if (size := self.settings.get(TARGET_SIZE.name)) is not None:
