@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quantize_lib.card.escape import Safe
 from quantize_lib.metrics import METRICS
 from quantize_lib.metrics.uncertain import with_error
+from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
+from quantize_lib.report.drawings import quality_picture
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import format_bytes, markdown
 
@@ -28,12 +30,20 @@ class Beside:
     rule: str | None
 
 
+def quality_beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Picture | None:
+    """Quality against size of a cell and the others of its model; None where fewer than two were measured."""
+    records = [_as_published(record), *siblings]
+    leading = leading_metric(records)
+    if leading is None:
+        return None
+    return quality_picture("quality", records, leading, best_cells(records, leading))
+
+
 def beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Beside | None:
     """The table of a cell and the other ones of its model; None where there are no others."""
     if not siblings:
         return None
-    # Whatever becomes of this one, its card is read where it was published.
-    records = [CellRecord(**{**vars(record), "status": "built"}), *siblings]
+    records = [_as_published(record), *siblings]
     leading = leading_metric(records)
     best = best_cells(records, leading)
     measured = [
@@ -54,6 +64,11 @@ def beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Beside | None:
         rows=tuple(rows),
         rule=None if leading is None else best_rule(leading),
     )
+
+
+def _as_published(record: CellRecord) -> CellRecord:
+    """The cell as the readers of its card know it: a card is read where it was published."""
+    return replace(record, status="built")
 
 
 def _name(record: CellRecord) -> Safe:

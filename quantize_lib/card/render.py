@@ -20,7 +20,7 @@ from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
 from quantize_lib.methods.common import EFFORT, FAST
 from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.report.records import CellRecord
+from quantize_lib.report.records import PICTURE_FILE, CellRecord
 from quantize_lib.source import display
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.source.model_spec import ModelSpec
@@ -44,6 +44,7 @@ def render_card(
     command: str,
     given: Mapping[str, Any] | None = None,
     siblings: Sequence[CellRecord] = (),
+    picture: bool = False,
 ) -> str:
     """The model card of a checkpoint: front matter and Markdown.
 
@@ -55,6 +56,7 @@ def render_card(
         command: the command line that makes the same again.
         given: the manifest's `publish.card`.
         siblings: the other cells of its model, with the addresses of those that are published.
+        picture: whether `quality_beside` of them lies beside the card.
     """
     from huggingface_hub import ModelCard
 
@@ -62,6 +64,7 @@ def render_card(
     data = metadata(record, source, job.model, given)
     values = _values(record, source, cell, job, command, data)
     values |= {"given": "license" in given, "beside": beside(record, siblings)}
+    values |= {"picture": PICTURE_FILE if picture else None}
     body = _template().render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.
     return str(ModelCard(f"{_front(data)}\n{body}"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from quantize_lib.architecture.kept import by_reason
 from quantize_lib.architecture.placing import open_question
-from quantize_lib.card import render_card
+from quantize_lib.card import quality_beside, render_card
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
@@ -27,7 +27,7 @@ from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord, Measurements
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE, CellRecord, Measurements
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
@@ -121,6 +121,7 @@ class Finisher:
             kept={why: tuple(names) for why, names in by_reason(prepared.facts.kept).items()},
             provenance=self.made_in(prepared.job.device),
         )
+        siblings = list(self.siblings.of(record, _made(result, prepared)))
         card = render_card(
             record,
             source=source,
@@ -128,7 +129,8 @@ class Finisher:
             job=prepared.job,
             command=self.command,
             given=self.given,
-            siblings=list(self.siblings.of(record, _made(result, prepared))),
+            siblings=siblings,
+            picture=_draw(checkpoint_dir / PICTURE_FILE, record, siblings),
         )
         write_text(checkpoint_dir / CARD_FILE, card)
         record = replace(
@@ -273,6 +275,16 @@ def _notes(quantized: QuantizedCell, prepared: Prepared) -> tuple[str, ...]:
 
 def _resolved(quantized: QuantizedCell) -> dict[str, Any]:
     return {} if quantized.group_size is None else {"group_size": quantized.group_size}
+
+
+def _draw(path: Path, record: CellRecord, siblings: Sequence[CellRecord]) -> bool:
+    """Draw the card's picture, in the place of whatever lies there; whether there is one."""
+    picture = quality_beside(record, siblings)
+    if picture is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(picture.png())
+    return picture is not None
 
 
 def _made(result: JobResult, prepared: Prepared) -> dict[str, CellRecord]:

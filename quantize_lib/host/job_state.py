@@ -20,7 +20,7 @@ from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
-from quantize_lib.report.records import CARD_FILE, RECORD_FILE
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
 
 _BUILT_FILE = "made.json"
 
@@ -141,7 +141,7 @@ def _without_ours(folder: Path) -> None:
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
-        ours = entry.name in (CARD_FILE, RECORD_FILE)
+        ours = entry.name in (CARD_FILE, PICTURE_FILE, RECORD_FILE)
         half = entry.name.startswith((f".{CARD_FILE}.", f".{RECORD_FILE}."))
         # What is no file was not written by us, and will be refused.
         if (ours or half) and entry.is_file():

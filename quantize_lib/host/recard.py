@@ -19,7 +19,7 @@ from quantize_lib.files import read_json, sha256_file, write_json, write_text
 from quantize_lib.host.terms_notice import NOTICE_FILE, add_notice
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE, CellRecord
 from quantize_lib.source import with_given
 from quantize_lib.source.base_card import NOTE, BaseCard
 from quantize_lib.source.card_rules import KEYS, LICENSE_KEYS
@@ -86,8 +86,17 @@ def recarded(
     wanted = metadata(record, source, job.model, given)
     text = _text(checkpoint)
     noted = replace(record, notes=_notes(record, base))
+    # Of the same figures, if it is there.
+    picture = (checkpoint / PICTURE_FILE).is_file()
     fresh = render_card(
-        noted, source=source, cell=cell, job=job, command=command, given=given, siblings=siblings
+        noted,
+        source=source,
+        cell=cell,
+        job=job,
+        command=command,
+        given=given,
+        siblings=siblings,
+        picture=picture,
     )
     touched = record.card_by_hand or not _is_recorded(checkpoint, record)
     if text is not None and text != fresh and touched:

@@ -137,7 +137,8 @@ def _labels(records: Sequence[CellRecord]) -> dict[str, str]:
 
 def _short(text: str) -> str:
     text = plain(text)
-    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
+    # What tells names apart stands at their end.
+    return text if len(text) <= _MAX_LABEL else "…" + text[1 - _MAX_LABEL :]
 
 
 def _positive(value: float | None) -> float | None:

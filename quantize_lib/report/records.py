@@ -14,6 +14,8 @@ from quantize_lib.source.facts import Terms
 
 CARD_FILE = "README.md"
 """The model card inside a checkpoint."""
+PICTURE_FILE = "quality.png"
+"""The card's picture inside a checkpoint."""
 RECORD_FILE = "quantization_report.json"
 """The report inside a checkpoint: fingerprint, figures and the hash of every other file.
 

@@ -88,7 +88,7 @@ EDGES: dict[str, set[str]] = {
     "gate": {"metrics", "report"},
     "card": {
         *("architecture", "calibration", "effective_settings", "errors", "formats", "job", "methods"),
-        *("metrics", "names", "plan", "report", "source", "tasks", "text", "wording"),
+        *("metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
         *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),

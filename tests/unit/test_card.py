@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.card import render_card
+from quantize_lib.card import quality_beside, render_card
 from quantize_lib.card.snippets import snippets
 from quantize_lib.methods.settings import Override, Settings, settings_of
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
@@ -72,6 +72,7 @@ def render(
     command: str = "model-quantizer run quantize.yml",
     given: Mapping[str, Any] | None = None,
     siblings: Sequence[CellRecord] = (),
+    picture: bool = False,
     **config: Any,
 ) -> Card:
     job = Job(
@@ -84,7 +85,14 @@ def render(
     )
     base = source(card, **config)
     text = render_card(
-        record, source=base, cell=cell, job=job, command=command, given=given, siblings=siblings
+        record,
+        source=base,
+        cell=cell,
+        job=job,
+        command=command,
+        given=given,
+        siblings=siblings,
+        picture=picture,
     )
     card_of_hub: Any = ModelCard(text)
     return Card(data=card_of_hub.data.to_dict(), text=card_of_hub.text)
@@ -315,7 +323,13 @@ def test_the_other_checkpoints_of_the_model_stand_beside_this_one_by_size_with_e
         "| acme/worse | 170.0 MB | 32.37 → 36.05 ± 1.8 | 0.9000 ± 0.0040 |",
     ]
     assert "± is one standard error. A cell is best at its size" in text
+    assert "![" not in text
+    assert "checkpoints in the table](quality.png)\n" in render(siblings=others, picture=True).text
+    picture = quality_beside(RECORD, others)
+    assert picture is not None
+    assert "M2-135M-Instruct-gptq-4bit 0.1123 at 118.0 MB" in picture.alt
     assert "Beside the other" not in render().text
+    assert quality_beside(RECORD, []) is None
 
 
 def test_no_jinja_and_no_none_is_left_in_the_text() -> None:

@@ -250,8 +250,8 @@ def test_the_step_summary_is_a_table_in_markdown_with_what_failed_and_what_to_do
         "| b | failed |  |  |  |  |  |\n"
         "| a **best** | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
         "\n"
-        "**best**: A cell is best at its size where no other cell of its model, measured on the same text, is "
-        "at most as large and at least as good by KL divergence, and better in one of the two.\n"
+        "**best**: A cell is best at its size where no other cell of its model, measured on the same text, "
+        "is at most as large and at least as good by KL divergence, and better in one of the two.\n"
         "\n"
         "- **b**: no such model **What to do:** Perhaps you meant acme/model.\n"
     )
