@@ -123,7 +123,7 @@ def logarithmic(axis: Axis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     def words(value: float, _place: int | None = None) -> str:
-        return f"{value:.6f}".rstrip("0").rstrip(".") if 1e-5 <= value < 1e6 else f"{value:.0e}"
+        return f"{value:.6f}".rstrip("0").rstrip(".") if 1e-6 <= value < 1e6 else f"{value:.0e}"
 
     low, high = sorted(axis.get_view_interval())
     axis.set_major_formatter(FuncFormatter(words))

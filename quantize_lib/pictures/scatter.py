@@ -20,10 +20,11 @@ from quantize_lib.pictures.picture import (
 if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
-_WIDTH, _HEIGHT = 460, 300
+_WIDTH, _HEIGHT = 460, 340
 _COLUMNS = 3
 _LOG_FROM = 12.0
 """Times that the largest figure is the smallest, from which on the axis is logarithmic."""
+_OUTSIDE = 4.0
 _PLACES = (
     *(
         (8, 0, "left", "center"),
@@ -158,7 +159,7 @@ def _box(x: float, y: float) -> Bbox:
 
 
 def _covered(box: Bbox, taken: Sequence[Bbox], room: Bbox) -> float:
-    """The area of a box that lies on others or outside of the axes."""
+    """The area of a box that lies on others or, which is worse, outside of the axes."""
     from matplotlib.transforms import Bbox
 
     area = 0.0
@@ -166,4 +167,5 @@ def _covered(box: Bbox, taken: Sequence[Bbox], room: Bbox) -> float:
         both = Bbox.intersection(box, other)
         area += 0.0 if both is None else both.width * both.height
     inside = Bbox.intersection(box, room)
-    return area + box.width * box.height - (0.0 if inside is None else inside.width * inside.height)
+    outside = box.width * box.height - (0.0 if inside is None else inside.width * inside.height)
+    return area + _OUTSIDE * outside

@@ -7,7 +7,7 @@ from math import isfinite
 from statistics import fmean
 
 from quantize_lib.architecture.blocks import of_all_blocks, split
-from quantize_lib.methods import get_method
+from quantize_lib.methods import METHODS, get_method
 from quantize_lib.metrics import Metric
 from quantize_lib.pictures.bars import Panel, bars
 from quantize_lib.pictures.layers import LayerSeries, layer_errors
@@ -33,7 +33,9 @@ def quality_picture(
     best = frozenset(best)
     points, before = [], None
     labels = _labels(records)
-    for record in records:
+    # So that a method looks the same in every picture.
+    order = list(METHODS)
+    for record in sorted(records, key=lambda one: order.index(one.method)):
         measured, value = record.measurements, proven_figures(record).get(metric.name)
         if measured is None or value is None:
             continue
