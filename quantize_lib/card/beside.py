@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from quantize_lib.card.escape import Safe
 from quantize_lib.metrics import METRICS
-from quantize_lib.metrics.uncertain import with_error
+from quantize_lib.metrics.uncertain import cell_with_error
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
 from quantize_lib.report.drawings import quality_picture
@@ -52,13 +52,14 @@ def beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Beside | None:
     rows = []
     for one in (one for found in by_model(records).values() for one in found):
         assert one.measurements is not None
+        proven, own = proven_figures(one), one.measurements
         figures = (
-            with_error(metric, one.measurements.figure(metric)) if metric.name in proven_figures(one) else ""
+            cell_with_error(metric, own.figure(metric)) if metric.name in proven else ""
             for metric in measured
         )
         name = Safe("**this one**") if one.id == record.id else _name(one)
         marked = Safe(f"{name} (best)") if one.id in best else name
-        rows.append((marked, format_bytes(one.measurements.size_after), *figures))
+        rows.append((marked, format_bytes(own.size_after), *figures))
     return Beside(
         heads=tuple(metric.title for metric in measured),
         rows=tuple(rows),

@@ -7,7 +7,7 @@ import math
 from quantize_lib.metrics.entry import Figure, Metric
 
 
-def with_error(metric: Metric, figure: Figure) -> str:
+def cell_with_error(metric: Metric, figure: Figure) -> str:
     """What tables show of a figure, with its standard error where that is known: `0.1123 ± 0.0040`."""
     text = metric.cell(figure)
     error = figure.standard_error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.metrics import METRICS, Metric
-from quantize_lib.metrics.uncertain import with_error
+from quantize_lib.metrics.uncertain import cell_with_error
 from quantize_lib.pages import render_page
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
@@ -130,7 +130,7 @@ def _with_error(record: CellRecord, metric: Metric) -> str:
     """A metric's figure with its standard error; empty where there is none that counts."""
     if record.measurements is None or metric.name not in proven_figures(record):
         return ""
-    return with_error(metric, record.measurements.figure(metric))
+    return cell_with_error(metric, record.measurements.figure(metric))
 
 
 def _pictures(
