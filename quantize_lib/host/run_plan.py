@@ -47,8 +47,8 @@ from quantize_lib.report import exit_code, read_report, write_report
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Interrupted, Reporter
 
-_ROOM_BYTES = 16_000
-"""Kept for the report: for each cell, and for the rest of it."""
+_ROOM_BYTES = 32_000
+"""Kept for the report and its page: for each cell, and for the rest of them."""
 
 
 def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:

@@ -30,19 +30,18 @@ def render_page(template: Path, values: Mapping[str, Any]) -> str:
         jinja2.UndefinedError: where a value is missing that the template names.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader([template.parent, _FOLDER]),
         undefined=StrictUndefined,
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
+        # What is HTML already says so in this way.
+        finalize=lambda value: value if hasattr(value, "__html__") else printable(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"web": web_address, "relative": relative_address}
-    environment.globals["svg"] = Markup
     return environment.get_template(template.name).render(values)
 
 
