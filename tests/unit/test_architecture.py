@@ -14,7 +14,7 @@ PACKAGE = ROOT / "quantize_lib"
 EDGES: dict[str, set[str]] = {
     # On the ground floor.
     "errors": set(),
-    "devices": set(),
+    "devices": {"errors"},
     "environment": set(),
     "files": {"text"},
     "logits": {"sizing"},
