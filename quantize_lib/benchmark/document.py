@@ -11,6 +11,7 @@ from quantize_lib.benchmark.comparison import bases_of, cases_of, reduction, spe
 from quantize_lib.benchmark.machine import machine
 from quantize_lib.benchmark.records import Case, Prompts, Protocol, Result, Spread
 from quantize_lib.files import finite
+from quantize_lib.schemas import completed
 from quantize_lib.versions import versions
 
 DOCUMENT_FILE = "benchmark.json"
@@ -25,15 +26,22 @@ class Benchmark:
     Attributes:
         started, finished: with a time zone.
         command: the command line that does the same again.
+        load_average: of the machine in the minute before; None where the system does not tell.
         results: each base model before what is compared with it.
     """
 
     started: datetime
     finished: datetime
     command: str
+    load_average: float | None
     protocol: Protocol
     prompts: Prompts
     results: Sequence[Result]
+
+
+def benchmark_schema() -> dict[str, Any]:
+    """The schema of the document; callers do not change it."""
+    return completed("benchmark")
 
 
 def benchmark_json(benchmark: Benchmark) -> dict[str, Any]:
@@ -46,6 +54,7 @@ def benchmark_json(benchmark: Benchmark) -> dict[str, Any]:
         "command": benchmark.command,
         "versions": versions(),
         "machine": machine(),
+        "load_average": benchmark.load_average,
         "protocol": {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(benchmark.protocol).items()

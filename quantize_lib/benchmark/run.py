@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,11 +10,14 @@ from pathlib import Path
 
 from quantize_lib.benchmark.asking import measure_all
 from quantize_lib.benchmark.document import DOCUMENT_FILE, Benchmark, benchmark_json
+from quantize_lib.benchmark.machine import machine
+from quantize_lib.benchmark.page import PAGE_FILE, benchmark_page
 from quantize_lib.benchmark.prompts import read_prompts
 from quantize_lib.benchmark.records import Protocol, Result, Subject
 from quantize_lib.benchmark.subjects import find_subjects
+from quantize_lib.benchmark.words import busy_words
 from quantize_lib.errors import UsageError
-from quantize_lib.files import write_json
+from quantize_lib.files import write_json, write_text
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.checkpoint import checkpoint_config, checkpoint_positions
 
@@ -47,6 +51,7 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
         UsageError: where a path, the prompts, or a length is wrong, before anything is loaded.
     """
     started = datetime.now().astimezone()
+    load_average = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     protocol = request.protocol
     prompts = read_prompts(
         request.prompts, count=request.prompt_count, seed=protocol.seed, note=reporter.warning
@@ -61,6 +66,7 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
             started=started,
             finished=datetime.now().astimezone(),
             command=request.command,
+            load_average=load_average,
             protocol=protocol,
             prompts=prompts,
             results=results,
@@ -68,7 +74,11 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
 
     def keep(results: Sequence[Result]) -> None:
         write_json(request.output / DOCUMENT_FILE, benchmark_json(finished(results)))
+        write_text(request.output / PAGE_FILE, benchmark_page(finished(results)))
 
+    busy = busy_words(load_average, machine()["cores"])
+    if busy is not None:
+        reporter.warning(f"the machine is busy. {busy}")
     results = measure_all(
         subjects, protocol, prompts, logs=request.output / "logs", keep=keep, reporter=reporter
     )

@@ -87,7 +87,10 @@ class _Found:
             return None
         for folder in (*(beside / model for beside in self.beside), *_cached(model, self.record)):
             if (folder / _CONFIG).is_file() and folder.resolve() != self.path:
-                return _Found.folder(folder)
+                found = _Found.folder(folder)
+                # The Hub's cache names folders by their commits.
+                found.name = Path(model).name
+                return found
         return None
 
     def why_no_base(self) -> str | None:

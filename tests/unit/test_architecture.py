@@ -99,9 +99,29 @@ EDGES: dict[str, set[str]] = {
         *("environment", "errors", "files", "formats", "gate", "job", "manifest", "methods", "names", "plan"),
         *("publish", "report", "reporting", "source", "targets", "tasks", "text", "tokenizer", "wording"),
     },
+    # Beside a run: checkpoints as their users meet them.
+    "benchmark": {
+        *("calibration", "checkpoint", "devices", "environment", "errors", "evaluate", "files", "formats"),
+        *("methods", "pages", "pictures", "process_memory", "report", "reporting", "schemas", "source"),
+        *("tasks", "text", "tokenizer", "versions"),
+    },
+    "chat": {
+        *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),
+    },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},
     "cli": {
-        *("architecture", "environment", "errors", "executors", "formats", "host", "job", "manifest"),
+        *(
+            "architecture",
+            "benchmark",
+            "chat",
+            "environment",
+            "errors",
+            "executors",
+            "formats",
+            "host",
+            "job",
+            "manifest",
+        ),
         *("methods", "plan", "publish", "report", "reporting", "source", "targets", "text", "tokenizer"),
         *("versions", "worker"),
     },
@@ -111,7 +131,7 @@ EDGES: dict[str, set[str]] = {
 LIGHT = {
     *("errors", "devices", "files", "hub", "names", "precision", "reporting", "schemas", "text", "wording"),
     *("methods", "metrics", "targets", "architecture", "manifest", "plan", "source", "gate", "card"),
-    *("publish", "report", "job", "host", "cli", "tasks", "pages", "pictures"),
+    *("publish", "report", "job", "host", "cli", "tasks", "pages", "pictures", "benchmark", "chat"),
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {

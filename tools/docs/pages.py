@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from quantize_lib.benchmark.document import benchmark_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
@@ -35,6 +36,7 @@ def parts() -> dict[str, str]:
         **key_tables.of_manifest(manifest_schema()),
         **key_tables.of_output("plan", plan_schema()),
         **key_tables.of_output("report", report_schema()),
+        **key_tables.of_output("benchmark", benchmark_schema()),
         **command_line.tables(),
         **action.tables(_yaml("action.yml"), _yaml(".github/workflows/quantize.yml")),
         **families.tables(),
