@@ -24,7 +24,7 @@ def measure_all(
     logs: Path,
     keep: Callable[[Sequence[Result]], None],
     reporter: Reporter,
-) -> tuple[Result, ...]:
+) -> None:
     """Measure every subject in `protocol.rounds` fresh processes, in turns.
 
     What slows the machine down for a while then slows all of them down. One that fails is not tried again.
@@ -49,7 +49,6 @@ def measure_all(
                         keep(tuple(results.values()))
                     _tell(results[subject.name], log, reporter)
                 progress.advance()
-    return tuple(results.values())
 
 
 def _ask(

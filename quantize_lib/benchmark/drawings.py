@@ -11,6 +11,7 @@ from quantize_lib.benchmark.words import MISSING, median, rate, seconds, size
 from quantize_lib.pictures.bars import Panel, bars
 from quantize_lib.pictures.lines import Line, Middle, lines
 from quantize_lib.pictures.picture import Picture
+from quantize_lib.text import plain
 
 _LABEL_CHARACTERS = 28
 
@@ -105,7 +106,8 @@ def _labels(results: Sequence[Result]) -> list[str]:
     """How each is stored, and its name where that is not enough."""
     kinds = Counter(result.subject.kind for result in results)
     names = (
-        result.subject.kind if kinds[result.subject.kind] == 1 else result.subject.name for result in results
+        plain(subject.kind if kinds[subject.kind] == 1 else subject.name)
+        for subject in (result.subject for result in results)
     )
     return [name if len(name) <= _LABEL_CHARACTERS else f"…{name[1 - _LABEL_CHARACTERS :]}" for name in names]
 

@@ -72,16 +72,22 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
             results=results,
         )
 
-    def keep(results: Sequence[Result]) -> None:
+    results: Sequence[Result] = ()
+
+    def keep(measured: Sequence[Result]) -> None:
+        nonlocal results
+        results = measured
         write_json(request.output / DOCUMENT_FILE, benchmark_json(finished(results)))
-        write_text(request.output / PAGE_FILE, benchmark_page(finished(results)))
 
     busy = busy_words(load_average, machine()["cores"])
     if busy is not None:
         reporter.warning(f"the machine is busy. {busy}")
-    results = measure_all(
-        subjects, protocol, prompts, logs=request.output / "logs", keep=keep, reporter=reporter
-    )
+    try:
+        measure_all(subjects, protocol, prompts, logs=request.output / "logs", keep=keep, reporter=reporter)
+    finally:
+        # Drawn once: the document has been written after every process.
+        if results:
+            write_text(request.output / PAGE_FILE, benchmark_page(finished(results)))
     return finished(results)
 
 

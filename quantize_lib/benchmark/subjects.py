@@ -86,7 +86,7 @@ class _Found:
         if not isinstance(model, str):
             return None
         for folder in (*(beside / model for beside in self.beside), *_cached(model, self.record)):
-            if (folder / _CONFIG).is_file() and folder.resolve() != self.path:
+            if _is_model(folder) and folder.resolve() != self.path:
                 found = _Found.folder(folder)
                 # The Hub's cache names folders by their commits.
                 found.name = Path(model).name
@@ -122,6 +122,14 @@ def _found(path: Path, reporter: Reporter) -> list[_Found]:
         one = _Found.folder(folder)
         found.append(_Found(one.path, name=record.id, record=_plain(record), beside=beside))
     return found
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether it is there; what a record names may be nothing that a path can be."""
+    try:
+        return (folder / _CONFIG).is_file()
+    except OSError:
+        return False
 
 
 def _plain(record: CellRecord) -> dict[str, Any]:
