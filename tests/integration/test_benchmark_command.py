@@ -31,7 +31,7 @@ ONCE = ["--rounds", "1", "--repeats", "2"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path) -> Path:
-    """A tiny model, a run's output with a checkpoint of it, one without weights, and one with code of its own."""
+    """A tiny model, a run with a checkpoint of it, one without weights, and one with code of its own."""
     folder = tmp_path_factory.mktemp("benchmark")
     model = save_tiny_model(folder / "tiny", calibration_text)
     done = command("run", manifest(folder, model, calibration_text, FASTEST), cwd=folder)
