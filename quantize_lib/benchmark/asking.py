@@ -58,7 +58,7 @@ def _ask(
     question = {
         "folder": str(subject.folder),
         "prompts": list(prompts.texts),
-        "first_prompt": number * protocol.repeats * max(protocol.batch_sizes),
+        "first_prompt": number * protocol.prompts_a_process,
         **asdict(protocol),
     }
     with tempfile.TemporaryDirectory() as name:

@@ -23,12 +23,15 @@ _HINT = (
 )
 
 
-def read_prompts(path: Path | None, *, count: int | None, seed: int, note: Callable[[str], None]) -> Prompts:
+def read_prompts(
+    path: Path | None, *, count: int | None, needed: int, seed: int, note: Callable[[str], None]
+) -> Prompts:
     """The prompts in the order in which they are taken.
 
     Args:
         path: a file of text or rows; None for those that come with the package.
-        count: how many are drawn of them; None for all.
+        count: how many are drawn of them; None for `needed`, or all where there are fewer.
+        needed: more are never taken.
         seed: of the draw and of the order.
         note: gets a sentence that the user should know.
 
@@ -44,7 +47,7 @@ def read_prompts(path: Path | None, *, count: int | None, seed: int, note: Calla
             f"--num-prompts is {count}, and there are {len(texts)} prompts ({source})",
             hint=f"Say --num-prompts {len(texts)} or fewer, or name a file with more.",
         )
-    drawn = random.Random(seed).sample(texts, len(texts) if count is None else count)
+    drawn = random.Random(seed).sample(texts, min(needed, len(texts)) if count is None else count)
     return Prompts(source=source, texts=tuple(drawn))
 
 

@@ -37,6 +37,11 @@ class Protocol:
     seed: int = 0
     device: DeviceName = "auto"
 
+    @property
+    def prompts_a_process(self) -> int:
+        """Prompts of the largest batches of one process; each process begins with the one after them."""
+        return self.repeats * max(self.batch_sizes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
@@ -225,7 +230,12 @@ class Result:
         return next((str(text) for answer in self.answers if (text := getattr(answer, attribute))), None)
 
     def _whole(self) -> Iterable[Answer]:
-        return (answer for answer in self.answers if answer.error is None)
+        """What did everything: less would need less memory."""
+        return (
+            answer
+            for answer in self.answers
+            if answer.error is None and all(case.error is None for case in answer.cases)
+        )
 
 
 def _errors(cases: Iterable[Case]) -> Iterable[str]:

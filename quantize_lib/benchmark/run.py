@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ class Request:
         paths: checkpoints, base models, outputs of runs, their reports.
         base: what all of them are compared with; None: what reports and records say.
         prompts: a file; None for the prompts that come with the package.
-        prompt_count: how many of them; None for all.
+        prompt_count: how many of them; None for as many as are needed.
         output: where the files are written.
         command: the command line.
     """
@@ -54,7 +55,11 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
     load_average = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     protocol = request.protocol
     prompts = read_prompts(
-        request.prompts, count=request.prompt_count, seed=protocol.seed, note=reporter.warning
+        request.prompts,
+        count=request.prompt_count,
+        needed=protocol.rounds * protocol.prompts_a_process,
+        seed=protocol.seed,
+        note=reporter.warning,
     )
     subjects = find_subjects(request.paths, request.base, reporter)
     for subject in subjects:
@@ -82,9 +87,13 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
     busy = busy_words(load_average, machine()["cores"])
     if busy is not None:
         reporter.warning(f"the machine is busy. {busy}")
+    logs = request.output / "logs"
     try:
-        measure_all(subjects, protocol, prompts, logs=request.output / "logs", keep=keep, reporter=reporter)
+        measure_all(subjects, protocol, prompts, logs=logs, keep=keep, reporter=reporter)
     finally:
+        # Where nothing failed there is nothing in it.
+        with suppress(OSError):
+            logs.rmdir()
         # Drawn once: the document has been written after every process.
         if results:
             write_text(request.output / PAGE_FILE, benchmark_page(finished(results)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,21 @@ def find_subjects(paths: Sequence[Path], base: Path | None, reporter: Reporter) 
         found += _found(path, reporter)
     if not found:
         raise UsageError("there is no checkpoint to measure", hint="`run` leaves them in its output folder.")
-    subjects: dict[Path, Subject] = {}
+    everything: dict[Path, _Found] = {}
+    base_of: dict[Path, Path] = {}
     for one in found:
-        other = whole if whole is not None and whole.path != one.path else None if whole else one.base()
-        if other is not None and other.path not in subjects:
-            subjects[other.path] = _subject(other, subjects.values(), None)
-        if one.path not in subjects:
-            name = None if other is None else subjects[other.path].name
-            subjects[one.path] = _subject(one, subjects.values(), name)
-    ordered = _in_order(tuple(subjects.values()))
+        other = one.base() if whole is None else whole
+        if other is not None and one.path not in _line(other.path, base_of):
+            everything.setdefault(other.path, other)
+            base_of[one.path] = other.path
+        everything.setdefault(one.path, one)
+    names = _names(everything.values())
+    ordered = _in_order(
+        tuple(
+            _subject(one, names[path], names[base_of[path]] if path in base_of else None)
+            for path, one in everything.items()
+        )
+    )
     for subject in ordered:
         if subject.base_missing is not None:
             reporter.warning(f"{subject.name} is measured without a base model: {subject.base_missing}")
@@ -86,7 +92,7 @@ class _Found:
         if not isinstance(model, str):
             return None
         for folder in (*(beside / model for beside in self.beside), *_cached(model, self.record)):
-            if _is_model(folder) and folder.resolve() != self.path:
+            if _is_model(folder):
                 found = _Found.folder(folder)
                 # The Hub's cache names folders by their commits.
                 found.name = Path(model).name
@@ -166,14 +172,29 @@ def _cached(model: str, record: Mapping[str, Any]) -> list[Path]:
     return [Path(path).parent] if isinstance(path, str) else []
 
 
-def _subject(found: _Found, others: Iterable[Subject], base: str | None) -> Subject:
+def _line(path: Path, base_of: Mapping[Path, Path]) -> Iterator[Path]:
+    """A folder, its base, and so on."""
+    current: Path | None = path
+    while current is not None:
+        yield current
+        current = base_of.get(current)
+
+
+def _names(found: Iterable[_Found]) -> dict[Path, str]:
+    """A name for each folder; two folders of one name are told apart by their paths."""
+    names: dict[Path, str] = {}
+    for one in found:
+        name = plain(one.name)
+        names[one.path] = plain(str(one.path)) if name in names.values() else name
+    return names
+
+
+def _subject(found: _Found, name: str, base: str | None) -> Subject:
     from quantize_lib.checkpoint.assemble import weight_bytes
 
-    taken = {subject.name for subject in others}
     bits = found.record.get("bits")
     return Subject(
-        # Two folders of one name are told apart by their paths.
-        name=plain(found.name) if found.name not in taken else plain(str(found.path)),
+        name=name,
         folder=found.path,
         kind=_kind(found),
         bits=bits if isinstance(bits, int) else None,
@@ -195,10 +216,11 @@ def _kind(found: _Found) -> str:
 def _in_order(subjects: tuple[Subject, ...]) -> tuple[Subject, ...]:
     """Each base model before what is compared with it; one that was named itself says nothing of a base."""
     bases = {subject.base for subject in subjects}
-    ordered: list[Subject] = []
-    for subject in subjects:
-        if subject.base is None:
-            group = [other for other in subjects if other.base == subject.name]
-            missing = None if subject.name in bases else subject.base_missing
-            ordered += [replace(subject, base_missing=missing), *group]
-    return tuple(ordered)
+
+    def below(base: str | None) -> Iterator[Subject]:
+        for subject in subjects:
+            if subject.base == base:
+                yield replace(subject, base_missing=None) if subject.name in bases else subject
+                yield from below(subject.name)
+
+    return tuple(below(None))

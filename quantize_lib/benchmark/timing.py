@@ -59,7 +59,6 @@ class _Session:
         self._device = ""
         self._model: Any = None
         self._prompts: list[list[int]] = []
-        self._next = 0
 
     def say(self, **parts: Any) -> None:
         """Add to the answer."""
@@ -121,10 +120,10 @@ class _Session:
         asked = self._question
         before = self._answer.cases
         try:
-            for _ in range(asked["warm_ups"]):
-                self._run(case, new_tokens=_WARM_UP_TOKENS)
-            for _ in range(asked["repeats"]):
-                first, rate = self._run(case, new_tokens=asked["new_tokens"])
+            for number in range(asked["warm_ups"]):
+                self._run(case, number, new_tokens=_WARM_UP_TOKENS)
+            for number in range(asked["repeats"]):
+                first, rate = self._run(case, number, new_tokens=asked["new_tokens"])
                 case = replace(
                     case,
                     first_token_seconds=(*case.first_token_seconds, first),
@@ -138,11 +137,11 @@ class _Session:
             said = str(error).strip().splitlines() or [type(error).__name__]
             self.say(cases=(*before, replace(case, error=said[0])))
 
-    def _run(self, case: Case, *, new_tokens: int) -> tuple[float, float]:
+    def _run(self, case: Case, number: int, *, new_tokens: int) -> tuple[float, float]:
         """Seconds to the first token, and tokens a second of the batch after it."""
         from transformers import StoppingCriteriaList
 
-        ids = self._batch(case)
+        ids = self._batch(case, number)
         clock = _clock(self._device)
         # No token ends a text here: everyone generates as many.
         settings = greedy(self._model, new_tokens, min_new_tokens=new_tokens, eos_token_id=None)
@@ -161,15 +160,17 @@ class _Session:
         first, last = clock.times[0], clock.times[-1]
         return first - started, case.batch_size * (new_tokens - 1) / (last - first)
 
-    def _batch(self, case: Case) -> Tensor:
-        """Token ids, int64 (batch size, prompt length): each row another prompt, repeated to the length."""
+    def _batch(self, case: Case, number: int) -> Tensor:
+        """The prompts of a case's run, the same for every checkpoint, cut or repeated to the length.
+
+        Returns:
+            Token ids, int64 (batch size, prompt length).
+        """
         import torch
 
-        rows = []
-        for _ in range(case.batch_size):
-            prompt = self._prompts[self._next % len(self._prompts)]
-            self._next += 1
-            rows.append(list(islice(cycle(prompt), case.prompt_length)))
+        first = number * case.batch_size
+        prompts = (self._prompts[(first + row) % len(self._prompts)] for row in range(case.batch_size))
+        rows = [list(islice(cycle(prompt), case.prompt_length)) for prompt in prompts]
         return torch.tensor(rows, dtype=torch.int64, device=self._device)
 
     def _memory(self) -> int:

@@ -34,7 +34,10 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
         help="one prompt a line, or rows (.json, .jsonl, .csv); default: prompts that come with the package",
     )
     parser.add_argument(
-        "--num-prompts", type=positive, metavar="N", help="how many of them are drawn; default: all of them"
+        "--num-prompts",
+        type=positive,
+        metavar="N",
+        help="how many of them are drawn; default: as many as are needed",
     )
     parser.add_argument(
         "--seed", type=_whole, default=0, metavar="N", help="of the prompts and their order; default: 0"

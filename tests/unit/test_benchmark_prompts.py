@@ -11,8 +11,8 @@ from quantize_lib.benchmark.prompts import read_prompts
 from quantize_lib.errors import ExitCode, UsageError
 
 
-def read(path: Path | None, *, count: int | None = None, seed: int = 0) -> tuple[str, ...]:
-    return read_prompts(path, count=count, seed=seed, note=lambda _text: None).texts
+def read(path: Path | None, *, count: int | None = None, needed: int = 24, seed: int = 0) -> tuple[str, ...]:
+    return read_prompts(path, count=count, needed=needed, seed=seed, note=lambda _text: None).texts
 
 
 def test_prompts_come_with_the_package() -> None:
@@ -56,6 +56,11 @@ def test_the_seed_says_which_prompts_are_drawn_and_in_which_order() -> None:
     assert read(None, count=3, seed=1) == read(None, count=3, seed=1)
     assert len({read(None, count=3, seed=seed) for seed in range(5)}) > 1
     assert sorted(read(None, seed=1)) == sorted(read(None, seed=2))
+
+
+def test_no_more_prompts_are_drawn_than_are_needed_unless_more_are_asked_for() -> None:
+    assert len(read(None, needed=3)) == 3
+    assert len(read(None, needed=3, count=5)) == 5
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_a_case_that_failed_is_named_and_lets_the_others_be_measured_again() -> 
     result = Result(subject=BASE, answers=(Answer(cases=(failed,)),))
     assert (result.status, result.ended) == ("failed", False)
     assert result.error == "2 × 8 tokens: out of memory"
+    assert Result(subject=BASE, answers=(replace(ANSWER, cases=(failed,)),)).peak_memory is None
 
 
 def test_a_subject_without_a_process_was_not_started() -> None:

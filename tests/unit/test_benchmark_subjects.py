@@ -98,6 +98,32 @@ def test_two_folders_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -
     assert [one.name for one in found] == ["tiny", str(tmp_path / "b" / "tiny")]
 
 
+def test_a_base_that_has_a_base_itself_is_compared_with_it(tmp_path: Path) -> None:
+    first = folder(tmp_path / "first")
+    for name, model in (("second", first), ("third", tmp_path / "second")):
+        record = folder(tmp_path / name) / "quantization_report.json"
+        write_json(record, {"model": str(model)})
+    expected = [("first", None), ("second", "first"), ("third", "second")]
+    for paths in (("third", "second"), ("second", "third")):
+        found, said = find(*(tmp_path / name for name in paths))
+        assert [(one.name, one.base) for one in found] == expected
+        assert said == ""
+
+
+def test_records_that_name_each_other_end_nowhere_else(tmp_path: Path) -> None:
+    for name, model in (("a", "b"), ("b", "a")):
+        record = folder(tmp_path / name) / "quantization_report.json"
+        write_json(record, {"model": str(tmp_path / model)})
+    found, _ = find(tmp_path / "a", tmp_path / "b")
+    assert [(one.name, one.base) for one in found] == [("b", None), ("a", "b")]
+
+
+def test_a_record_that_names_its_own_folder_names_no_base(tmp_path: Path) -> None:
+    write_json(folder(tmp_path / "tiny") / "quantization_report.json", {"model": str(tmp_path / "tiny")})
+    (found,), _ = find(tmp_path / "tiny")
+    assert found.base is None
+
+
 def test_a_record_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
     (folder(tmp_path / "tiny") / "quantization_report.json").write_text('["x"]')
     (found,), _ = find(tmp_path / "tiny")
