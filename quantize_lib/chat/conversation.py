@@ -29,6 +29,10 @@ class Conversation:
         seed: of what is drawn otherwise.
         positions: of the model; None where there is no end.
 
+    Attributes:
+        said: by the user and the model, in turns; what was forgotten is not in it.
+        has_template: whether the tokenizer has a chat template; else texts are continued as they stand.
+
     Raises:
         FaultyCheckpointError: where its chat template fails, or the model cannot answer.
     """
@@ -47,7 +51,7 @@ class Conversation:
         self._model = model
         self._tokenizer = tokenizer
         self._start: list[Message] = [] if system is None else [{"role": "system", "content": system}]
-        self._said: list[Message] = []
+        self.said: list[Message] = []
         self._max_new_tokens = max_new_tokens
         self._seed = seed
         self._positions = positions
@@ -65,7 +69,7 @@ class Conversation:
         """Forget what was said, and draw as at the beginning."""
         import torch
 
-        self._said = []
+        self.said = []
         torch.manual_seed(self._seed)
 
     def answer(self, text: str, stream: TextIO) -> int:
@@ -75,23 +79,28 @@ class Conversation:
             How many of the oldest messages were forgotten, because all together are too long.
 
         Raises:
-            TooLongError: where what is said is too long by itself; then it counts as not said.
+            TooLongError: where what is said is too long by itself; then, and where a library raises something
+                else, it counts as not said.
         """
-        before = self._said
-        self._said = [*before, {"role": "user", "content": text}]
+        before = self.said
+        self.said = [*before, {"role": "user", "content": text}]
         forgotten = 0
-        while (ids := self._ids(self._said)).shape[1] > self._room():
-            if len(self._said) == 1:
-                self._said = before
+        while (ids := self.ids_of(self.said)).shape[1] > self._room():
+            if len(self.said) == 1:
+                self.said = before
                 raise TooLongError(
                     f"That is {ids.shape[1]} tokens, and the model has room for {self._room():.0f}, as an "
                     f"answer may have {self._max_new_tokens}."
                 )
             # A question and its answer.
-            self._said = self._said[2:]
+            self.said = self.said[2:]
             forgotten += 2
-        written = self._generate(ids, stream)
-        self._said = [*self._said, {"role": "assistant", "content": written}]
+        try:
+            written = self._generate(ids, stream)
+        except BaseException:
+            self.said = before
+            raise
+        self.said = [*self.said, {"role": "assistant", "content": written}]
         return forgotten
 
     def _room(self) -> float:
@@ -121,7 +130,7 @@ class Conversation:
             streamer.end()
         return "".join(written)
 
-    def _ids(self, said: list[Message]) -> Any:
+    def ids_of(self, said: list[Message]) -> Any:
         """Token ids of everything that the model is given, int64 (1, length)."""
         messages = [*self._start, *said]
         if self.has_template:
@@ -140,7 +149,7 @@ class Conversation:
         logging.disable(logging.WARNING)
         what = "its chat template does not take a system prompt" if self._start else "its chat template fails"
         with doing(what if self.has_template else "its tokenizer makes no tokens of a text"):
-            ids = self._ids([{"role": "user", "content": "Hello"}])
+            ids = self.ids_of([{"role": "user", "content": "Hello"}])
         if ids.shape[1] == 0:
             raise FaultyCheckpointError("its tokenizer makes no token of a text")
         settings, mask = greedy(self._model, 2), ids.new_ones(ids.shape)

@@ -89,6 +89,8 @@ def _talk(conversation: Conversation) -> None:
                 forgotten = conversation.answer(line, sys.stdout)
             except TooLongError as problem:
                 _say(str(problem))
+            except Exception as error:  # noqa: BLE001 what does not fit into memory raises what the library likes
+                _say(f"It cannot answer that: {plain(str(error)) or type(error).__name__}")
             else:
                 if forgotten:
                     _say(f"(The oldest {forgotten} of what was said no longer fit, and are forgotten.)")

@@ -41,7 +41,7 @@ class Stream(io.StringIO):
 
 
 def conversation(folder: Path, **settings: Any) -> Conversation:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = settings.pop("tokenizer", None) or AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = settings.pop("template", None)
     given = {
         "system": None,
@@ -55,7 +55,7 @@ def conversation(folder: Path, **settings: Any) -> Conversation:
 
 
 def said(talk: Conversation) -> list[tuple[str, str]]:
-    return [(one["role"], one["content"]) for one in talk._said]
+    return [(one["role"], one["content"]) for one in talk.said]
 
 
 def answer(talk: Conversation, text: str) -> str:
@@ -111,7 +111,7 @@ def test_a_chat_template_gets_the_system_prompt_and_everything_that_was_said(tin
     first = answer(talk, "Hello").rstrip("\n")
     answer(talk, "Again")
     assert talk.has_template
-    given = talk._tokenizer.decode(talk._ids(talk._said)[0])
+    given = str(AutoTokenizer.from_pretrained(tiny).decode(talk.ids_of(talk.said)[0]))
     assert given.startswith(f"[system] Be brief.\n[user] Hello\n[assistant] {first}")
     assert [role for role, _ in said(talk)] == ["user", "assistant"] * 2
 
@@ -155,7 +155,7 @@ def test_the_oldest_is_forgotten_where_all_no_longer_fits(tiny: Path) -> None:
     assert ("user", "king " * 100) not in said(talk)
 
 
-def test_what_a_model_writes_does_not_steer_the_terminal(tiny: Path) -> None:
-    talk = conversation(tiny)
-    talk._tokenizer.decode = lambda *_arguments, **_options: "red \x1b[31m\u202e"
-    assert answer(talk, "Hello") == "red [31m\n"
+def test_what_a_model_writes_does_not_steer_the_terminal(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    monkeypatch.setattr(tokenizer, "decode", lambda *_arguments, **_options: "red \x1b[31m\u202e")
+    assert answer(conversation(tiny, tokenizer=tokenizer), "Hello") == "red [31m\n"
