@@ -131,9 +131,12 @@ def _found(path: Path, reporter: Reporter) -> list[_Found]:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether it is there; what a record names may be nothing that a path can be."""
+    """Whether it is there with its weights, which the Hub's cache may lack.
+
+    What a record names may be nothing that a path can be.
+    """
     try:
-        return (folder / _CONFIG).is_file()
+        return (folder / _CONFIG).is_file() and any(folder.glob("*.safetensors"))
     except OSError:
         return False
 

@@ -23,6 +23,9 @@ QUANTIZED = {
 }
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
 def folder(path: Path, **config: object) -> Path:
     write_json(path / "config.json", {"architectures": ["LlamaForCausalLM"], **config})
     (path / "model.safetensors").write_bytes(bytes(1000 if config else 2500))
@@ -34,10 +37,17 @@ def find(*paths: Path, base: Path | None = None) -> tuple[tuple[Subject, ...], s
     return find_subjects(paths, base, PlainReporter(said)), said.getvalue()
 
 
-def write_run(output: Path, *, model: str, manifest: Path | None = None) -> None:
+def write_run(output: Path, *, model: str, manifest: Path | None = None, revision: str | None = None) -> None:
     """A run's output: a cell with a checkpoint, and one without."""
     now = datetime(2026, 11, 29, tzinfo=UTC)
-    made = replace(RECORD, id="tiny-gptq-4bit", model=model, path="tiny-gptq-4bit", measurements=MEASURED)
+    made = replace(
+        RECORD,
+        id="tiny-gptq-4bit",
+        model=model,
+        revision=revision,
+        path="tiny-gptq-4bit",
+        measurements=MEASURED,
+    )
     failed = replace(RECORD, id="tiny-awq-4bit", model=model, path=None, status="failed", error="no")
     folder(output / "tiny-gptq-4bit", **QUANTIZED)
     write_report(output, [made, failed], started=now, finished=now, command="x", manifest=manifest)
@@ -69,6 +79,23 @@ def test_without_a_base_a_checkpoint_is_measured_alone_and_that_is_said(tmp_path
     (checkpoint,), said = find(tmp_path / "output")
     assert checkpoint.base is None
     assert "measured without a base model: acme/not-here is not on this machine; --base names" in said
+
+
+def test_a_base_without_its_weights_is_none(tmp_path: Path) -> None:
+    (folder(tmp_path / "tiny") / "model.safetensors").unlink()
+    write_run(tmp_path / "output", model=str(tmp_path / "tiny"))
+    (checkpoint,), _ = find(tmp_path / "output")
+    assert checkpoint.base is None
+
+
+def test_a_base_in_the_hubs_cache_has_the_models_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    folder(tmp_path / "cache" / "models--acme--tiny" / "snapshots" / COMMIT)
+    write_run(tmp_path / "output", model="acme/tiny", revision=COMMIT)
+    (base, checkpoint), _ = find(tmp_path / "output")
+    assert (base.name, checkpoint.base) == ("tiny", "tiny")
 
 
 def test_a_checkpoint_of_others_names_no_base_and_that_is_said(tmp_path: Path) -> None:
