@@ -19,7 +19,7 @@ help: ## Show this help
 
 demo: environment demo-data ## Quantize a real 135M model six ways and publish it into a local folder (MODEL=gemma: another one)
 	$(VENV)/model-quantizer run examples/demo/$(or $(OTHER_MODEL),quantize).yml --output $(DEMO_OUTPUT)
-	@echo "The repositories are in examples/demo/work/published, the report is $(DEMO_OUTPUT)/report.json"
+	@echo "The repositories are in examples/demo/work/published, the report is $(DEMO_OUTPUT)/report.html"
 
 test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, and every test
 	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 15 -m "not docker"

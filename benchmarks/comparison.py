@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, machine, versions
+from benchmarks.machine import ROOT, versions
+from quantize_lib.benchmark.machine import machine
 from quantize_lib.files import sha256_file
 
 PEER_ENVIRONMENT = {"GPTQMODEL_CPU_WORKERS": "2", "PYTHONPATH": str(ROOT)}

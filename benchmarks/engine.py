@@ -31,8 +31,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, commit, machine, versions
+from benchmarks.machine import ROOT, commit, versions
 from benchmarks.tables import put, render
+from quantize_lib.benchmark.machine import machine
 from quantize_lib.environment import clean_environment
 
 DATA = ROOT / "examples" / "demo" / "work"

@@ -21,8 +21,9 @@ from typing import Any
 
 from benchmarks.checkpoints import windows
 from benchmarks.comparison import quantize_with_gptqmodel, run_child
-from benchmarks.machine import machine, versions
+from benchmarks.machine import versions
 from benchmarks.memory_model import Shape, make_model, make_text
+from quantize_lib.benchmark.machine import machine
 
 CELLS: tuple[tuple[str, int], ...] = (("gptq", 4), ("gptq", 8), ("awq", 4))
 
@@ -95,7 +96,7 @@ def _device(arguments: argparse.Namespace) -> str:
 
 def _ours(arguments: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.passes import Bench, clocked
-    from quantize_lib.worker.device import peak_memory
+    from quantize_lib.process_memory import peak_memory
 
     bench = Bench(
         _model(arguments),
@@ -118,7 +119,7 @@ def _peer(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    from quantize_lib.worker.device import peak_memory
+    from quantize_lib.process_memory import peak_memory
 
     batch = windows(
         _model(arguments),

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine, versions
+from benchmarks.machine import versions
 from benchmarks.memory_model import Shape, make_model, make_text
+from quantize_lib.benchmark.machine import machine
 from quantize_lib.formats import formats_for
 from quantize_lib.methods import METHODS, Settings, get_method
 from quantize_lib.methods.common import EFFORT

@@ -25,6 +25,7 @@ _NAMES = frozenset(
         "PATH",
         "PYTHONPATH",
         "TEMP",
+        "TERM",
         "TMP",
         "TMPDIR",
         "TZ",
@@ -132,6 +133,30 @@ def run_module(module: str, question: Path, answer: Path, *, log: Path, timeout:
             timeout=timeout,
             check=False,
         ).returncode
+
+
+def attach_module(module: str, question: Path, answer: Path) -> int:
+    """As `run_module`, with this process's terminal: what is typed is the module's, Ctrl-C too.
+
+    Returns:
+        Its exit code; negative where a signal ended it.
+    """
+    # A handler that does nothing, and not "ignore", which the new process would inherit.
+    previous = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", module, str(question), str(answer)],
+            env=clean_environment(),
+            cwd=question.parent,
+            check=False,
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def ending(code: int) -> str:
+    """How a process ended, from an exit code as `run_module` gives it, for a message."""
+    return f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
 
 
 def end_with_parent() -> None:

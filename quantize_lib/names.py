@@ -22,7 +22,7 @@ _REPOSITORY = re.compile(
     r"([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?/)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?"
 )
 _MAX_REPOSITORY = 96
-RESERVED = ("report.json",)
+RESERVED = ("report.json", "report.html")
 """What lies in the output folder beside the cells' folders."""
 
 

@@ -14,13 +14,36 @@ _M_ARENA_MAX = -8
 def peak_resident_bytes() -> int:
     """Peak resident memory of this process."""
     # ru_maxrss of a new process starts at its parent's peak (Linux carries it over exec); VmHWM does not.
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now; its peak so far where the system does not tell."""
+    now = _status("VmRSS")
+    return peak_resident_bytes() if now is None else now
+
+
+def _status(key: str) -> int | None:
+    """Bytes that Linux tells of this process."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{key}:"):
                 return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return None
+
+
+def peak_memory(device: str) -> int:
+    """Peak memory in bytes: of the device on CUDA, else resident memory of this process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    return peak_resident_bytes()
 
 
 def share_one_heap() -> None:

@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
+from tests.support.chromium import chromium
+
 ROOT = Path(__file__).resolve().parent.parent
 # The Hub of the tests (tests/support/hub) speaks LFS; the client reads this when it is imported.
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 # Without: once a day it asks which coding agents there are.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_NEED = {
+    "docker": "a Docker engine (tools/docker_engine.sh starts one), one of them also root",
+    "browser": "a browser (tools/chromium.sh installs one)",
+}
+"""What is said of the tests that a marker left out."""
 DEMO_DATA = ROOT / "examples" / "demo" / "work"
 
 
@@ -113,30 +120,39 @@ def _needs_root(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the Docker tests out where no engine answers; in CI they fail there."""
-    need = [item for item in items if item.get_closest_marker("docker")]
-    if not need or os.environ.get("CI") == "true":
+    """Leave the tests out that need a Docker engine or a browser where there is none; in CI they fail."""
+    if os.environ.get("CI") == "true":
         return
-    if _engine_answers():
-        need = [] if _may_be_root() else [item for item in need if _needs_root(item)]
-    items[:] = [item for item in items if item not in need]
-    config.hook.pytest_deselected(items=need)
-    config.stash[_LEFT_OUT] = len(need)
+    left_out = {
+        "docker": _without_docker([item for item in items if item.get_closest_marker("docker")]),
+        "browser": _without_browser([item for item in items if item.get_closest_marker("browser")]),
+    }
+    gone = [item for items in left_out.values() for item in items]
+    items[:] = [item for item in items if item not in gone]
+    config.hook.pytest_deselected(items=gone)
+    config.stash[_LEFT_OUT] = {name: len(items) for name, items in left_out.items() if items}
+
+
+def _without_docker(need: list[pytest.Item]) -> list[pytest.Item]:
+    if not need or not _engine_answers():
+        return need
+    return [] if _may_be_root() else [item for item in need if _needs_root(item)]
+
+
+def _without_browser(need: list[pytest.Item]) -> list[pytest.Item]:
+    return need if chromium() is None else []
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A run of the Docker tests alone has nothing to do where no engine answers, which is no failure."""
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.stash.get(_LEFT_OUT, 0):
+    """A run of these tests alone has nothing to do where none of them can run, which is no failure."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.stash.get(_LEFT_OUT, {}):
         session.exitstatus = pytest.ExitCode.OK
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what was left out."""
-    if count := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.write_line(
-            f"{count} tests were left out: they need a Docker engine (tools/docker_engine.sh starts one), "
-            "one of them also root"
-        )
+    for name, count in config.stash.get(_LEFT_OUT, {}).items():
+        terminalreporter.write_line(f"{count} tests were left out: they need {_NEED[name]}")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

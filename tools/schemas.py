@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from quantize_lib.benchmark.document import benchmark_schema
 from quantize_lib.job.schema import job_schema, result_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
@@ -22,6 +23,7 @@ from quantize_lib.report.report_schema import report_schema
 ROOT = Path(__file__).resolve().parents[1]
 COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {
     "quantize": manifest_schema,
+    "benchmark": benchmark_schema,
     "job": job_schema,
     "plan": plan_schema,
     "report": report_schema,

@@ -14,7 +14,7 @@ def figures(record: CellRecord) -> tuple[Row, ...]:
     if measured is None:
         return ()
     rows = [Row("Weights on disk", format_bytes(measured.size_before), _smaller(measured))]
-    if is_proven(measured):
+    if measured.proven:
         shown = (metric.row(measured.figure(metric)) for metric in METRICS.values())
         rows += [row for row in shown if row is not None]
     if measured.reload is not None:
@@ -26,11 +26,6 @@ def figures(record: CellRecord) -> tuple[Row, ...]:
     rows.append(Row("Time to quantize", NONE, format_duration(measured.seconds)))
     rows.append(Row("Peak memory, quantizing", NONE, format_bytes(measured.peak_memory_bytes)))
     return tuple(rows)
-
-
-def is_proven(measured: Measurements) -> bool:
-    """Whether the figures of the pass count: only after the reload from disk reproduced them."""
-    return measured.reload is not None and measured.reload.reproduced
 
 
 def measured_words(measured: Measurements) -> str:

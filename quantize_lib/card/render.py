@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.architecture.assignment import traits_of
-from quantize_lib.architecture.kept import by_reason
+from quantize_lib.card.beside import beside
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import all_words, figures, is_proven, measured_words, unrounded_words
+from quantize_lib.card.figures import all_words, figures, measured_words, unrounded_words
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
+from quantize_lib.card.remake import manifest_of
 from quantize_lib.card.snippets import snippets
 from quantize_lib.card.tasks import task_rows
 from quantize_lib.card.text_words import more_of
@@ -20,15 +22,18 @@ from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
 from quantize_lib.methods.common import EFFORT, FAST
 from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.report.records import CellRecord
+from quantize_lib.report.records import PICTURE_FILE, CellRecord
 from quantize_lib.source import display
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.tasks import task_of
-from quantize_lib.text import markdown
+from quantize_lib.text import format_bytes, markdown
 from quantize_lib.wording import joined
 
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
+_ALLOWANCE = 1.2
+"""Times the weights, for a loader that keeps them packed and a short text: nobody measured it."""
+_ADDRESS = re.compile(r"https://[\w.-]+/[\w./-]+", re.ASCII)
 _PROMPT = "The capital of France is"
 
 
@@ -40,6 +45,8 @@ def render_card(
     job: Job,
     command: str,
     given: Mapping[str, Any] | None = None,
+    siblings: Sequence[CellRecord] = (),
+    picture: bool = False,
 ) -> str:
     """The model card of a checkpoint: front matter and Markdown.
 
@@ -50,12 +57,16 @@ def render_card(
         job: for the base model and the device.
         command: the command line that makes the same again.
         given: the manifest's `publish.card`.
+        siblings: the other cells of its model, with the addresses of those that are published.
+        picture: whether `quality_beside` of them lies beside the card.
     """
     from huggingface_hub import ModelCard
 
     given = given or {}
     data = metadata(record, source, job.model, given)
-    values = _values(record, source, cell, job, command, data) | {"given": "license" in given}
+    values = _values(record, source, cell, job, command, data)
+    values |= {"given": "license" in given, "beside": beside(record, siblings)}
+    values |= {"picture": PICTURE_FILE if picture else None}
     body = _template().render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.
     return str(ModelCard(f"{_front(data)}\n{body}"))
@@ -92,7 +103,7 @@ def _values(
 ) -> dict[str, Any]:
     measured = record.measurements
     reload = None if measured is None else measured.reload
-    proven = measured is not None and is_proven(measured)
+    proven = measured is not None and measured.proven
     evaluation = measured.evaluation if measured is not None and proven else None
     calibrated = get_method(record.method).calibrated
     return {
@@ -117,7 +128,13 @@ def _values(
         "calibrated": calibrated,
         "calibration": record.calibration if calibrated else None,
         "versions": sorted(record.versions.items()),
+        "provenance": _provenance(record),
+        "kept": _kept(record, cell),
+        "weights": None if measured is None else format_bytes(measured.size_after),
+        "peak": None if reload is None else format_bytes(reload.peak_memory_bytes),
+        "needed": None if measured is None else format_bytes(measured.size_after * _ALLOWANCE),
         "command": command,
+        "manifest": manifest_of(record, cell, job),
         "notes": record.notes,
         "limits": _limits(record, source, cell),
         "license": _license(data),
@@ -181,9 +198,6 @@ def _words(value: object) -> str:
 def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
     entry, traits = get_format(record.format).of(cell.settings), traits_of(source.facts, cell.settings)
     limits: list[str] = [Safe(text) for text in (entry.limit, *entry.cautions(cell.settings, traits))]
-    if kept := by_reason(source.facts.kept):
-        told = (f"{reason} ({', '.join(map(code, names))})" for reason, names in kept.items())
-        limits.append(Safe(f"In full precision by the model's structure: {'; '.join(told)}."))
     evaluation = None if record.measurements is None else record.measurements.evaluation
     if evaluation is not None and record.calibration is not None and get_method(record.method).calibrated:
         used, measured = (
@@ -201,6 +215,27 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
             "It was loaded here as described above; other devices and other versions were not tried with it."
         )
     return limits
+
+
+def _kept(record: CellRecord, cell: Cell) -> list[str]:
+    """What stays in full precision, and why."""
+    kept: list[str] = [Safe("embeddings, norms and the output layer: no method here rounds them")]
+    kept += [
+        Safe(f"{markdown(reason)}, by the model's structure: {', '.join(map(code, names))}")
+        for reason, names in record.kept.items()
+    ]
+    if patterns := cell.settings.modules_to_not_convert:
+        kept.append(Safe(f"what the manifest names: {', '.join(map(code, patterns))}"))
+    return kept
+
+
+def _provenance(record: CellRecord) -> list[tuple[str, str]]:
+    """Where it was made, an address as a link."""
+    image, run = record.provenance.get("image"), record.provenance.get("workflow_run")
+    found: list[tuple[str, str]] = [] if image is None else [("in the container image", code(image))]
+    if run is not None and _ADDRESS.fullmatch(run):
+        found.append(("by the workflow run", Safe(f"<{run}>")))
+    return found
 
 
 def _license(data: Mapping[str, Any]) -> str | None:

@@ -22,13 +22,14 @@ class Snippets:
         install: shell lines.
         python: loads the model and uses it.
         loader: which library the snippet loads through.
-        vllm: a shell line; "" where it is not for such models.
+        vllm, sglang: a shell line; "" where they do not serve such a checkpoint.
     """
 
     install: str
     python: str
     loader: str
     vllm: str
+    sglang: str
 
 
 def snippets(record: CellRecord, cell: Cell, facts: ModelFacts, *, prompt: str) -> Snippets:

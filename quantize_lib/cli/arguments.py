@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quantize_lib import __version__
+from quantize_lib.cli.argument_types import DEVICES, positive
+from quantize_lib.cli.measuring_arguments import add_benchmark, add_chat
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS
 
-COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "families", "job")
-DEVICES = ("auto", "cpu", "cuda", "mps")
+COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "benchmark", "chat", "families", "job")
 
 _EPILOG = """\
 exit codes: 0 all well; 1 a bug of ours; 2 the command line or the manifest is wrong; 3 at least one cell
@@ -147,8 +148,11 @@ def command_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--text", type=Path, action="append", metavar="FILE", help="held-out text (repeatable)"
     )
-    evaluate.add_argument("--samples", type=_positive, default=10, help="sequences of text; default: 10")
-    evaluate.add_argument("--sequence-length", type=_positive, default=512, help="tokens each; default: 512")
+    evaluate.add_argument("--samples", type=positive, default=10, help="sequences of text; default: 10")
+    evaluate.add_argument("--sequence-length", type=positive, default=512, help="tokens each; default: 512")
+
+    add_benchmark(_add(commands, "benchmark", "time checkpoints beside their base model"))
+    add_chat(_add(commands, "chat", "talk to a checkpoint in the terminal"))
 
     families = _add(commands, "families", "show what would be quantized of a model, and what not and why")
     families.add_argument(
@@ -179,7 +183,7 @@ def single_model_parser() -> argparse.ArgumentParser:
         default=DEFAULT_METHOD,
         help=f"how weights are rounded; default: {DEFAULT_METHOD}",
     )
-    parser.add_argument("--bits", type=_positive, default=8, help="of a weight; default: 8")
+    parser.add_argument("--bits", type=positive, default=8, help="of a weight; default: 8")
     parser.add_argument(
         "--format",
         choices=(AUTO_FORMAT, *FORMATS),
@@ -241,16 +245,10 @@ def _only(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _group_size(text: str) -> int | str:
     if text in ("auto", "-1"):
         return text if text == "auto" else -1
-    return _positive(text)
+    return positive(text)
 
 
 def _size(text: str) -> int:

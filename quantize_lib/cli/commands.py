@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from quantize_lib.cli.arguments import short_version
 from quantize_lib.cli.console.records import show_records
 from quantize_lib.cli.families import show_families
+from quantize_lib.cli.measuring import benchmark, chat
 from quantize_lib.cli.planning import show_plan, validate
 from quantize_lib.cli.running import run, run_single_model
 from quantize_lib.errors import ExitCode, UsageError
@@ -30,6 +31,8 @@ def dispatch(options: argparse.Namespace, reporter: Reporter) -> int:
         "run": run,
         "publish": _publish,
         "evaluate": _evaluate,
+        "benchmark": benchmark,
+        "chat": chat,
         "families": show_families,
         "job": _job,
     }

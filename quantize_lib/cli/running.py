@@ -16,9 +16,9 @@ from quantize_lib.plan.cells import Plan
 from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
+    from quantize_lib.executors.docker.executor import DockerExecutor
     from quantize_lib.host.run_options import Executor
     from quantize_lib.host.survey import Surveyed
-    from quantize_lib.host.tokenizers import TryTokenizer
     from quantize_lib.publish.base import Publisher
 
 _TIMEOUT_SECONDS = 24 * 3600
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         surveyed = Surveyed(lookups=lookups, verdicts=verdicts)
     else:
         plan = narrow(manifest, only=options.only, device=options.device)
-    execute, try_tokenizer = _executor(options, plan, reporter)
+    execute, docker = _executor(options, plan, reporter)
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
     return _execute(
@@ -64,14 +64,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         force=options.force,
         surveyed=surveyed,
         max_memory=options.max_memory,
-        try_tokenizer=try_tokenizer,
+        docker=docker,
     )
 
 
 def _executor(
     options: argparse.Namespace, plan: Plan, reporter: Reporter
-) -> tuple[Executor, TryTokenizer | None]:
-    """What runs the jobs, and what tries tokenizers where this process cannot."""
+) -> tuple[Executor, DockerExecutor | None]:
+    """What runs the jobs, and the same as the Docker executor where it is one."""
     if options.executor == "local":
         for name in ("image", "memory", "timeout"):
             if getattr(options, name) is not None:
@@ -94,7 +94,7 @@ def _executor(
         {job.device for job in plan.jobs},
         reporter,
     )
-    return docker, docker.try_tokenizer
+    return docker, docker
 
 
 def _local_executor(plan: Plan) -> Executor:
@@ -125,7 +125,7 @@ def _execute(
     force: bool = False,
     surveyed: Surveyed | None = None,
     max_memory: int | None = None,
-    try_tokenizer: TryTokenizer | None = None,
+    docker: DockerExecutor | None = None,
 ) -> int:
     from quantize_lib.host.run_options import RunOptions
     from quantize_lib.host.run_plan import run_plan
@@ -140,7 +140,9 @@ def _execute(
         force=force,
         surveyed=surveyed,
         max_memory=max_memory,
-        try_tokenizer=try_tokenizer,
+        # Where this process cannot try one.
+        try_tokenizer=None if docker is None else docker.try_tokenizer,
+        image=None if docker is None else docker.pinned_image,
     )
     return run_plan(plan, run_options, reporter).code
 

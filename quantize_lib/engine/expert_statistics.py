@@ -20,12 +20,14 @@ class ExpertTally:
         borrowing: how many of them borrow from all.
         least: the fewest tokens that one of them saw.
         name: of that one.
+        unreached: how many the router sent no calibration token to.
     """
 
     count: int
     borrowing: int
     least: int
     name: str
+    unreached: int = 0
 
     @classmethod
     def of(cls, name: str, statistics: Iterable[Statistics]) -> ExpertTally:
@@ -33,21 +35,27 @@ class ExpertTally:
         known = list(statistics)
         tokens = min(one.tokens for one in known)
         borrows = any(one.tokens < len(one.mean_abs) for one in known)
-        return cls(count=1, borrowing=int(borrows), least=tokens, name=name)
+        return cls(count=1, borrowing=int(borrows), least=tokens, name=name, unreached=int(tokens == 0))
 
     def beside(self, other: ExpertTally | None) -> ExpertTally:
         """Of both."""
         if other is None:
             return self
         worst = min(other, self, key=lambda one: one.least)
-        return replace(worst, count=self.count + other.count, borrowing=self.borrowing + other.borrowing)
+        return replace(
+            worst,
+            count=self.count + other.count,
+            borrowing=self.borrowing + other.borrowing,
+            unreached=self.unreached + other.unreached,
+        )
 
     def sentence(self) -> str:
         """For log, report and card."""
+        never = f"{self.unreached} of them saw none; " if self.unreached else ""
         return (
             f"{self.borrowing or 'none'} of {self.count} experts saw fewer calibration tokens than their "
             "layers have inputs, and borrow what is missing from the statistics of all experts of the block; "
-            f"the fewest, {self.least}, came to {self.name}"
+            f"{never}the fewest, {self.least}, came to {self.name}"
         )
 
 

@@ -22,7 +22,7 @@ def continue_prompt(model: Any, tokenizer: Any, prompt: str, *, count: int) -> s
     """
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     # generate() takes from the model's own settings what its argument leaves open.
-    model.generation_config = settings = _greedy(model, count)
+    model.generation_config = settings = greedy(model, count)
     tokens = model.generate(
         # Only what every decoder takes: some tokenizers add token_type_ids.
         input_ids=inputs["input_ids"],
@@ -32,7 +32,15 @@ def continue_prompt(model: Any, tokenizer: Any, prompt: str, *, count: int) -> s
     return str(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
-def _greedy(model: Any, count: int) -> GenerationConfig:
+def greedy(model: Any, count: int, **other: Any) -> GenerationConfig:
+    """Settings by which the likeliest token is taken each time.
+
+    Of the model's own settings only the tokens that end a text count.
+
+    Args:
+        count: of new tokens, at most.
+        other: settings that differ, by their names in transformers.
+    """
     from transformers import GenerationConfig
 
     stated = model.generation_config.eos_token_id
@@ -44,11 +52,12 @@ def _greedy(model: Any, count: int) -> GenerationConfig:
     ]
     # Of a decoder that stands alone, transformers counts the encoder's layers for the cache.
     alone = any(hasattr(model.config, key) for key in _ENCODER_LAYERS)
-    return GenerationConfig(
+    settings = {
         **({"use_cache": False} if alone else {}),
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=count,
-        eos_token_id=ends or None,
-        pad_token_id=ends[0] if ends else 0,
-    )
+        "do_sample": False,
+        "num_beams": 1,
+        "max_new_tokens": count,
+        "eos_token_id": ends or None,
+        "pad_token_id": ends[0] if ends else 0,
+    }
+    return GenerationConfig(**{**settings, **other})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.environment import run_module
+from quantize_lib.environment import ending, run_module
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import last_line, read_json, write_json
 
@@ -41,14 +41,10 @@ def answer_of(
             ) from error
         if code != 0:
             raise EvaluationError(
-                f"{name}: the process that loads it {_ending(code)} ({last_line(log)})",
+                f"{name}: the process that loads it {ending(code)} ({last_line(log)})",
                 hint=f"Everything it printed is in {log}.",
             )
         result: dict[str, Any] = read_json(result_file)
     if "error" in result:
         raise EvaluationError(f"{name}: {result['error']}", hint=f"What was printed is in {log}.")
     return result
-
-
-def _ending(code: int) -> str:
-    return f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"

@@ -6,36 +6,24 @@ checkpoint stands in the result as `error`, in a sentence; what a library says o
 
 from __future__ import annotations
 
-import shutil
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
 from quantize_lib.evaluate.continuation import continue_prompt
+from quantize_lib.evaluate.opening import FaultyCheckpointError, doing, load_whole, request_of
 from quantize_lib.evaluate.outputs import difference as differs
 from quantize_lib.evaluate.outputs import outputs_of
 from quantize_lib.files import read_json, write_json
 from quantize_lib.formats import Format, format_of_config
-from quantize_lib.formats.loading import LoadRequest, load_with_transformers
 from quantize_lib.precision import precision_of
-from quantize_lib.process_memory import peak_resident_bytes
+from quantize_lib.process_memory import peak_memory
 from quantize_lib.tasks import Task, task_of
-from quantize_lib.text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_NAMED = 5
-"""How many tensors an error names before it counts the rest."""
-_LINE_CHARACTERS = 300
-
-
-class _CheckpointError(Exception):
-    """The checkpoint is not what it should be."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +32,7 @@ def main(arguments: list[str]) -> int:
     spec_file, result_file = map(Path, arguments)
     try:
         result = _reload(read_json(spec_file))
-    except _CheckpointError as problem:
+    except FaultyCheckpointError as problem:
         result = {"error": str(problem)}
     write_json(result_file, result)
     return 0
@@ -61,18 +49,18 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     quantization = config.get("quantization_config") or {}
     chosen = format_of_config(quantization)
     task = task_of(config)
-    with _doing("it cannot be loaded"):
+    with doing("it cannot be loaded"):
         model, load_seconds = load_model(spec, chosen, quantization, task=task)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     coarsest = _coarsest(model, dtype)
     precision = precision_of(coarsest) if chosen is None else chosen.precision(coarsest, quantization)
     if not task.continues:
-        with _doing("it gives no outputs"):
+        with doing("it gives no outputs"):
             outputs = outputs_of(model, tokenizer, spec["prompt"])
         if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):
-            raise _CheckpointError("its outputs are NaN or Inf")
-        peak = _peak_memory(device)
+            raise FaultyCheckpointError("its outputs are NaN or Inf")
+        peak = peak_memory(device)
         # Two at once may not fit into memory.
         del model
         if spec["base"] is not None and chosen is not None:
@@ -89,13 +77,13 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
             "unrounded": {},
         }
     with torch.inference_mode():
-        with _doing("it cannot continue a prompt"):
+        with doing("it cannot continue a prompt"):
             generated = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
         result: dict[str, Any] = {
             "load_seconds": load_seconds,
             "generated": generated,
             # Before the sample: its logits are this check's own need, not the model's.
-            "peak_memory_bytes": _peak_memory(device),
+            "peak_memory_bytes": peak_memory(device),
             "dtype": dtype,
             "precision": precision.value,
             "sample_tokens": 0,
@@ -105,14 +93,14 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
         }
         if sample is None:
             return result
-        with _doing("it cannot read the held-out text"):
+        with doing("it cannot read the held-out text"):
             result.update(_measure(model, Path(sample), spec["base_logits"], device))
         for mode in () if chosen is None else chosen.modes(quantization):
             if mode:
                 # Two at once may not fit into memory.
                 del model
                 print(f"Loading once more, with the mode {mode!r}.", flush=True)
-                with _doing(f"it cannot be loaded and read with the mode {mode!r}"):
+                with doing(f"it cannot be loaded and read with the mode {mode!r}"):
                     model, _ = load_model(spec, chosen, quantization, mode, task=task)
                     measured = _measure(model, Path(sample), spec["base_logits"], device)
                 if chosen is not None and chosen.rounds_less(mode, quantization):
@@ -136,32 +124,15 @@ def _compare(
     if asked is None:
         return
     print("Loading the base model, quantized on the way.", flush=True)
-    with _doing("the base model cannot be quantized on loading, to compare with"):
+    with doing("the base model cannot be quantized on loading, to compare with"):
         base, _ = load_model(
             {**spec, "folder": spec["base"], "dtype": dtype}, None, {}, task=task, asked=asked
         )
         difference = differs(outputs, outputs_of(base, tokenizer, spec["prompt"]))
     if difference is not None:
-        raise _CheckpointError(
+        raise FaultyCheckpointError(
             f"its outputs are not those of the base model quantized on loading: {difference}"
         )
-
-
-@contextmanager
-def _doing(failed: str) -> Iterator[None]:
-    """Says of a library's error what it was that could not be done, and keeps the error's first line.
-
-    The libraries read foreign files here, and raise whatever they like.
-    """
-    try:
-        yield
-    except _CheckpointError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        # Advice follows in further lines, and all of it is in the log.
-        line = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
-        raise _CheckpointError(f"{failed} ({plain(line)[:_LINE_CHARACTERS]})") from error
 
 
 def load_model(
@@ -182,24 +153,16 @@ def load_model(
         task: what the model was made for.
         asked: how a base model is quantized as it is loaded.
     """
-    request = LoadRequest(
-        folder=spec["folder"],
+    request = request_of(
+        spec["folder"],
         dtype=spec["dtype"],
         device=spec["device"],
         trust_remote_code=spec["trust_remote_code"],
-        has_compiler=bool(shutil.which("gcc") or shutil.which("clang")),
-        auto_class=task.auto_class,
+        task=task,
         mode=mode,
     )
-    if chosen is not None:
-        loaded = chosen.load(request, quantization)
-    elif spec["tensors"]:
-        from quantize_lib.evaluate.quantized_base import load_dequantized
-
-        loaded = load_dequantized(request, spec["tensors"], asked)
-    else:
-        loaded = load_with_transformers(request, asked)
-    _check_keys(loaded.info)
+    tensors = () if chosen is not None else spec["tensors"]
+    loaded = load_whole(request, chosen, quantization, tensors=tensors, asked=asked)
     return loaded.model, loaded.seconds
 
 
@@ -223,7 +186,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
         one = ids[row : row + 1]
         logits = model(input_ids=one, use_cache=False).logits
         if not bool(torch.isfinite(logits).all()):
-            raise _CheckpointError(
+            raise FaultyCheckpointError(
                 f"the reloaded checkpoint gives NaN or Inf logits for sample sequence {row}"
             )
         base: Tensor | None = None
@@ -245,27 +208,6 @@ def _coarsest(model: Any, dtype: str) -> str:
     short = (value.dtype for value in model.parameters() if value.is_floating_point() and value.itemsize == 2)
     found = next(short, None)
     return dtype if found is None else str(found).removeprefix("torch.")
-
-
-def _check_keys(info: Mapping[str, Any]) -> None:
-    """transformers only warns where tensors are missing and makes up random ones."""
-    for key, what in (
-        ("missing_keys", "tensors that the model needs are missing from the files"),
-        ("mismatched_keys", "tensors have another shape than the model expects"),
-    ):
-        names = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in info.get(key) or ())
-        if names:
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            raise _CheckpointError(f"{what}: {', '.join(names[:_NAMED])}{more}")
-
-
-def _peak_memory(device: str) -> int:
-    """Peak memory in bytes: of the device on CUDA, else resident memory of this process."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    return peak_resident_bytes()
 
 
 if __name__ == "__main__":

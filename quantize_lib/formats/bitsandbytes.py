@@ -147,7 +147,7 @@ class _BitsAndBytes(Format):
 
     def usage(self, use: Usage) -> dict[str, str]:
         served = " ".join(use.vllm("--quantization", "bitsandbytes")) if use.task.continues else ""
-        return {**super().usage(use), "vllm": served}
+        return {**super().usage(use), "vllm": served, "sglang": ""}
 
 
 FORMAT = _BitsAndBytes()

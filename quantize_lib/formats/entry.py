@@ -279,12 +279,14 @@ class Format(ABC):
         return ()
 
     def usage(self, use: Usage) -> dict[str, str]:
-        """How to load a checkpoint: `install`, `python`, `loader` and `vllm`."""
+        """How to load a checkpoint: `install`, `python`, `loader`, `vllm` and `sglang`; the last two are ""
+        where they do not serve it."""
         return {
             "install": self.install(use.versions),
             "python": transformers_snippet(use.repository, use.prompt, use.task),
             "loader": "transformers",
             "vllm": " ".join(use.vllm()),
+            "sglang": " ".join(use.sglang()),
         }
 
     def install(self, versions: Mapping[str, str]) -> str:

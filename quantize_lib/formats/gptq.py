@@ -174,7 +174,13 @@ class _Gptq(Format):
 
     def usage(self, use: Usage) -> dict[str, str]:
         fast = use.bits in _MARLIN_BITS and use.symmetric and use.group_size in _MARLIN_GROUPS
-        words = {**super().usage(use), "vllm": " ".join(use.vllm(*([] if fast else ["--dtype", "float16"])))}
+        # Their other kernels compute in float16 alone.
+        dtype = () if fast else ("--dtype", "float16")
+        words = {
+            **super().usage(use),
+            "vllm": " ".join(use.vllm(*dtype)),
+            "sglang": " ".join(use.sglang(*dtype)),
+        }
         if is_mixed(use.settings) or _is_mixture(use.traits):
             words |= {"python": gptqmodel_snippet(use.repository, use.prompt), "loader": "GPTQModel"}
         return words

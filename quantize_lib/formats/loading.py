@@ -38,10 +38,12 @@ class Loaded:
     Attributes:
         seconds: that it took, imports aside.
         info: transformers' loading info; empty where another library loaded it.
+        loader: the library.
     """
 
     model: Any
     seconds: float
+    loader: str = "transformers"
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,7 +82,7 @@ def load_with_gptqmodel(request: LoadRequest, backend: str | None) -> Loaded:
     loaded = GPTQModel.load(
         request.folder, device=request.device, trust_remote_code=request.trust_remote_code, **asked
     )
-    return Loaded(model=loaded.model, seconds=time.monotonic() - started)
+    return Loaded(model=loaded.model, seconds=time.monotonic() - started, loader="GPTQModel")
 
 
 def plain_backend(request: LoadRequest, name: str) -> str | None:

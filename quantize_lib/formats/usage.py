@@ -45,6 +45,11 @@ class Usage:
         """The command for vLLM, quoted for a shell; `words` are what it cannot find in the config."""
         return [shlex.quote(word) for word in ("vllm", "serve", self.repository, *words)]
 
+    def sglang(self, *words: str) -> list[str]:
+        """The command for SGLang, quoted for a shell; it reads the rest from the config, too."""
+        command = ("python", "-m", "sglang.launch_server", "--model-path", self.repository, *words)
+        return [shlex.quote(word) for word in command]
+
 
 def pinned(versions: Mapping[str, str], *names: str) -> str:
     """Requirements with the versions that were used here; local parts (`+cpu`) are no index's business."""

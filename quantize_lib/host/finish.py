@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.kept import by_reason
 from quantize_lib.architecture.placing import open_question
-from quantize_lib.card import render_card
+from quantize_lib.card import quality_beside, render_card
+from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
@@ -18,19 +20,19 @@ from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.set_aside import set_aside
+from quantize_lib.host.siblings import Siblings
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
 from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE, CellRecord, Measurements
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
 from quantize_lib.text import format_bytes
 
-CARD_FILE = "README.md"
 CARD_HINT = (
     "Say what is meant under publish.card in the manifest (license, license_name, license_link, language), "
     "or correct the base model's card or the checkpoint's README.md; then give the same command again. "
@@ -48,6 +50,8 @@ class Finisher:
         state: its `.state`.
         publisher: None where the run does not publish.
         command: how to make the checkpoint again, for the card.
+        siblings: finds the other cells of a cell's model.
+        made_in: where a job on a device is computed, for report and card.
         given: the manifest's `publish.card`.
         force: publish also what was taken back by a rollback.
     """
@@ -57,6 +61,8 @@ class Finisher:
     publisher: Publisher | None
     command: str
     reporter: Reporter
+    siblings: Siblings
+    made_in: Callable[[DeviceName], Mapping[str, str]] = lambda _device: {}
     given: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
 
@@ -111,7 +117,11 @@ class Finisher:
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
+            layer_errors=quantized.errors,
+            kept={why: tuple(names) for why, names in by_reason(prepared.facts.kept).items()},
+            provenance=self.made_in(prepared.job.device),
         )
+        siblings = list(self.siblings.of(record, _made(result, prepared)))
         card = render_card(
             record,
             source=source,
@@ -119,6 +129,8 @@ class Finisher:
             job=prepared.job,
             command=self.command,
             given=self.given,
+            siblings=siblings,
+            picture=_draw(checkpoint_dir / PICTURE_FILE, record, siblings),
         )
         write_text(checkpoint_dir / CARD_FILE, card)
         record = replace(
@@ -263,6 +275,29 @@ def _notes(quantized: QuantizedCell, prepared: Prepared) -> tuple[str, ...]:
 
 def _resolved(quantized: QuantizedCell) -> dict[str, Any]:
     return {} if quantized.group_size is None else {"group_size": quantized.group_size}
+
+
+def _draw(path: Path, record: CellRecord, siblings: Sequence[CellRecord]) -> bool:
+    """Draw the card's picture, in the place of whatever lies there; whether there is one."""
+    picture = quality_beside(record, siblings)
+    if picture is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(picture.png())
+    return picture is not None
+
+
+def _made(result: JobResult, prepared: Prepared) -> dict[str, CellRecord]:
+    """What is known of a job's checkpoints before they are finished one by one, by cell id."""
+    return {
+        cell.id: replace(
+            blank_record(cell, prepared.job, prepared.identities[cell.id]),
+            status="built",
+            measurements=_measurements(quantized, result, prepared),
+        )
+        for cell in prepared.job.cells
+        if isinstance(quantized := result.cells.get(cell.id), QuantizedCell) and quantized.failure is None
+    }
 
 
 def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepared) -> Measurements:

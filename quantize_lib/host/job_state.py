@@ -16,13 +16,12 @@ from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
 from quantize_lib.harness.task_file import task_key
-from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
-from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
 
 _BUILT_FILE = "made.json"
 
@@ -150,7 +149,7 @@ def _without_ours(folder: Path) -> None:
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
-        ours = entry.name in (CARD_FILE, RECORD_FILE)
+        ours = entry.name in (CARD_FILE, PICTURE_FILE, RECORD_FILE)
         half = entry.name.startswith((f".{CARD_FILE}.", f".{RECORD_FILE}."))
         # What is no file was not written by us, and will be refused.
         if (ours or half) and entry.is_file():

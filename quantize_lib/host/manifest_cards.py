@@ -9,6 +9,7 @@ from pathlib import Path
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.recard import adopted, recarded
+from quantize_lib.host.siblings import Page, Siblings
 from quantize_lib.manifest import load_manifest
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.report.records import CellRecord
@@ -20,12 +21,15 @@ class ManifestCards:
 
     Args:
         manifest: where the run's lay. On another machine there is none: cards are published as they are.
+        output: the run's output folder.
+        page: of a repository, for cards that name others.
     """
 
-    def __init__(self, manifest: Path | None, reporter: Reporter) -> None:
+    def __init__(self, manifest: Path | None, output: Path, page: Page, reporter: Reporter) -> None:
         self._reporter = reporter
         self._lookups = Lookups(reporter)
         self._plan = self._read(manifest)
+        self._siblings = None if self._plan is None else Siblings(self._plan, output, page)
         cells = () if self._plan is None else self._plan.cells()
         self._cells: dict[str, tuple[Job, Cell]] = {cell.id: (job, cell) for job, cell in cells}
 
@@ -60,6 +64,7 @@ class ManifestCards:
             job=job,
             command=shlex.join(["model-quantizer", "run", self._plan.manifest.name]),
             given=self._plan.publish.card,
+            siblings=() if self._siblings is None else list(self._siblings.of(record, {})),
         )
 
     def _read(self, manifest: Path | None) -> Plan | None:

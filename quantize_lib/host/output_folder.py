@@ -11,6 +11,7 @@ from pathlib import Path
 
 from quantize_lib.errors import UsageError
 from quantize_lib.files import remove_tree
+from quantize_lib.names import RESERVED
 
 STATE = ".state"
 JOBS = "jobs"
@@ -48,8 +49,9 @@ def working_in(output: Path) -> Iterator[Path]:
             ) from error
         clear(state)
         # A report that was being written when the run was killed.
-        for half in output.glob(".report.json.*"):
-            half.unlink()
+        for name in RESERVED:
+            for half in output.glob(f".{name}.*"):
+                half.unlink()
         yield state
     finally:
         os.close(descriptor)

@@ -5,7 +5,7 @@ Nothing is quantized for it: the card and its hash in the checkpoint's record ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from quantize_lib.card.render import render_card
 from quantize_lib.card.state import STATE_KEY
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file, write_json, write_text
-from quantize_lib.host.finish import CARD_FILE
 from quantize_lib.host.terms_notice import NOTICE_FILE, add_notice
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import RECORD_FILE, CellRecord
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE, CellRecord
 from quantize_lib.source import with_given
 from quantize_lib.source.base_card import NOTE, BaseCard
 from quantize_lib.source.card_rules import KEYS, LICENSE_KEYS
@@ -66,6 +65,7 @@ def recarded(
     job: Job,
     command: str,
     given: Mapping[str, Any],
+    siblings: Sequence[CellRecord] = (),
 ) -> CellRecord:
     """The record of a checkpoint whose card says what base card and manifest say now.
 
@@ -76,6 +76,7 @@ def recarded(
         base: the base model's card.
         command: the command line that makes the same again, for the card.
         given: the manifest's `publish.card`.
+        siblings: the other cells of its model.
 
     Raises:
         PublishError: where the card cannot be read.
@@ -85,7 +86,18 @@ def recarded(
     wanted = metadata(record, source, job.model, given)
     text = _text(checkpoint)
     noted = replace(record, notes=_notes(record, base))
-    fresh = render_card(noted, source=source, cell=cell, job=job, command=command, given=given)
+    # Of the same figures, if it is there.
+    picture = (checkpoint / PICTURE_FILE).is_file()
+    fresh = render_card(
+        noted,
+        source=source,
+        cell=cell,
+        job=job,
+        command=command,
+        given=given,
+        siblings=siblings,
+        picture=picture,
+    )
     touched = record.card_by_hand or not _is_recorded(checkpoint, record)
     if text is not None and text != fresh and touched:
         keys = {*given, *(LICENSE_KEYS if "license" in given else ())}

@@ -43,7 +43,7 @@ def republish(output: Path, reporter: Reporter, *, force: bool = False) -> tuple
         raise UsageError(f"{output / REPORT_FILE} does not say where to publish")
     publisher = get_publisher(spec)
     manifest = read_manifest_path(output)
-    cards = ManifestCards(manifest, reporter)
+    cards = ManifestCards(manifest, output, lambda name: publisher.page(name, "main"), reporter)
     started = datetime.now(UTC)
     with working_in(output):
         try:

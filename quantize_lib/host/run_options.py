@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from quantize_lib.devices import DeviceName
 from quantize_lib.errors import ExitCode
 from quantize_lib.host.survey import Surveyed
 from quantize_lib.host.tokenizers import TryTokenizer
@@ -33,6 +34,7 @@ class RunOptions:
         log: gets what the libraries of the quantizing process print.
         try_tokenizer: tries one where this process has no library that loads it; None where there is no such
             place, or no need.
+        image: the container's image for a device, with its digest; None where there is no container.
         force: build every cell, whatever was built or published before.
         surveyed: where the plan was compared with what is published already; done here otherwise.
         show: is called with the records in the plan's order once the report is written, also after an error
@@ -45,6 +47,7 @@ class RunOptions:
     command: str
     log: Path
     show: Callable[[Sequence[CellRecord]], None]
+    image: Callable[[DeviceName], str] | None = None
     force: bool = False
     surveyed: Surveyed | None = None
     try_tokenizer: TryTokenizer | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from quantize_lib.architecture.assignment import format_of, left_out, traits_of
 from quantize_lib.checkpoint.assemble import cannot_write
+from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import (
     ErrorCode,
@@ -29,8 +31,10 @@ from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.one_job import JobRunner
 from quantize_lib.host.output_folder import working_in
 from quantize_lib.host.prepare import Prepared, prepare
+from quantize_lib.host.provenance import provenance
 from quantize_lib.host.recard import adopted, recarded
 from quantize_lib.host.run_options import RunOptions, RunResult
+from quantize_lib.host.siblings import Siblings
 from quantize_lib.host.survey import survey
 from quantize_lib.host.terms_notice import terms_warnings
 from quantize_lib.host.unchanged import built_before, page_of, skipped
@@ -43,8 +47,8 @@ from quantize_lib.report import exit_code, read_report, write_report
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Interrupted, Reporter
 
-_ROOM_BYTES = 16_000
-"""Kept for the report: for each cell, and for the rest of it."""
+_ROOM_BYTES = 32_000
+"""Kept for the report and its page: for each cell, and for the rest of them."""
 
 
 def run_plan(plan: Plan, options: RunOptions, reporter: Reporter) -> RunResult:
@@ -77,12 +81,18 @@ class _Run:
         self._refused = _refused(options.output)
         self._room = Room(state / "room", _ROOM_BYTES * (1 + sum(1 for _ in plan.cells())))
         self._started = datetime.now(UTC)
+        publisher = options.publisher
+        self._siblings = Siblings(
+            plan, options.output, lambda name: None if publisher is None else publisher.page(name, "main")
+        )
         self._finisher = Finisher(
             output=options.output,
             state=state,
             publisher=options.publisher,
             command=options.command,
             reporter=reporter,
+            siblings=self._siblings,
+            made_in=self._made_in,
             given=plan.publish.card,
             force=options.force,
         )
@@ -145,6 +155,10 @@ class _Run:
                 self._options.show(records)
         ended = ExitCode.INTERRUPTED if interrupted else exit_code(records)
         return RunResult(records=records, code=ended)
+
+    def _made_in(self, device: DeviceName) -> dict[str, str]:
+        image = self._options.image
+        return provenance(os.environ, None if image is None else image(device))
 
     def _verdicts(self) -> Mapping[str, Verdict]:
         options = self._options
@@ -285,6 +299,7 @@ class _Run:
             job=job,
             command=self._options.command,
             given=self._plan.publish.card,
+            siblings=list(self._siblings.of(built, {})),
         )
 
     def _run_job(self, prepared: Prepared) -> None:

@@ -8,33 +8,16 @@ from pathlib import Path
 from quantize_lib import __version__
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
-from quantize_lib.files import read_json
 from quantize_lib.harness.task_file import task_key
+from quantize_lib.host.earlier import earlier_record
 from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.recard import files_as_they_lie
-from quantize_lib.host.set_aside import is_set_aside
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.verify import verify_checkpoint
-from quantize_lib.report import record_from_json
-from quantize_lib.report.records import RECORD_FILE, CellRecord
-
-
-def earlier_record(cell_id: str, output: Path) -> CellRecord | None:
-    """What an earlier run built of a cell, as the checkpoint itself records it.
-
-    The report would not do: a run of other cells into the same folder has written it anew.
-    """
-    try:
-        data = read_json(output / cell_id / RECORD_FILE)
-        if is_set_aside(data):
-            return None
-        return record_from_json({**data, "status": "built", "error": None, "path": cell_id, "commit": None})
-    except (OSError, ValueError, KeyError, TypeError):
-        # Not ours, or of another version of this tool: it is made again.
-        return None
+from quantize_lib.report.records import CellRecord
 
 
 def built_before(

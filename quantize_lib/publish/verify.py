@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
 from quantize_lib.source.model_files import is_terms_file
 
 ALLOWED = (
@@ -23,7 +23,8 @@ ALLOWED = (
     "*.txt",
     "*.jinja",
     "*.tiktoken",
-    "README.md",
+    CARD_FILE,
+    PICTURE_FILE,
 )
 """File names that a checkpoint may hold beside licence and notices."""
 _SIDE_FOLDERS = ("additional_chat_templates",)

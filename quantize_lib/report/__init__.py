@@ -12,7 +12,8 @@ from quantize_lib.report.document import (
 )
 from quantize_lib.report.outcome import exit_code
 from quantize_lib.report.records import RECORD_FILE
-from quantize_lib.report.tables import summary_markdown, summary_table
+from quantize_lib.report.summary import summary_markdown
+from quantize_lib.report.tables import summary_table
 
 __all__ = [
     "RECORD_FILE",

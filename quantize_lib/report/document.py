@@ -16,7 +16,7 @@ from typing import Any
 
 from quantize_lib import __version__
 from quantize_lib.errors import UsageError, code_of
-from quantize_lib.files import read_json, write_json
+from quantize_lib.files import finite, read_json, write_json, write_text
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import text_from_json, text_to_json
 from quantize_lib.methods import get_method
@@ -29,6 +29,7 @@ from quantize_lib.report.figures import (
     reload_from,
     reload_json,
 )
+from quantize_lib.report.page import PAGE_FILE, PageHead, report_page
 from quantize_lib.report.publish_record import publish_from_json, publish_to_json
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.source.facts import Terms
@@ -51,7 +52,9 @@ def write_report(
     publish: PublishSpec | None = None,
     manifest: Path | None = None,
 ) -> Path:
-    """Write `report.json` into a run's output folder; a reader sees the old one or the new one.
+    """Write `report.json` into a run's output folder, and `report.html` beside it, the same for people.
+
+    A reader sees the old one or the new one.
 
     Args:
         started, finished: with a time zone.
@@ -64,18 +67,22 @@ def write_report(
         OSError: where it cannot be written.
     """
     path = folder / REPORT_FILE
+    records = tuple(records)
+    versions = {"model-quantizer": __version__, **(versions or {})}
     document = {
         "version": 1,
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "command": command,
-        "versions": {"model-quantizer": __version__, **(versions or {})},
+        "versions": versions,
         "publish": None if publish is None else publish_to_json(publish, folder),
         # Relative, so that an output folder can travel together with what is beside it.
         **({} if manifest is None else {"manifest": os.path.relpath(manifest, folder.resolve())}),
         "cells": [record_to_json(record) for record in records],
     }
     write_json(path, document)
+    head = PageHead(started=started, finished=finished, command=command, versions=versions)
+    write_text(folder / PAGE_FILE, report_page(records, head, folder))
     return path
 
 
@@ -144,6 +151,9 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         **({} if record.not_chosen is None else {"not_chosen": record.not_chosen}),
         "notes": list(record.notes),
         **({"layers": layers} if (layers := _layers_json(record)) else {}),
+        **({"layer_errors": errors} if (errors := _errors_json(record)) else {}),
+        **({"kept": {why: list(names) for why, names in record.kept.items()}} if record.kept else {}),
+        **({"provenance": dict(record.provenance)} if record.provenance else {}),
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
     }
@@ -156,6 +166,14 @@ def _tasks_json(record: CellRecord) -> dict[str, Any]:
 
 def _layers_json(record: CellRecord) -> dict[str, dict[str, int]]:
     return {name: {"bits": bits, "group_size": size} for name, (bits, size) in record.layers.items()}
+
+
+def _errors_json(record: CellRecord) -> dict[str, float | None]:
+    # Three digits say which layers suffer, and a model of experts has ten thousands of layers.
+    return {
+        name: None if error is None else finite(float(f"{error:.3g}"))
+        for name, error in record.layer_errors.items()
+    }
 
 
 def checkpoint_record(record: CellRecord) -> dict[str, Any]:
@@ -202,6 +220,9 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         not_chosen=data.get("not_chosen"),
         notes=tuple(data["notes"]),
         layers={name: (layer["bits"], layer["group_size"]) for name, layer in data.get("layers", {}).items()},
+        layer_errors=data.get("layer_errors", {}),
+        kept={why: tuple(names) for why, names in data.get("kept", {}).items()},
+        provenance=data.get("provenance", {}),
         terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
     )

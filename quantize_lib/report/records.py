@@ -13,6 +13,10 @@ from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric
 from quantize_lib.source.facts import Terms
 
+CARD_FILE = "README.md"
+"""The model card inside a checkpoint."""
+PICTURE_FILE = "quality.png"
+"""The card's picture inside a checkpoint."""
 RECORD_FILE = "quantization_report.json"
 """The report inside a checkpoint: fingerprint, figures and the hash of every other file.
 
@@ -40,6 +44,11 @@ class Measurements:
     tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
     """Of lm-evaluation-harness, by their ids."""
     reload: Reload | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the figures of the pass count: only after the reload from disk reproduced them."""
+        return self.reload is not None and self.reload.reproduced
 
     def figure(self, metric: Metric) -> Figure:
         """What was measured with a metric; an empty figure where nothing was."""
@@ -87,10 +96,27 @@ class CellRecord:
     notes: tuple[str, ...] = ()
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Bits and group size of each quantized layer, by full name, where each was given its own."""
+    layer_errors: Mapping[str, float | None] = field(default_factory=dict)
+    """Relative output error of each layer that was rounded by statistics, by full name, in the model's order;
+    None where it is not finite."""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What stays in full precision by the model's structure: names by the reason, `*` for each number."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Where it was made, as far as that may be known: `image`, `workflow_run`."""
     terms: Terms | None = None
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The gate it has to meet; `publish DIR` compares it with these again."""
+
+    @property
+    def remark(self) -> tuple[str, str] | None:
+        """Why it is not what was asked for, and what to do, "" where that is not known; None where it is."""
+        text = self.not_chosen if self.error is None else self.error
+        if text is None:
+            return None
+        # An error's hint stands on the lines after its message.
+        what, _, fix = text.partition("\n")
+        return what, fix.strip()
 
     @property
     def width(self) -> str:

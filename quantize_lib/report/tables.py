@@ -1,4 +1,4 @@
-"""The run's result as a table: plain text for the terminal, Markdown for a step summary."""
+"""The run's result as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from quantize_lib.metrics import METRICS
 from quantize_lib.report.records import CellRecord
-from quantize_lib.text import format_bytes, format_duration, markdown, plain
+from quantize_lib.text import format_bytes, format_duration, plain
 
 _COLUMNS = tuple(metric.column for metric in METRICS.values())
-_HEADS = ("cell", "status", "size", *_COLUMNS, "time", "peak memory")
-_MAX_SUMMARY_BYTES = 2**20
-"""What GitHub takes of a step summary; it drops a larger one whole."""
-_MAX_ERROR = 2000
-_CUT = "\n\n… and more in `report.json`: a step summary holds at most 1 MiB.\n"
+HEADS = ("cell", "status", "size", *_COLUMNS, "time", "peak memory")
+_MAX_REMARK = 2000
 
 
 def summary_table(records: Iterable[CellRecord]) -> str:
@@ -22,38 +19,20 @@ def summary_table(records: Iterable[CellRecord]) -> str:
     It is free of control characters, whatever a name holds.
     """
     records = tuple(records)
-    rows = [_HEADS, *(_row(record) for record in records)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    rows = [HEADS, *(row(record) for record in records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = [_aligned(rows[0], widths), "  ".join("─" * width for width in widths)]
     lines += [_aligned(row, widths) for row in rows[1:]]
-    lines += [f"{plain(record.id)}: {text}" for record, text in _remarks(records)]
+    said = ((record.id, record.remark) for record in records)
+    lines += [f"{plain(name)}: {short(' '.join(remark))}" for name, remark in said if remark is not None]
     return "\n".join(lines)
 
 
-def summary_markdown(records: Iterable[CellRecord]) -> str:
-    """The same for `$GITHUB_STEP_SUMMARY`: escaped, at most 1 MiB of UTF-8."""
-    records = tuple(records)
-    lines = ["| " + " | ".join(_HEADS) + " |", "| --- | --- |" + " ---: |" * (len(_HEADS) - 2)]
-    lines += ["| " + " | ".join(_linked(record)) + " |" for record in records]
-    remarks = _remarks(records)
-    if remarks:
-        lines.append("")
-        lines += [f"- **{markdown(record.id)}**: {markdown(text)}" for record, text in remarks]
-    return _limited("\n".join(lines) + "\n")
-
-
-def _linked(record: CellRecord) -> list[str]:
-    """The row in Markdown; its status leads to what is published."""
-    cells = [markdown(cell) for cell in _row(record)]
-    if record.url is not None:
-        cells[1] = f"[{cells[1]}]({record.url})"
-    return cells
-
-
-def _row(record: CellRecord) -> tuple[str, ...]:
+def row(record: CellRecord) -> tuple[str, ...]:
+    """A cell's row, in the order of `HEADS`; free of control characters."""
     measured = record.measurements
     if measured is None:
-        return (plain(record.id), record.status, *[""] * (len(_HEADS) - 2))
+        return (plain(record.id), record.status, *[""] * (len(HEADS) - 2))
     return (
         plain(record.id),
         record.status,
@@ -73,21 +52,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cells).rstrip()
 
 
-def _remarks(records: Iterable[CellRecord]) -> list[tuple[CellRecord, str]]:
-    """What is to be said of single cells."""
-    said = [(record, record.not_chosen if record.error is None else record.error) for record in records]
-    return [(record, _short(text)) for record, text in said if text is not None]
-
-
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A remark on a cell, as one line that is not too long."""
     text = plain(text)
-    return text if len(text) <= _MAX_ERROR else text[: _MAX_ERROR - 1] + "…"
-
-
-def _limited(text: str) -> str:
-    data = text.encode()
-    if len(data) <= _MAX_SUMMARY_BYTES:
-        return text
-    room = _MAX_SUMMARY_BYTES - len(_CUT.encode())
-    # At a line's end, so that no escape or table row is cut in two.
-    return data[: data.rindex(b"\n", 0, room)].decode() + _CUT
+    return text if len(text) <= _MAX_REMARK else text[: _MAX_REMARK - 1] + "…"

@@ -9,8 +9,8 @@ from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, JobResult, QuantizedCell, write_result
+from quantize_lib.process_memory import peak_memory
 from quantize_lib.versions import versions
-from quantize_lib.worker.device import peak_memory
 
 
 class Answer:

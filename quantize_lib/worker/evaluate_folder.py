@@ -6,15 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.architecture.language_model import positions, text_config
-from quantize_lib.architecture.tensors import TensorInfo
+from quantize_lib.architecture.language_model import text_config
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, SourceError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
-from quantize_lib.source.headers import read_header
+from quantize_lib.source.checkpoint import checkpoint_config, checkpoint_positions
 from quantize_lib.tasks import task_of
 from quantize_lib.tokenizer.loading import load_tokenizer
 
@@ -41,9 +40,8 @@ def evaluate_folder(
     from quantize_lib.checkpoint.assemble import weight_bytes
     from quantize_lib.evaluate.check import check_reload
 
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} is no checkpoint: it has no config.json")
-    task = task_of(read_json(folder / "config.json"))
+    config = checkpoint_config(folder)
+    task = task_of(config)
     if files and not task.continues:
         raise UsageError(
             f"--text: {folder} is {task.words}, which continues no text",
@@ -52,7 +50,7 @@ def evaluate_folder(
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise UsageError(f"--text: there is no file {missing[0]}")
-    limit = _positions(folder)
+    limit = checkpoint_positions(folder, config)
     if files and limit is not None and sequence_length > limit:
         raise UsageError(
             f"--sequence-length is {sequence_length}, and the model has {limit} positions",
@@ -72,7 +70,7 @@ def evaluate_folder(
         )
     return {
         "path": str(folder),
-        "quantization": read_json(folder / "config.json").get("quantization_config", {}).get("quant_method"),
+        "quantization": config.get("quantization_config", {}).get("quant_method"),
         "size": weight_bytes(folder),
         "load_seconds": round(reload.load_seconds, 2),
         "peak_memory_bytes": reload.peak_memory_bytes,
@@ -86,14 +84,6 @@ def evaluate_folder(
             if not metric.compares
         },
     }
-
-
-def _positions(folder: Path) -> int | None:
-    """How many tokens a sequence may have, as far as config and headers say."""
-    tensors: dict[str, TensorInfo] = {}
-    for path in folder.glob("*.safetensors"):
-        tensors |= read_header(path, file=path.name)
-    return positions(read_json(folder / "config.json"), tensors)
 
 
 def _sample(

@@ -16,8 +16,8 @@ from quantize_lib.engine.expert_statistics import ExpertTally
 from quantize_lib.engine.pass_state import CellOutcome, PassState
 from quantize_lib.errors import CheckpointError, QuantizerError, error_of
 from quantize_lib.files import read_json, write_text
+from quantize_lib.process_memory import peak_memory
 from quantize_lib.reporting import Reporter
-from quantize_lib.worker.device import peak_memory
 from quantize_lib.worker.hidden_files import HiddenFile, Spill
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from quantize_lib.architecture.assignment import format_of, left_out, traits_of
 from quantize_lib.architecture.config_values import written_config
 from quantize_lib.architecture.language_model import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
+from quantize_lib.devices import choose_device
 from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.files import Room, sha256_json
 from quantize_lib.formats import CheckpointContext
@@ -25,7 +26,7 @@ from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE, is_automatic
 from quantize_lib.metrics import METRICS
-from quantize_lib.process_memory import share_one_heap
+from quantize_lib.process_memory import peak_memory, share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.foreign_code import brings_class
@@ -34,7 +35,6 @@ from quantize_lib.source.tidied import tidied
 from quantize_lib.tasks import task_of
 from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.choose_bits import with_bits
-from quantize_lib.worker.device import choose_device, peak_memory
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks

@@ -277,7 +277,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
         assert "cannot be written: No space left on device" in cell["error"]
         assert cell["code"] == "checkpoint"
         left = {p.name for p in (disk / "out").iterdir()}
-        assert left - {"log.txt", cell["id"]} == {".state", "report.json"}
+        assert left - {"log.txt", cell["id"]} == {".state", "report.html", "report.json"}
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
         again = command("run", path, "--output", disk / "out", cwd=tmp_path)
         assert again.returncode == 0, again.stderr

@@ -76,7 +76,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_completes_it(
     assert "tiny-bnb-8bit" in out
     assert "tiny-bnb-8bit" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     left = sorted(entry.name for entry in (tmp_path / "out").iterdir())
-    assert left == [".state", "log.txt", "report.json"]
+    assert left == [".state", "log.txt", "report.html", "report.json"]
     state = tmp_path / "out" / ".state"
     assert sorted(entry.name for entry in state.iterdir()) == ["jobs", "lock"]
     assert not (tmp_path / "published").exists()

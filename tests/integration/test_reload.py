@@ -287,7 +287,7 @@ def test_the_child_finds_no_token_even_in_a_file(tmp_path: Path, monkeypatch: py
 def test_peak_memory_is_the_childs_own_and_not_its_parents() -> None:
     parent = (
         "import subprocess, sys; ballast = b'x' * (400 << 20);"
-        "script = 'from quantize_lib.evaluate.reload import _peak_memory; print(_peak_memory(\"cpu\"))';"
+        "script = 'from quantize_lib.process_memory import peak_memory; print(peak_memory(\"cpu\"))';"
         "print(subprocess.run([sys.executable, '-c', script], capture_output=True, text=True).stdout)"
     )
     said = subprocess.run(

@@ -136,7 +136,7 @@ def test_killed_at_ten_moments_it_ends_as_if_nothing_had_happened(whole: Whole, 
     assert figures(output) == whole.figures
     assert [entry.name for entry in (output / ".state").iterdir()] == ["lock"]
     assert sorted(entry.name for entry in output.iterdir()) == sorted(
-        [*whole.figures, ".state", "log.txt", "report.json"]
+        [*whole.figures, ".state", "log.txt", "report.html", "report.json"]
     )
 
 

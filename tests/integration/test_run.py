@@ -170,7 +170,8 @@ def test_the_report_follows_its_schema_and_holds_every_figure(five: Five) -> Non
 
 
 def test_only_finished_things_lie_in_the_output_folder(five: Five) -> None:
-    assert sorted(p.name for p in five.output.iterdir()) == sorted([*IDS, "report.json", "log.txt", ".state"])
+    found = sorted(p.name for p in five.output.iterdir())
+    assert found == sorted([*IDS, "report.html", "report.json", "log.txt", ".state"])
     assert [p.name for p in (five.output / ".state").iterdir()] == ["lock"]
 
 

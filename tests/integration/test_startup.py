@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "demo" / "quantize.yml"
 
-HEAVY = ["torch", "transformers", "numpy", "datasets", "pyarrow", "pandas", "safetensors", "rich"]
+HEAVY = [
+    *("torch", "transformers", "numpy", "datasets", "pyarrow", "pandas", "safetensors", "rich"),
+    *("jinja2", "matplotlib"),
+]
 SCRIPT = """
 import json, sys
 from quantize_lib.cli import main

@@ -49,9 +49,16 @@ def test_a_table_has_as_many_lines_and_columns_as_it_should(text: str) -> None:
     records = [replace(RECORD, id=text, error=text), RECORD]
     assert len(summary_table(records).split("\n")) == 5
     assert "\x1b" not in summary_table(records)
-    lines = summary_markdown(records).rstrip("\n").split("\n")
-    assert len(lines) == 6
-    assert {line.count("|") for line in lines[:4]} == {8}
+    summary = summary_markdown(records)
+    head, *rest = summary.partition("<details>")[0].rstrip("\n").split("\n\n")
+    lines = head.split("\n")
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {8}
+    # The rule, the remark, and a chart of two lines around it.
+    assert len(rest) in (3, 4)
+    chart = summary.partition("```mermaid\n")[2].partition("```")[0].split("\n")
+    assert len(chart) == 5
+    assert chart[1].count('"') == 4
 
 
 def _measured(before: float | None, after: float | None, kl: float | None) -> Measurements:

@@ -21,6 +21,14 @@ def _forbid(what: str) -> Any:
     return forbidden
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fonts_are_known() -> None:
+    """When matplotlib is first imported on a machine, it asks a process which fonts there are."""
+    import matplotlib.font_manager
+
+    assert matplotlib.font_manager.fontManager.ttflist
+
+
 @pytest.fixture(autouse=True)
 def no_process_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise where a test starts a process or opens a connection."""

@@ -14,10 +14,12 @@ PACKAGE = ROOT / "quantize_lib"
 EDGES: dict[str, set[str]] = {
     # On the ground floor.
     "errors": set(),
-    "devices": set(),
+    "devices": {"errors"},
     "environment": set(),
     "files": {"text"},
     "logits": {"sizing"},
+    "pages": {"text"},
+    "pictures": set(),
     "process_memory": set(),
     "reporting": set(),
     "registry": {"wording"},
@@ -81,13 +83,13 @@ EDGES: dict[str, set[str]] = {
     },
     # Who judges, shows and publishes.
     "report": {
-        *("cell_words", "errors", "files", "harness", "job", "methods", "metrics", "schemas", "source"),
-        *("targets", "text"),
+        *("architecture", "cell_words", "errors", "files", "harness", "job", "methods", "metrics", "pages"),
+        *("pictures", "schemas", "source", "targets", "text"),
     },
     "gate": {"harness", "metrics", "report"},
     "card": {
-        *("architecture", "errors", "formats", "harness", "job", "methods", "metrics", "names", "plan"),
-        *("report", "source", "tasks", "text", "wording"),
+        *("architecture", "calibration", "effective_settings", "errors", "formats", "harness", "job"),
+        *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
         *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),
@@ -96,12 +98,32 @@ EDGES: dict[str, set[str]] = {
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
         *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
-        *("plan", "publish", "report", "reporting", "source", "targets", "tasks", "text", "tokenizer"),
-        *("wording",),
+        *("names", "plan", "publish", "report", "reporting", "source", "targets", "tasks", "text"),
+        *("tokenizer", "wording"),
+    },
+    # Beside a run: checkpoints as their users meet them.
+    "benchmark": {
+        *("calibration", "checkpoint", "devices", "environment", "errors", "evaluate", "files", "formats"),
+        *("methods", "pages", "pictures", "process_memory", "report", "reporting", "schemas", "source"),
+        *("tasks", "text", "tokenizer", "versions"),
+    },
+    "chat": {
+        *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),
     },
     "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},
     "cli": {
-        *("architecture", "environment", "errors", "executors", "formats", "host", "job", "manifest"),
+        *(
+            "architecture",
+            "benchmark",
+            "chat",
+            "environment",
+            "errors",
+            "executors",
+            "formats",
+            "host",
+            "job",
+            "manifest",
+        ),
         *("methods", "plan", "publish", "report", "reporting", "source", "targets", "text", "tokenizer"),
         *("versions", "worker"),
     },
@@ -111,12 +133,13 @@ EDGES: dict[str, set[str]] = {
 LIGHT = {
     *("errors", "devices", "files", "hub", "names", "precision", "reporting", "schemas", "text", "wording"),
     *("methods", "metrics", "targets", "architecture", "manifest", "plan", "source", "gate", "card"),
-    *("publish", "report", "job", "host", "cli", "tasks"),
+    *("publish", "report", "job", "host", "cli", "tasks", "pages", "pictures", "benchmark", "chat"),
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
     "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "lm_eval",
-    "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers", "torch", "transformers",
+    "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers",
+    "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}

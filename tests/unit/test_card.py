@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.calibration.text_spec import TextSpec
-from quantize_lib.card import render_card
+from quantize_lib.card import quality_beside, render_card
 from quantize_lib.card.snippets import snippets
 from quantize_lib.job.records import TextPart
 from quantize_lib.methods.settings import Override, Settings, settings_of
@@ -49,20 +48,14 @@ class Card:
     text: str
 
 
-def source(
-    card: dict[str, Any] | None = None, *, kept: Mapping[str, str] | None = None, **config: Any
-) -> ModelSource:
+def source(card: dict[str, Any] | None = None, **config: Any) -> ModelSource:
     return ModelSource(
         folder=Path("model"),
         facts=ModelFacts(
             config={"architectures": ["LlamaForCausalLM"], **config},
             revision="a" * 40,
-            tensors={
-                name: TensorInfo(name=name, dtype="BF16", shape=(8, 32), file="model.safetensors")
-                for name in kept or {}
-            },
+            tensors={},
             layers=(),
-            kept=kept or {},
             weight_bytes=1,
             download_bytes=0,
         ),
@@ -79,7 +72,8 @@ def render(
     cell: Cell = CELL,
     command: str = "model-quantizer run quantize.yml",
     given: Mapping[str, Any] | None = None,
-    kept: Mapping[str, str] | None = None,
+    siblings: Sequence[CellRecord] = (),
+    picture: bool = False,
     **config: Any,
 ) -> Card:
     job = Job(
@@ -90,8 +84,17 @@ def render(
         evaluate=EvaluateSpec(),
         cells=(cell,),
     )
-    base = source(card, kept=kept, **config)
-    text = render_card(record, source=base, cell=cell, job=job, command=command, given=given)
+    base = source(card, **config)
+    text = render_card(
+        record,
+        source=base,
+        cell=cell,
+        job=job,
+        command=command,
+        given=given,
+        siblings=siblings,
+        picture=picture,
+    )
     card_of_hub: Any = ModelCard(text)
     return Card(data=card_of_hub.data.to_dict(), text=card_of_hub.text)
 
@@ -260,15 +263,77 @@ def test_bits_of_each_layers_own_are_a_table() -> None:
     assert "mixed-bits" in card.data["tags"]
 
 
-def test_what_stays_in_full_precision_by_structure_is_told_once_for_all_blocks_with_its_reason() -> None:
-    routers = {f"model.layers.{block}.mlp.gate.weight": "a router" for block in range(2)}
-    text = render(kept={**routers, "model.layers.1.mlp.`x.weight": "too small"}).text
-    assert (
-        "- In full precision by the model's structure: a router "
-        "(<code>model.layers.&#42;.mlp.gate.weight</code>); "
-        "too small (<code>model.layers.&#42;.mlp.&#96;x.weight</code>)."
-    ) in text
+def test_what_stays_in_full_precision_is_told_with_its_reason() -> None:
+    kept = {"a router": ("model.layers.*.mlp.gate",), "too small": ("model.layers.*.`x",)}
+    text = render(
+        replace(RECORD, kept=kept),
+        cell=replace(CELL, settings=replace(CELL.settings, modules_to_not_convert=("*.down_proj",))),
+    ).text
+    assert "- embeddings, norms and the output layer: no method here rounds them\n" in text
+    assert "- a router, by the model's structure: <code>model.layers.&#42;.mlp.gate</code>\n" in text
+    assert "- too small, by the model's structure: <code>model.layers.&#42;.&#96;x</code>\n" in text
+    assert "- what the manifest names: <code>&#42;.down&#95;proj</code>\n" in text
     assert "by the model's structure" not in render().text
+    assert "what the manifest names" not in render().text
+
+
+def test_the_memory_it_needs_is_measured_or_called_an_allowance() -> None:
+    text = render().text
+    assert "the weights take 118.0 MB. Loaded in float32 and continuing a short text it took 645.1 MB" in text
+    assert "plan for 141.6 MB: a fifth more than the weights is an allowance, not measured" in text
+    unloaded = render(replace(RECORD, measurements=replace(MEASURED, reload=None))).text
+    assert "the weights take 118.0 MB. Where a kernel" in " ".join(unloaded.split())
+
+
+def test_the_card_says_where_it_was_made() -> None:
+    made = {
+        "image": "ghcr.io/acme/quantizer@sha256:" + "0" * 64,
+        "workflow_run": "https://github.com/acme/models/actions/runs/42",
+    }
+    text = render(replace(RECORD, provenance=made)).text
+    assert (
+        f"Made in the container image <code>ghcr.io/acme/quantizer&#64;sha256&#58;{'0' * 64}</code>, "
+        "by the workflow run <https://github.com/acme/models/actions/runs/42>."
+    ) in text
+    assert "Made in" not in render().text
+    # A record is read from a folder that anybody may have written to.
+    for run in ("javascript:alert(1)", "https://x.example/> <script>", "https://x.example/\nx"):
+        assert "workflow run" not in render(replace(RECORD, provenance={"workflow_run": run})).text
+
+
+def sibling(name: str, size: int, kl: float, **changes: Any) -> CellRecord:
+    measured = with_figure(replace(MEASURED, size_after=size), "kl_divergence", after=kl)
+    return replace(
+        RECORD, id=name, repository=f"acme/{name}", status="built", measurements=measured, **changes
+    )
+
+
+def test_the_other_checkpoints_of_the_model_stand_beside_this_one_by_size_with_errors_and_links() -> None:
+    others = [
+        sibling("eight", 165_000_000, 0.0008, url="https://huggingface.co/acme/eight/tree/main"),
+        replace(sibling("four|x", 117_000_000, 0.3), status="gated"),
+        sibling("worse", 170_000_000, 0.9),
+    ]
+    text = render(siblings=others).text
+    table = text.partition("## Beside the other checkpoints of this model\n\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [
+        "| checkpoint | weights on disk | perplexity | KL divergence |",
+        "| --- | ---: | ---: | ---: |",
+        "| acme/four&#124;x, not published: it missed its limits | 117.0 MB | 32.37 → 36.05 ± 1.8 "
+        "| 0.3000 ± 0.0040 |",
+        "| **this one** (best) | 118.0 MB | 32.37 → 36.05 ± 1.8 | 0.1123 ± 0.0040 |",
+        "| [acme/eight](https://huggingface.co/acme/eight/tree/main) (best) | 165.0 MB "
+        "| 32.37 → 36.05 ± 1.8 | 0.0008 ± 0.0040 |",
+        "| acme/worse | 170.0 MB | 32.37 → 36.05 ± 1.8 | 0.9000 ± 0.0040 |",
+    ]
+    assert "± is one standard error. A cell is best at its size" in text
+    assert "![" not in text
+    assert "checkpoints in the table](quality.png)\n" in render(siblings=others, picture=True).text
+    picture = quality_beside(RECORD, others)
+    assert picture is not None
+    assert "M2-135M-Instruct-gptq-4bit 0.1123 at 118.0 MB" in picture.alt
+    assert "Beside the other" not in render().text
+    assert quality_beside(RECORD, []) is None
 
 
 def test_no_jinja_and_no_none_is_left_in_the_text() -> None:

@@ -20,6 +20,7 @@ from quantize_lib.files import read_json
 from quantize_lib.host.choices import Choices, chosen, passed_over
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.siblings import Siblings
 from quantize_lib.host.survey import survey
 from quantize_lib.manifest import parse_manifest
 from quantize_lib.plan.cells import Plan
@@ -148,7 +149,10 @@ def make(
 ) -> dict[str, CellRecord]:
     """Make the choice among the cells of `plan`, whose folders lie there, without publishing."""
     reporter = PlainReporter(said or io.StringIO())
-    finisher = Finisher(output=folder, state=folder, publisher=None, command="", reporter=reporter)
+    siblings = Siblings(plan(folder), folder, lambda _: None)
+    finisher = Finisher(
+        output=folder, state=folder, publisher=None, command="", reporter=reporter, siblings=siblings
+    )
     choices = Choices(plan(folder), folder, finisher, reporter)
     choices.begin({one.id: BUILD for one in records})
     found: dict[str, CellRecord] = {}

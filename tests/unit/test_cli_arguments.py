@@ -113,3 +113,51 @@ def test_publish_takes_the_folder_that_run_writes_to_unless_told_otherwise() -> 
     assert parse_arguments(["publish"]).directory == parse_arguments(["run", "q.yml"]).output
     options = parse_arguments(["publish", "--rollback", "m-awq-4bit"])
     assert (options.directory, options.rollback, options.force) == (Path("output"), "m-awq-4bit", False)
+
+
+def test_a_benchmark_takes_the_older_tools_words() -> None:
+    words = [
+        "--prompts-file",
+        "p.json",
+        "--num-prompts",
+        "3",
+        "--seed",
+        "42",
+        "--device",
+        "cpu",
+        "--output-dir",
+        "figures",
+    ]
+    options = parse_arguments(["benchmark", "quantized", "--base", "original", *words])
+    assert (options.paths, options.base) == ([Path("quantized")], Path("original"))
+    assert (options.prompts, options.num_prompts, options.seed) == (Path("p.json"), 3, 42)
+    assert (options.device, options.output_dir) == ("cpu", Path("figures"))
+
+
+def test_a_benchmark_has_defaults_for_everything_but_the_path() -> None:
+    options = parse_arguments(["benchmark", "a", "b/report.json"])
+    assert options.paths == [Path("a"), Path("b/report.json")]
+    assert (options.prompt_lengths, options.batch_sizes) == ((32, 128, 512), (1, 4))
+    assert (options.new_tokens, options.rounds, options.repeats) == (32, 3, 2)
+    assert (options.base, options.prompts, options.num_prompts) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["benchmark"], "PATH"),
+        (["benchmark", "a", "--seed", "-1"], "'-1' is not a whole number from 0 on"),
+        (["benchmark", "a", "--batch-sizes", "2", "b"], "'b' is not a positive whole number"),
+        (["chat"], "PATH"),
+        (["chat", "a", "--temperature", "nan"], "'nan' is not a number from 0 to 10"),
+        (["chat", "a", "--temperature", "-0.1"], "'-0.1' is not a number from 0 to 10"),
+        (["chat", "a", "--max-new-tokens", "0"], "'0' is not a positive whole number"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

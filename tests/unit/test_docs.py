@@ -87,7 +87,7 @@ def test_every_part_that_can_be_generated_stands_on_one_page() -> None:
     assert sorted(placed) == sorted(pages.parts())
 
 
-@pytest.mark.parametrize("kind", ["plan", "report"])
+@pytest.mark.parametrize("kind", ["plan", "report", "benchmark"])
 def test_every_key_of_what_is_written_is_described(kind: str) -> None:
     silent = [key for key, words in key_tables.described(load_schema(kind)) if not words.get("description")]
     assert silent == []

@@ -183,7 +183,7 @@ def test_an_expert_that_no_token_reached_has_the_statistics_of_all() -> None:
         between.append(block.experts._apply_gate(rows))
     torch.testing.assert_close(statistics.of(3)["down_proj"].hessian, _moment(torch.cat(between)))
     tally = ExpertTally.of("experts.3", statistics.of(3).values())
-    assert tally == ExpertTally(count=1, borrowing=1, least=0, name="experts.3")
+    assert tally == ExpertTally(count=1, borrowing=1, least=0, name="experts.3", unreached=1)
 
 
 def test_tokens_for_no_expert_count_for_none() -> None:
@@ -240,6 +240,8 @@ def test_tallies_add_up_and_name_the_expert_that_saw_least() -> None:
         "2 of 3 experts saw fewer calibration tokens than their layers have inputs, and borrow what is "
         "missing from the statistics of all experts of the block; the fewest, 3, came to experts.3"
     )
+    never = ExpertTally(count=1, borrowing=1, least=0, name="experts.0", unreached=1)
+    assert "; 1 of them saw none; the fewest, 0, came to experts.0" in whole.beside(never).sentence()
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float32])

@@ -55,7 +55,8 @@ def write_manifest(folder: Path, card: str = "{}", method: str = "gptq") -> Path
 def brought_up(folder: Path, record: CellRecord, manifest: Path | None) -> tuple[str, str]:
     """The card, and what was said."""
     said = io.StringIO()
-    found = ManifestCards(manifest, PlainReporter(said)).brought_up(folder / "out" / CELL, record)
+    cards = ManifestCards(manifest, folder / "out", lambda _: None, PlainReporter(said))
+    found = cards.brought_up(folder / "out" / CELL, record)
     card = folder / "out" / CELL / CARD
     assert found.files[CARD] == sha256_file(card)
     assert json.loads((card.parent / RECORD_FILE).read_text())["files"][CARD] == found.files[CARD]

@@ -241,21 +241,46 @@ def test_the_table_is_aligned_and_says_errors_below() -> None:
     ]
 
 
-def test_the_step_summary_is_a_table_in_markdown() -> None:
-    assert summary_markdown([replace(RECORD, id="a", error=None), replace(BARE, id="b")]) == (
+def test_the_step_summary_is_a_table_in_markdown_with_what_failed_and_what_to_do() -> None:
+    failed = replace(BARE, id="b", error="no such model\n  Perhaps you meant acme/model.")
+    summary = summary_markdown([failed, replace(RECORD, id="a", error=None)])
+    assert summary.partition("\n<details>")[0] == (
         "| cell | status | size | perplexity | KL | time | peak memory |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| a | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
         "| b | failed |  |  |  |  |  |\n"
+        "| a **best** | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
         "\n"
-        "- **b**: not started\n"
+        "**best**: A cell is best at its size where no other cell of its model, measured on the same text, "
+        "is at most as large and at least as good by KL divergence, and better in one of the two.\n"
+        "\n"
+        "- **b**: no such model **What to do:** Perhaps you meant acme/model.\n"
     )
+
+
+def test_the_step_summary_has_the_smallest_first_a_chart_and_the_settings_folded() -> None:
+    eight = with_figure(replace(MEASURED, size_after=165_000_000), "kl_divergence", after=0.0008)
+    larger = replace(RECORD, id='x-8"bit', measurements=eight)
+    summary = summary_markdown([larger, replace(RECORD, id="x-4bit")])
+    assert summary.index("| x-4bit **best** |") < summary.index("| x-8&#34;bit **best** |")
+    assert (
+        "```mermaid\nxychart-beta\n"
+        '  x-axis ["4bit 118.0 MB", "8_bit 165.0 MB"]\n'
+        '  y-axis "KL divergence, nats per token"\n'
+        "  bar [0.112300, 0.000800]\n```\n"
+    ) in summary
+    folded = summary.partition("<details>\n<summary>Settings as resolved</summary>\n\n")[2]
+    assert "| x-4bit | gptq | method&#58; &#34;gptq&#34;; bits&#58; 4; group&#95;size&#58; 64; " in folded
+    assert folded.endswith("\n\n</details>\n")
+
+
+def test_one_cell_alone_has_no_chart() -> None:
+    assert "mermaid" not in summary_markdown([RECORD])
 
 
 def test_the_step_summary_leads_to_what_is_published() -> None:
     page = "https://huggingface.co/acme/tiny/tree/" + "d" * 40
     line = summary_markdown([replace(RECORD, id="a", url=page)]).splitlines()[2]
-    assert line.startswith(f"| a | [published]({page}) | 269.1 MB")
+    assert line.startswith(f"| a **best** | [published]({page}) | 269.1 MB")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +302,7 @@ def test_foreign_text_is_shown_and_never_obeyed() -> None:
     assert "\u202e" not in table
     assert len(table.splitlines()) == 4
     markdown = summary_markdown([record])
-    assert len(markdown.splitlines()) == 5
+    assert len(markdown.splitlines()) == 16
     for part in ("<script>", "\x1b", "::error", "`x`", "[y](z)", "{{"):
         assert part not in markdown
     assert all(line.count("|") == 8 for line in markdown.splitlines()[:3])

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from quantize_lib.card.state import card_state
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.gate import check_gate
-from quantize_lib.host.unchanged import earlier_record
+from quantize_lib.host.earlier import earlier_record
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
 from quantize_lib.report import (
     RECORD_FILE,

@@ -1,4 +1,4 @@
-"""Write every generated table of the documents anew.
+"""Write every generated table and example of the documents anew.
 
 python -m tools.docs            # rewrite the pages
 python -m tools.docs --check    # exit 1 where a page differs from what it describes
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from tools.docs import cards
 from tools.docs.pages import ROOT, fill, pages, parts
 
 
@@ -18,11 +19,10 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     found = parts()
+    filled_pages = {path: fill(path.read_text(encoding="utf-8"), found) for path in pages()}
     code = 0
-    for path in pages():
-        page = path.read_text(encoding="utf-8")
-        filled = fill(page, found)
-        if filled == page:
+    for path, filled in (filled_pages | cards.files()).items():
+        if path.is_file() and path.read_text(encoding="utf-8") == filled:
             continue
         if not arguments:
             path.write_text(filled, encoding="utf-8")

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
+from quantize_lib.benchmark.document import benchmark_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
-from tools.docs import action, codes, command_line, examples, families, key_tables, metrics, texts
+from tools.docs import action, cards, codes, command_line, examples, families, key_tables, metrics, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +25,9 @@ _PART = re.compile(r"(<!-- generated:([\w.-]+) -->\n).*?(<!-- /generated -->)", 
 
 
 def pages() -> list[Path]:
-    """Every document of the repository: those at the top level, and all of `docs`."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    """Every document of the repository: those at the top level, and all of `docs` but the example cards."""
+    documents = (path for path in (ROOT / "docs").rglob("*.md") if path.parent != cards.FOLDER)
+    return [*sorted(ROOT.glob("*.md")), *sorted(documents)]
 
 
 def parts() -> dict[str, str]:
@@ -34,6 +36,7 @@ def parts() -> dict[str, str]:
         **key_tables.of_manifest(manifest_schema()),
         **key_tables.of_output("plan", plan_schema()),
         **key_tables.of_output("report", report_schema()),
+        **key_tables.of_output("benchmark", benchmark_schema()),
         **command_line.tables(),
         **action.tables(_yaml("action.yml"), _yaml(".github/workflows/quantize.yml")),
         **families.tables(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,11 @@ def default_image(*, gpu: bool) -> str:
     return str(read_json(_IMAGES)["cuda" if gpu else "cpu"])
 
 
-def check_image(client: DockerClient, name: str) -> None:
+def check_image(client: DockerClient, name: str) -> str:
     """Look for an image before anything is downloaded.
+
+    Returns:
+        Its name with its digest.
 
     Raises:
         UsageError: where the engine does not have it, with the command that brings it.
@@ -82,13 +85,28 @@ def check_image(client: DockerClient, name: str) -> None:
     from docker.errors import APIError, ImageNotFound
 
     try:
-        client.images.get(name)
+        image = client.images.get(name)
     except ImageNotFound as error:
         raise UsageError(
             f"--image: the Docker engine has no image {name}", hint=f"Run: {how_to_get(name)}"
         ) from error
     except APIError as error:
         raise UsageError(f"--image: {name}: {error.explanation or error}") from error
+    return pinned_image(name, image.attrs.get("RepoDigests") or (), str(image.id))
+
+
+def pinned_image(name: str, digests: Iterable[str], image_id: str) -> str:
+    """An image's name with the digest that a registry knows it by; of one that was built here with its id.
+
+    Args:
+        digests: of the image, each after the name of its repository.
+    """
+    repository = name.partition("@")[0]
+    # A colon before a slash is a port's, not a tag's.
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    found = (digest for digest in digests if f"/{digest}".partition("@")[0].endswith(f"/{repository}"))
+    return next(found, f"{name} ({image_id})")
 
 
 def how_to_get(image: str) -> str:

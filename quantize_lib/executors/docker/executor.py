@@ -79,6 +79,8 @@ class DockerExecutor:
         self._options = options
         self._memory = memory
         self._gpus = gpus
+        self._pinned: dict[str, str] = {}
+        """Images with their digests, by name."""
 
     @classmethod
     def open(
@@ -106,7 +108,7 @@ class DockerExecutor:
         memory = options.memory or container_memory(host_memory(client))
         executor = cls(client, options, memory=memory, gpus=gpus)
         for image in sorted({executor._image(device) for device in devices}):
-            check_image(client, image)
+            executor._pinned[image] = check_image(client, image)
         for name in remove_leftovers(client):
             reporter.info(f"removed the container {name} of a run that is gone")
         return executor
@@ -127,6 +129,10 @@ class DockerExecutor:
             self._make(job, output_dir, log, reporter)
             write_text(ended, given)
         take(output_dir, [cell.id for cell in job.cells], folder)
+
+    def pinned_image(self, device: DeviceName) -> str:
+        """The image of a job on this device, with its digest."""
+        return self._pinned[self._image(device)]
 
     def try_tokenizer(self, question: Question, device: DeviceName, reporter: Reporter) -> Answer | None:
         """Try a tokenizer with the libraries of the image.
