@@ -97,7 +97,7 @@ def _settings(cells: Iterable[CellRecord]) -> str:
     )
     return (
         "\n<details>\n<summary>Settings as resolved</summary>\n\n"
-        f"| cell | format | settings |\n| --- | --- | --- |\n{rows}\n</details>\n"
+        f"| id | format | settings |\n| --- | --- | --- |\n{rows}\n</details>\n"
     )
 
 

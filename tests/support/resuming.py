@@ -20,7 +20,7 @@ from quantize_lib.files import read_json, sha256_file
 from tests.support.small_runs import ROOT, environment, report
 
 BLOCKS = 8
-CARD, RECORD = "README.md", "quantization_report.json"
+CARD, PICTURE, RECORD = "README.md", "quality.png", "quantization_report.json"
 _TIMES = ("seconds", "peak_memory_bytes", "load_seconds")
 
 
@@ -116,12 +116,12 @@ def is_running(pid: int) -> bool:
 
 
 def contents(output: Path) -> dict[str, str]:
-    """sha256 of every file of every checkpoint but card and record, which hold times."""
+    """sha256 of every file of every checkpoint but card, with its picture, and record: those hold times."""
     return {
         str(path.relative_to(output)): sha256_file(path)
         for cell in report(output)
         for path in sorted((output / cell).rglob("*"))
-        if path.is_file() and path.name not in (CARD, RECORD)
+        if path.is_file() and path.name not in (CARD, PICTURE, RECORD)
     }
 
 
@@ -131,7 +131,9 @@ def figures(output: Path) -> dict[str, Any]:
         json.dumps(report(output)), object_hook=lambda d: {k: v for k, v in d.items() if k not in _TIMES}
     )
     for cell in plain.values():
-        cell["files"] = {name: digest for name, digest in cell["files"].items() if name not in (CARD, RECORD)}
+        cell["files"] = {
+            name: digest for name, digest in cell["files"].items() if name not in (CARD, PICTURE, RECORD)
+        }
         # A cell that was finished before the kill is unchanged for the next run.
         cell["status"] = {"skipped": "built"}.get(cell["status"], cell["status"])
         cell.pop("commit")
