@@ -65,6 +65,7 @@ def check_reload(
     tensors: Iterable[TensorInfo] = (),
     device: str = "cpu",
     trust_remote_code: bool = False,
+    room: bool = False,
     timeout: float = 7200.0,
 ) -> Reload:
     """Load a checkpoint the way a user would, in a fresh process, and compare with the pass.
@@ -81,6 +82,7 @@ def check_reload(
         base: the base model, which a checkpoint that continues no text is compared with.
         tensors: of the base model; those that are stored quantized are dequantized.
         device: where the checkpoint is loaded: `cpu`, `cuda` or `mps`.
+        room: whether its weights may be kept in full precision besides, which takes less time.
         timeout: in seconds.
 
     Raises:
@@ -98,6 +100,7 @@ def check_reload(
         work=work,
         device=device,
         trust=trust_remote_code,
+        room=room,
         timeout=timeout,
     )
     means: Mapping[str, float] = result["means"]
@@ -173,12 +176,13 @@ def _run(
     work: Path,
     device: str,
     trust: bool,
+    room: bool = False,
     timeout: float,
 ) -> dict[str, Any]:
     """The reload's result, from a process with a clean environment.
 
     Args:
-        base, tensors: as for `check_reload`.
+        base, tensors, room: as for `check_reload`.
     """
     held = list(tensors)
     spec = {
@@ -191,6 +195,7 @@ def _run(
         "dtype": "float32" if device == "cpu" else "auto",
         "device": device,
         "trust_remote_code": trust,
+        "room": room,
         "base": None if base is None else str(base.resolve()),
         # Libraries load the others by themselves.
         "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],

@@ -78,12 +78,17 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
         }
     with torch.inference_mode():
         with doing("it cannot continue a prompt"):
+            # A token as users get it, which says what memory that takes.
+            continue_prompt(model, tokenizer, spec["prompt"], count=1)
+            peak = peak_memory(device)
+            if spec["room"] and chosen is not None:
+                chosen.keep_dequantized(model)
             generated = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
         result: dict[str, Any] = {
             "load_seconds": load_seconds,
             "generated": generated,
             # Before the sample: its logits are this check's own need, not the model's.
-            "peak_memory_bytes": peak_memory(device),
+            "peak_memory_bytes": peak,
             "dtype": dtype,
             "precision": precision.value,
             "sample_tokens": 0,
@@ -102,6 +107,8 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
                 print(f"Loading once more, with the mode {mode!r}.", flush=True)
                 with doing(f"it cannot be loaded and read with the mode {mode!r}"):
                     model, _ = load_model(spec, chosen, quantization, mode, task=task)
+                    if spec["room"] and chosen is not None:
+                        chosen.keep_dequantized(model)
                     measured = _measure(model, Path(sample), spec["base_logits"], device)
                 if chosen is not None and chosen.rounds_less(mode, quantization):
                     result["unrounded"] = measured["means"]

@@ -11,6 +11,7 @@ from quantize_lib.formats.loading import (
     Loaded,
     LoadRequest,
     gptqmodel_precision,
+    keep_dequantized_by_gptqmodel,
     load_with_transformers,
     plain_backend,
 )
@@ -109,6 +110,9 @@ class _Awq(Format):
         # Of this only the kernel is taken; the rest is the checkpoint's.
         asked = cast(Any, AwqConfig)(bits=quantization["bits"], backend=backend)
         return load_with_transformers(request, asked)
+
+    def keep_dequantized(self, model: Any) -> bool:
+        return keep_dequantized_by_gptqmodel(model)
 
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         return gptqmodel_precision(dtype, quantization["bits"])

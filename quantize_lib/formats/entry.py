@@ -254,6 +254,16 @@ class Format(ABC):
         """
         return load_with_transformers(request)
 
+    def keep_dequantized(self, model: Any) -> bool:
+        """Let a loaded model's layers keep the weights that they would else dequantize for every text anew.
+
+        Each of these weights then takes as much memory as one in full precision.
+
+        Returns:
+            Whether there are such layers.
+        """
+        return False
+
     def on_loading(self, quantization: Mapping[str, Any]) -> object | None:
         """What transformers is given beside a full-precision model to quantize it as it is loaded.
 

@@ -17,6 +17,7 @@ from quantize_lib.formats.loading import (
     Loaded,
     LoadRequest,
     gptqmodel_precision,
+    keep_dequantized_by_gptqmodel,
     load_with_gptqmodel,
     load_with_transformers,
     plain_backend,
@@ -164,6 +165,9 @@ class _Gptq(Format):
         # Of this only the kernel is taken; the rest is the checkpoint's.
         asked = GPTQConfig(bits=quantization["bits"], backend=backend)
         return load_with_transformers(request, asked)
+
+    def keep_dequantized(self, model: Any) -> bool:
+        return keep_dequantized_by_gptqmodel(model)
 
     def precision(self, dtype: str, quantization: Mapping[str, Any]) -> Precision:
         return gptqmodel_precision(dtype, quantization["bits"])

@@ -19,7 +19,7 @@ from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.tasks import task_of
-from quantize_lib.worker.job_memory import base_too_large
+from quantize_lib.worker.job_memory import base_too_large, room_for_weights
 from quantize_lib.worker.resume import Finished
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def check_cells(
                     tensors=() if continues else facts.tensors.values(),
                     device=device,
                     trust_remote_code=job.model.trust_remote_code,
+                    room=room_for_weights(job, facts, device),
                 )
             except EvaluationError as error:
                 failure = FailedCell.of(with_log(error, work / f"{cell_id}.log"))

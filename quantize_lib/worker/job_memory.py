@@ -71,11 +71,22 @@ def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
         return None
     # What is dequantized is there in 16 bits until all of it is loaded.
     weights = sum(prod(info.shape) * (6 if info.stored else 4) for info in facts.tensors.values())
-    needed = LIBRARIES_BYTES + weights
-    there = job.max_memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed, there = LIBRARIES_BYTES + weights, _there(job)
     if needed <= there:
         return None
     return (
         f"the base model was not asked for its own continuation: loading it takes {format_bytes(needed)} of "
         f"memory, and there are {format_bytes(there)}"
     )
+
+
+def room_for_weights(job: JobFile, facts: ModelFacts, device: str) -> bool:
+    """Whether a loaded checkpoint's weights can be kept in float32 beside it, on a CPU."""
+    # 4 bytes of each, and at most as much as in 16 bits for what is packed.
+    weights = sum(prod(info.shape) * 6 for info in facts.tensors.values())
+    return device == "cpu" and LIBRARIES_BYTES + weights <= _there(job)
+
+
+def _there(job: JobFile) -> int:
+    """Bytes of memory that the job may take."""
+    return job.max_memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

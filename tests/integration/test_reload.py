@@ -206,7 +206,7 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
     results = {}
     for plain in (False, True):
         spec = {"folder": str(made), "prompt": PROMPT, "new_tokens": 2, "device": "cpu", "dtype": "float32"}
-        spec |= {"sample": str(tmp_path / "ids.safetensors"), "base_logits": None}
+        spec |= {"sample": str(tmp_path / "ids.safetensors"), "base_logits": None, "room": False}
         write_json(tmp_path / "spec.json", {**spec, "trust_remote_code": False})
         done = subprocess.run(
             [sys.executable, "-c", RELOAD_PLAIN if plain else RELOAD],
@@ -225,6 +225,23 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
     assert chosen is not None
     tolerance = metric.tolerances[chosen.precision("float32", config)]
     assert tolerance.allows(results[True][metric.name], results[False][metric.name])
+
+
+def test_kept_weights_give_the_logits_that_dequantized_ones_give(tmp_path: Path) -> None:
+    base, made = save_family("llama", tmp_path / "base"), tmp_path / "made"
+    quantize(base, made, Settings(method="gptq", bits=8, group_size=GROUP_SIZE))
+    loaded: Any = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32)
+    chosen = format_of_config(loaded.config.quantization_config.to_dict())
+    assert chosen is not None
+    ids = torch.arange(3, 19).unsqueeze(0)
+    layer = loaded.model.layers[0].mlp.down_proj
+    with torch.inference_mode():
+        before = loaded(input_ids=ids).logits
+        assert chosen.keep_dequantized(loaded)
+        loaded(input_ids=ids)
+        # From here on it is not looked at.
+        layer.qweight.zero_()
+        assert torch.equal(loaded(input_ids=ids).logits, before)
 
 
 def test_a_checkpoint_whose_files_say_something_else_is_not_reproduced(

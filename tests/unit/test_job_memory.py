@@ -13,7 +13,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobText
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.memory_needs import memory_needs
-from quantize_lib.worker.job_memory import Fit, base_too_large, fit
+from quantize_lib.worker.job_memory import Fit, base_too_large, fit, room_for_weights
 from tests.support.down_projections import facts
 
 SILENT = PlainReporter(io.StringIO())
@@ -70,3 +70,9 @@ def test_a_base_model_that_does_not_fit_is_not_loaded_whole() -> None:
     assert base_too_large(limited, facts(), "cuda") is None
     assert base_too_large(replace(JOB, max_memory=10**9), facts(), "cpu") is None
     assert base_too_large(JOB, facts(), "cpu") is None
+
+
+def test_weights_are_kept_beside_a_checkpoint_where_they_fit_and_only_on_a_cpu() -> None:
+    assert room_for_weights(JOB, facts(), "cpu")
+    assert not room_for_weights(JOB, facts(), "cuda")
+    assert not room_for_weights(replace(JOB, max_memory=480_000_000), facts(), "cpu")
