@@ -56,7 +56,6 @@ def check_reload(
     folder: Path,
     *,
     prompt: str,
-    base_generated: str,
     sample: Path | None,
     base_logits: Path | None,
     expected: Mapping[str, float] | None,
@@ -73,7 +72,6 @@ def check_reload(
     Args:
         folder: the checkpoint.
         prompt: what is continued greedily by 20 tokens.
-        base_generated: the base model's continuation (`generate_base`).
         sample: safetensors file with `ids`, int64 (sequences, length); None where nothing is evaluated.
         base_logits: safetensors file with the base model's `logits`, (sequences, length, vocabulary).
         expected: the pass's means on the sample, of every metric by its name; without them nothing can be
@@ -84,6 +82,9 @@ def check_reload(
         device: where the checkpoint is loaded: `cpu`, `cuda` or `mps`.
         room: whether its weights may be kept in full precision besides, which takes less time.
         timeout: in seconds.
+
+    Returns:
+        What came of it, still without the base model's continuation (`generate_base`).
 
     Raises:
         EvaluationError: where the checkpoint does not load, does not generate, lacks tensors or gives logits
@@ -120,7 +121,7 @@ def check_reload(
         peak_memory_bytes=result["peak_memory_bytes"],
         prompt=prompt,
         generated=result["generated"],
-        base_generated=base_generated,
+        base_generated="",
         sample_tokens=result["sample_tokens"],
         sample=_sample_figures(means, {} if expected is None else expected),
         reproduced=reproduced,

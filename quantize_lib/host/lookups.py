@@ -9,9 +9,9 @@ from typing import TypeVar
 from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts, collect_texts, mixed, mixed_revision
-from quantize_lib.host.parallel import in_parallel
 from quantize_lib.host.tokenizers import Tokenizers
 from quantize_lib.methods import get_method
+from quantize_lib.parallel import in_parallel
 from quantize_lib.plan.cells import Cell, Job
 from quantize_lib.plan.fingerprint import fingerprint, inputs
 from quantize_lib.reporting import Reporter

@@ -9,7 +9,7 @@ from quantize_lib import __version__
 from quantize_lib.errors import CalibrationError, PublishError, SourceError
 from quantize_lib.host.chosen_before import settled
 from quantize_lib.host.lookups import Identity, Lookups
-from quantize_lib.host.parallel import in_parallel
+from quantize_lib.parallel import in_parallel
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.fingerprint import INPUTS

@@ -13,8 +13,8 @@ from quantize_lib.calibration.conversations import Conversation
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, SourceError
-from quantize_lib.host.parallel import in_parallel
 from quantize_lib.job.job_file import DEFAULT_PROMPT, NEW_TOKENS
+from quantize_lib.parallel import in_parallel
 from quantize_lib.plan.cells import Job
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts

@@ -9,10 +9,10 @@ from dataclasses import replace
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, QuantizerError
 from quantize_lib.host.lookups import Lookups
-from quantize_lib.host.parallel import in_parallel
 from quantize_lib.host.prepare import check_texts, look
 from quantize_lib.host.survey import survey
 from quantize_lib.manifest import expand
+from quantize_lib.parallel import in_parallel
 from quantize_lib.plan import narrow
 from quantize_lib.plan.cells import Job, Plan
 from quantize_lib.plan.verdict import Verdict

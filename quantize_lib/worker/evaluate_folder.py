@@ -62,7 +62,6 @@ def evaluate_folder(
         reload = check_reload(
             folder,
             prompt=DEFAULT_PROMPT,
-            base_generated="",
             sample=sample,
             base_logits=None,
             expected=None,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import EvaluationError
 from quantize_lib.job.job_file import JobFile
+from quantize_lib.job.records import Reload
 from quantize_lib.job.result import FailedCell, QuantizedCell
+from quantize_lib.parallel import one_by_one
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -25,6 +27,8 @@ from quantize_lib.worker.resume import Finished
 if TYPE_CHECKING:
     from torch import Tensor
 
+_AT_ONCE = 2
+"""Reloads at a time: half of one is importing, reading and single tokens, which take one core at most."""
 _LEAST_FREE_BYTES = 2**16
 """A reload writes less than that into its folder."""
 
@@ -37,7 +41,7 @@ def check_cells(
     device: str,
     reporter: Reporter,
 ) -> None:
-    """Reload every finished checkpoint in a fresh process, as a user would.
+    """Reload every finished checkpoint in a fresh process of its own, as a user would.
 
     Args:
         facts: of the base model.
@@ -76,13 +80,14 @@ def check_cells(
     gc.collect()
     # The reloads need it.
     release_freed()
-    with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
-        base_generated = ""
-        continues = task_of(facts.config).continues
-        without_base = base_too_large(job, facts, device) if continues else None
-        if continues and without_base is None:
-            try:
-                base_generated = generate_base(
+    continues = task_of(facts.config).continues
+    without_base = base_too_large(job, facts, device) if continues else None
+
+    def load(cell_id: str | None) -> Reload | str | EvaluationError:
+        """What came of a checkpoint, or the base model's continuation where there is no id."""
+        try:
+            if cell_id is None:
+                return generate_base(
                     job.model.path,
                     tensors=facts.tensors.values(),
                     prompt=job.prompt,
@@ -90,35 +95,40 @@ def check_cells(
                     device=device,
                     trust_remote_code=job.model.trust_remote_code,
                 )
-            except EvaluationError as error:
-                without_base = with_log(error, work / f"{job.model.path.name}.log").message
+            return check_reload(
+                job.output / cell_id,
+                prompt=job.prompt,
+                sample=sample_file,
+                base_logits=logits_file,
+                expected=finished.means.get(cell_id),
+                work=work,
+                base=None if continues else job.model.path,
+                tensors=() if continues else facts.tensors.values(),
+                device=device,
+                trust_remote_code=job.model.trust_remote_code,
+                room=room_for_weights(job, facts, device),
+            )
+        except EvaluationError as error:
+            return with_log(error, work / f"{cell_id or job.model.path.name}.log")
+
+    asks_base = continues and without_base is None
+    items = [*([None] if asks_base else []), *cells]
+    at_once = _AT_ONCE if room_for_weights(job, facts, device, times=_AT_ONCE) else 1
+    with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
+        found = one_by_one(load, items, at_once=at_once)
+        base = next(found) if asks_base else ""
+        if isinstance(base, EvaluationError):
+            without_base = base.message
         if without_base is not None:
             reporter.warning(without_base)
-            cells = {
-                cell_id: replace(result, notes=(*result.notes, without_base))
-                for cell_id, result in cells.items()
-            }
-        for cell_id, result in cells.items():
-            try:
-                reload = check_reload(
-                    job.output / cell_id,
-                    prompt=job.prompt,
-                    base_generated=base_generated,
-                    sample=sample_file,
-                    base_logits=logits_file,
-                    expected=finished.means.get(cell_id),
-                    work=work,
-                    base=None if continues else job.model.path,
-                    tensors=() if continues else facts.tensors.values(),
-                    device=device,
-                    trust_remote_code=job.model.trust_remote_code,
-                    room=room_for_weights(job, facts, device),
-                )
-            except EvaluationError as error:
-                failure = FailedCell.of(with_log(error, work / f"{cell_id}.log"))
-                finished.cells[cell_id] = replace(result, failure=failure)
-            else:
-                finished.cells[cell_id] = replace(result, reload=reload)
+        for (cell_id, result), reload in zip(cells.items(), found, strict=True):
+            told = result if without_base is None else replace(result, notes=(*result.notes, without_base))
+            if isinstance(reload, Reload):
+                base_generated = base if isinstance(base, str) else ""
+                told = replace(told, reload=replace(reload, base_generated=base_generated))
+            elif isinstance(reload, EvaluationError):
+                told = replace(told, failure=FailedCell.of(reload))
+            finished.cells[cell_id] = told
             finished.save()
             progress.advance()
     shutil.rmtree(work)

@@ -80,11 +80,15 @@ def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:
     )
 
 
-def room_for_weights(job: JobFile, facts: ModelFacts, device: str) -> bool:
-    """Whether a loaded checkpoint's weights can be kept in float32 beside it, on a CPU."""
+def room_for_weights(job: JobFile, facts: ModelFacts, device: str, *, times: int = 1) -> bool:
+    """Whether a loaded checkpoint's weights can be kept in float32 beside it, on a CPU.
+
+    Args:
+        times: how many checkpoints are loaded at a time.
+    """
     # 4 bytes of each, and at most as much as in 16 bits for what is packed.
     weights = sum(prod(info.shape) * 6 for info in facts.tensors.values())
-    return device == "cpu" and LIBRARIES_BYTES + weights <= _there(job)
+    return device == "cpu" and (LIBRARIES_BYTES + weights) * times <= _there(job)
 
 
 def _there(job: JobFile) -> int:

@@ -138,7 +138,6 @@ def test_a_checkpoint_whose_outputs_are_not_the_base_models_is_found_out_by_the_
         check_reload(
             folder,
             prompt="The capital of France is",
-            base_generated="",
             sample=None,
             base_logits=None,
             expected=None,

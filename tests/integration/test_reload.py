@@ -116,7 +116,6 @@ def _check(folder: Path, sample: Sample | None, expected: dict[str, float] | Non
     return check_reload(
         folder,
         prompt=PROMPT,
-        base_generated="",
         sample=sample[0] if sample else None,
         base_logits=sample[1] if sample else None,
         expected=expected,

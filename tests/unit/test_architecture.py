@@ -19,6 +19,7 @@ EDGES: dict[str, set[str]] = {
     "files": {"text"},
     "logits": {"sizing"},
     "pages": {"text"},
+    "parallel": set(),
     "pictures": set(),
     "process_memory": set(),
     "reporting": set(),
@@ -78,8 +79,8 @@ EDGES: dict[str, set[str]] = {
     },
     "worker": {
         *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate"),
-        *("files", "formats", "generation_config", "harness", "job", "methods", "metrics", "plan"),
-        *("process_memory", "reporting", "source", "tasks", "text", "tokenizer", "versions"),
+        *("files", "formats", "generation_config", "harness", "job", "methods", "metrics", "parallel"),
+        *("plan", "process_memory", "reporting", "source", "tasks", "text", "tokenizer", "versions"),
     },
     # Who judges, shows and publishes.
     "report": {
@@ -98,8 +99,8 @@ EDGES: dict[str, set[str]] = {
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
         *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
-        *("names", "plan", "publish", "report", "reporting", "source", "targets", "tasks", "text"),
-        *("tokenizer", "wording"),
+        *("names", "parallel", "plan", "publish", "report", "reporting", "source", "targets", "tasks"),
+        *("text", "tokenizer", "wording"),
     },
     # Beside a run: checkpoints as their users meet them.
     "benchmark": {
@@ -133,7 +134,19 @@ EDGES: dict[str, set[str]] = {
 LIGHT = {
     *("errors", "devices", "files", "hub", "names", "precision", "reporting", "schemas", "text", "wording"),
     *("methods", "metrics", "targets", "architecture", "manifest", "plan", "source", "gate", "card"),
-    *("publish", "report", "job", "host", "cli", "tasks", "pages", "pictures", "benchmark", "chat"),
+    *(
+        "publish",
+        "report",
+        "job",
+        "host",
+        "cli",
+        "tasks",
+        "pages",
+        "parallel",
+        "pictures",
+        "benchmark",
+        "chat",
+    ),
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
