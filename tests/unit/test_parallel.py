@@ -1,4 +1,4 @@
-"""The same work for many items at once: in their order, as it comes, and no further than the first failure."""
+"""The same work for many items at once: in order, as it comes, and no further than the first failure."""
 
 from __future__ import annotations
 
