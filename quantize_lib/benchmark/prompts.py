@@ -57,6 +57,8 @@ def _texts(path: Path, note: Callable[[str], None]) -> Iterator[str]:
     whole = _ROWS.isdisjoint(suffix.lower() for suffix in path.suffixes)
     try:
         for document in read_file(path, column=_COLUMN, limit=_CHARACTERS, note=note):
+            if not isinstance(document, str):
+                raise CalibrationError(f"{document.place}: a conversation is no prompt")
             text, _ = mend(document)
             yield from text.splitlines() if whole else [text]
     except CalibrationError as error:

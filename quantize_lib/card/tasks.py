@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantize_lib.card.escape import Safe, code
-from quantize_lib.card.figures import is_proven
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.metrics import NONE
 from quantize_lib.report.records import CellRecord
@@ -70,7 +69,7 @@ def model_index(record: CellRecord) -> list[dict[str, Any]] | None:
 
 def _figures(record: CellRecord) -> dict[str, TaskFigure]:
     measured = record.measurements
-    return dict(measured.tasks) if measured is not None and is_proven(measured) else {}
+    return dict(measured.tasks) if measured is not None and measured.proven else {}
 
 
 def _shown(value: float | None, error: float | None) -> str:
