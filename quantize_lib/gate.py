@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quantize_lib.metrics import LIMITS, METRICS, number
+from quantize_lib.metrics import COMPARED, LIMITS, Outcome, Verdict, number
 from quantize_lib.report.records import Measurements
 
 
@@ -19,13 +19,27 @@ def check_gate(measurements: Measurements, limits: Mapping[str, float]) -> tuple
     """
     if not limits:
         return ()
-    reasons = _unproven(measurements)
-    for key, (metric, limit) in LIMITS.items():
-        if key in limits:
-            reason = limit.judge(measurements.figure(metric), limits[key])
-            reasons += [] if reason is None else [reason]
-    reasons += [f"{key} is set, and this version has no such limit" for key in limits if key not in LIMITS]
-    return tuple(reasons)
+    verdicts = judge_limits(measurements, limits)
+    return (*_unproven(measurements), *(one.text for one in verdicts if not one.outcome.met))
+
+
+def judge_limits(measurements: Measurements, limits: Mapping[str, float]) -> tuple[Verdict, ...]:
+    """How each limit was judged, with the figure's standard error; what the reload says is beside this.
+
+    Args:
+        limits: as for `check_gate`.
+    """
+    known = (
+        limit.judge(measurements.figure(metric), limits[key])
+        for key, (metric, limit) in LIMITS.items()
+        if key in limits
+    )
+    unknown = (
+        Verdict(key=key, outcome=Outcome.MISSED, text=f"{key} is set, and this version has no such limit")
+        for key in limits
+        if key not in LIMITS
+    )
+    return (*known, *unknown)
 
 
 def _unproven(measurements: Measurements) -> list[str]:
@@ -36,7 +50,7 @@ def _unproven(measurements: Measurements) -> list[str]:
         return []
     differences = [
         f"{metric.title} {number(sample.reloaded)} instead of {number(sample.of_pass)}"
-        for metric in METRICS.values()
+        for metric in COMPARED.values()
         if (sample := reload.sample.get(metric.name)) is not None and sample.of_pass is not None
     ]
     details = f" ({', '.join(differences)} on the sample)" if differences else ""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.metrics import METRICS, NONE, Row, listed
-from quantize_lib.metrics.entry import number
+from quantize_lib.metrics import MEANS, METRICS, NONE, Row, listed, number
 from quantize_lib.report.records import CellRecord, Measurements
 from quantize_lib.text import format_bytes, format_duration
 
@@ -34,13 +33,13 @@ def is_proven(measured: Measurements) -> bool:
 
 
 def measured_words(measured: Measurements) -> str:
-    """The metrics that there are figures of, as a sentence begins with them."""
-    return _capital(listed((one for one in METRICS.values() if one.name in measured.figures), details=True))
+    """The metrics that there are figures of, as a sentence begins with them; without quantiles."""
+    return _capital(listed((one for one in MEANS.values() if one.name in measured.figures), details=True))
 
 
 def all_words() -> str:
-    """All metrics, as a sentence begins with them."""
-    return _capital(listed(METRICS.values()))
+    """All metrics with values of their own, as a sentence begins with them."""
+    return _capital(listed(MEANS.values()))
 
 
 def unrounded_words(measured: Measurements) -> str | None:
@@ -52,7 +51,7 @@ def unrounded_words(measured: Measurements) -> str | None:
         f"{metric.title} {number(other)} instead of {number(reload.sample[name].reloaded)}"
         for name, other in reload.unrounded_inputs.items()
         if name in reload.sample
-        for metric in (METRICS[name],)
+        for metric in (MEANS[name],)
     ]
     return f"{', '.join(both)}, on {reload.sample_tokens} tokens of the same text" if both else None
 

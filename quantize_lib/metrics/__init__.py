@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.metrics.entry import NONE, Metric, Row
+from quantize_lib.metrics.figure import Figure, number
+from quantize_lib.metrics.limit import Limit, Outcome, Verdict
+from quantize_lib.metrics.mean import MeanMetric, Tolerance
 from quantize_lib.registry import find_entries, get_entry
 from quantize_lib.wording import joined
 
 __all__ = [
+    "COMPARED",
     "LIMITS",
+    "MEANS",
     "METRICS",
     "NONE",
     "Figure",
     "Limit",
+    "MeanMetric",
     "Metric",
+    "Outcome",
     "Row",
     "Tolerance",
+    "Verdict",
     "get_metric",
     "listed",
     "number",
@@ -25,6 +33,12 @@ __all__ = [
 
 METRICS = cast(Mapping[str, Metric], find_entries(__name__, __path__, "METRIC"))
 """By name, in the order in which they are listed."""
+MEANS: Mapping[str, MeanMetric] = {
+    name: metric for name, metric in METRICS.items() if isinstance(metric, MeanMetric)
+}
+"""Those with values of their own per token: what the pass accumulates."""
+COMPARED: Mapping[str, MeanMetric] = {name: metric for name, metric in MEANS.items() if metric.tolerances}
+"""Those whose mean a reload has to reproduce."""
 LIMITS: Mapping[str, tuple[Metric, Limit]] = {
     metric.limit.key: (metric, metric.limit) for metric in METRICS.values() if metric.limit is not None
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
-from quantize_lib.metrics import LIMITS, METRICS
+from quantize_lib.metrics import COMPARED, LIMITS, METRICS
 from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
@@ -50,7 +50,7 @@ def _complete_metrics(schema: dict[str, Any]) -> None:
     for gone in nothing.keys() - cell["properties"].keys():
         del nothing[gone]
     nothing.update({key: {"type": "null"} for key in flat})
-    sample = {key: words for metric in metrics for key, words in sample_words(metric).items()}
+    sample = {key: words for metric in COMPARED.values() for key, words in sample_words(metric).items()}
     put_owned(reload["properties"], _MARK, sample)
     limits = {
         key: ({"type": "number", "description": limit.number}, [metric.name])

@@ -8,7 +8,8 @@ from quantize_lib.metrics import METRICS
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import format_bytes, format_duration, markdown, plain
 
-_COLUMNS = tuple(metric.column for metric in METRICS.values())
+_SHOWN = tuple(metric for metric in METRICS.values() if metric.column)
+_COLUMNS = tuple(metric.column for metric in _SHOWN)
 _HEADS = ("cell", "status", "size", *_COLUMNS, "time", "peak memory")
 _MAX_SUMMARY_BYTES = 2**20
 """What GitHub takes of a step summary; it drops a larger one whole."""
@@ -58,7 +59,7 @@ def _row(record: CellRecord) -> tuple[str, ...]:
         plain(record.id),
         record.status,
         f"{format_bytes(measured.size_before)} → {format_bytes(measured.size_after)}",
-        *(metric.cell(measured.figure(metric)) for metric in METRICS.values()),
+        *(metric.cell(measured.figure(metric)) for metric in _SHOWN),
         format_duration(measured.seconds),
         format_bytes(measured.peak_memory_bytes),
     )

@@ -24,7 +24,7 @@ from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE, is_automatic
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import COMPARED, METRICS
 from quantize_lib.process_memory import share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -331,8 +331,11 @@ class _Job:
             layers=work.layers if is_automatic(work.settings) else {},
             errors=cell.errors,
             figures={
-                name: METRICS[name].measured(values, outcome.base_tokens.get(name))
-                for name, values in cell.tokens.items()
+                metric.name: metric.measured(
+                    cell.tokens[metric.values_of], outcome.base_tokens.get(metric.values_of)
+                )
+                for metric in METRICS.values()
+                if metric.values_of in cell.tokens
             },
         )
         target = self._job.output / work.id
@@ -380,6 +383,10 @@ def _work(
 
 
 def _sample_means(cell: CellOutcome, sample: int) -> dict[str, float] | None:
-    """Every metric's mean on the sample, which the reload has to reproduce; None without held-out text."""
-    means = {name: METRICS[name].mean(values[:sample]) for name, values in cell.tokens.items()}
+    """The means on the sample that the reload has to reproduce; None without held-out text."""
+    means = {
+        name: metric.mean(cell.tokens[name][:sample])
+        for name, metric in COMPARED.items()
+        if name in cell.tokens
+    }
     return means or None

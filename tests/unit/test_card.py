@@ -176,8 +176,8 @@ def test_the_table_holds_every_measured_figure() -> None:
         "| | base model | this checkpoint |",
         "| --- | ---: | ---: |",
         "| Weights on disk | 269.1 MB | 118.0 MB (44%) |",
-        "| Perplexity | 32.37 | 36.05 (+11.4%) |",
-        "| KL divergence, nats per token | – | 0.1123 |",
+        "| Perplexity | 32.37 | 36.05 ± 1.75 (+11.4%) |",
+        "| KL divergence, nats per token | – | 0.1123 ± 0.0040 |",
         "| Time to load (float32) | – | 1.2 s |",
         "| Peak memory, loaded (float32) | – | 645.1 MB |",
         "| Time to quantize | – | 1 min 15 s |",
@@ -197,7 +197,7 @@ def test_figures_that_the_reload_did_not_reproduce_are_left_out(reload: Any) -> 
 def test_what_was_not_measured_is_said_and_has_no_row() -> None:
     measured = replace(MEASURED, figures={}, evaluation=None)
     text = render(replace(RECORD, measurements=measured)).text
-    assert "Perplexity and KL divergence were not measured." in text
+    assert "Perplexity, KL divergence and top-token agreement were not measured." in text
     assert "| Perplexity" not in text
     assert "Nothing was measured." in render(replace(RECORD, measurements=None)).text
 

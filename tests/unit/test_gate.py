@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from quantize_lib.gate import check_gate
+from quantize_lib.gate import check_gate, judge_limits
+from quantize_lib.metrics import Outcome
 from tests.support.records import MEASURED, RELOAD, with_figure, with_sample
 
 LIMITS = {"max_perplexity_increase": 0.15, "max_kl_divergence": 0.2}
@@ -29,6 +30,21 @@ def test_a_miss_says_by_how_much() -> None:
     assert check_gate(bad, LIMITS) == (
         "perplexity rose by 23.1% (32.37 → 39.85), more than the allowed 15%",
         "KL divergence is 0.31 nats per token, more than the allowed 0.2",
+    )
+
+
+def test_what_is_met_or_missed_within_the_standard_error_says_so() -> None:
+    near = with_figure(MEASURED, "kl_divergence", after=0.203)
+    (missed,) = check_gate(near, {"max_kl_divergence": 0.2})
+    assert missed == (
+        "KL divergence is 0.203 nats per token, more than the allowed 0.2, though within the standard error "
+        "of 0.004"
+    )
+    (met,) = judge_limits(with_figure(MEASURED, "kl_divergence", after=0.199), {"max_kl_divergence": 0.2})
+    assert (met.outcome, met.text) == (
+        Outcome.MET_WITHIN_ERROR,
+        "KL divergence is 0.199 nats per token, at most 0.2 is allowed: met, but only within the standard "
+        "error of 0.004",
     )
 
 

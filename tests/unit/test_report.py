@@ -230,12 +230,12 @@ def test_publishing_that_failed_elsewhere_counts() -> None:
 
 def test_the_table_is_aligned_and_says_errors_below() -> None:
     assert summary_table([RECORD, BARE]).splitlines() == [
-        "cell                             status                    size     perplexity      KL      "
-        "  time  peak memory",
-        "───────────────────────────────  ─────────  ───────────────────  ─────────────  ──────  ────"
-        "──────  ───────────",
-        "SmolLM2-135M-Instruct-gptq-4bit  published  269.1 MB → 118.0 MB  32.37 → 36.05  0.1123  1 mi"
-        "n 15 s       1.2 GB",
+        "cell                             status                    size     perplexity      KL  "
+        "top token        time  peak memory",
+        "───────────────────────────────  ─────────  ───────────────────  ─────────────  ──────  "
+        "─────────  ──────────  ───────────",
+        "SmolLM2-135M-Instruct-gptq-4bit  published  269.1 MB → 118.0 MB  32.37 → 36.05  0.1123  "
+        "           1 min 15 s       1.2 GB",
         "x-bnb-4bit                       failed",
         "x-bnb-4bit: not started",
     ]
@@ -243,10 +243,10 @@ def test_the_table_is_aligned_and_says_errors_below() -> None:
 
 def test_the_step_summary_is_a_table_in_markdown() -> None:
     assert summary_markdown([replace(RECORD, id="a", error=None), replace(BARE, id="b")]) == (
-        "| cell | status | size | perplexity | KL | time | peak memory |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| a | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
-        "| b | failed |  |  |  |  |  |\n"
+        "| cell | status | size | perplexity | KL | top token | time | peak memory |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| a | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 |  | 1 min 15 s | 1.2 GB |\n"
+        "| b | failed |  |  |  |  |  |  |\n"
         "\n"
         "- **b**: not started\n"
     )
@@ -280,7 +280,7 @@ def test_foreign_text_is_shown_and_never_obeyed() -> None:
     assert len(markdown.splitlines()) == 5
     for part in ("<script>", "\x1b", "::error", "`x`", "[y](z)", "{{"):
         assert part not in markdown
-    assert all(line.count("|") == 8 for line in markdown.splitlines()[:3])
+    assert all(line.count("|") == 9 for line in markdown.splitlines()[:3])
 
 
 def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
