@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from quantize_lib.metrics import COMPARED, LIMITS, Outcome, Verdict, number
+from quantize_lib.metrics import COMPARED, LIMITS, SIZE_LIMIT, Figure, Outcome, Verdict, number, split_key
 from quantize_lib.report.records import Measurements
 
 
@@ -20,7 +21,8 @@ def check_gate(measurements: Measurements, limits: Mapping[str, float]) -> tuple
     if not limits:
         return ()
     verdicts = judge_limits(measurements, limits)
-    return (*_unproven(measurements), *(one.text for one in verdicts if not one.outcome.met))
+    unproven = _unproven(measurements) if limits.keys() - {SIZE_LIMIT.key} else []
+    return (*unproven, *(one.text for one in verdicts if not one.outcome.met))
 
 
 def judge_limits(measurements: Measurements, limits: Mapping[str, float]) -> tuple[Verdict, ...]:
@@ -29,17 +31,27 @@ def judge_limits(measurements: Measurements, limits: Mapping[str, float]) -> tup
     Args:
         limits: as for `check_gate`.
     """
-    known = (
-        limit.judge(measurements.figure(metric), limits[key])
-        for key, (metric, limit) in LIMITS.items()
-        if key in limits
+    order = [SIZE_LIMIT.key, *LIMITS]
+    known = [key for key in limits if split_key(key)[1] in order]
+    # The first text's, then the others' as they were named.
+    known.sort(key=lambda key: (bool(split_key(key)[0]), order.index(key) if key in order else 0))
+    return (
+        *(_judged(measurements, key, limits[key]) for key in known),
+        *(
+            Verdict(key=key, outcome=Outcome.MISSED, text=f"{key} is set, and this version has no such limit")
+            for key in limits
+            if key not in known
+        ),
     )
-    unknown = (
-        Verdict(key=key, outcome=Outcome.MISSED, text=f"{key} is set, and this version has no such limit")
-        for key in limits
-        if key not in LIMITS
-    )
-    return (*known, *unknown)
+
+
+def _judged(measurements: Measurements, key: str, limit: float) -> Verdict:
+    text, own = split_key(key)
+    if own == SIZE_LIMIT.key:
+        return SIZE_LIMIT.judge(Figure(after=measurements.size_after), limit)
+    metric, rule = LIMITS[own]
+    verdict = rule.judge(measurements.figure(metric, text), limit)
+    return replace(verdict, key=key, text=f"on {text}: {verdict.text}") if text else verdict
 
 
 def _unproven(measurements: Measurements) -> list[str]:

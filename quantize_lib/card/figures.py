@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantize_lib.metrics import MEANS, METRICS, NONE, Row, listed, number
-from quantize_lib.report.records import CellRecord, Measurements
+from quantize_lib.report.records import CellRecord, Measurements, TextFigures
 from quantize_lib.text import format_bytes, format_duration
 
 
@@ -25,6 +25,27 @@ def figures(record: CellRecord) -> tuple[Row, ...]:
     rows.append(Row("Time to quantize", NONE, format_duration(measured.seconds)))
     rows.append(Row("Peak memory, quantizing", NONE, format_bytes(measured.peak_memory_bytes)))
     return tuple(rows)
+
+
+def further_figures(measured: Measurements) -> tuple[tuple[str, TextFigures, tuple[Row, ...]], ...]:
+    """For each further held-out text its name, the text, and the rows of what was measured on it."""
+    return tuple(
+        (
+            name,
+            one,
+            tuple(
+                row
+                for metric in METRICS.values()
+                if (row := metric.row(measured.figure(metric, name))) is not None
+            ),
+        )
+        for name, one in measured.texts.items()
+    )
+
+
+def has_errors(measured: Measurements) -> bool:
+    """Whether a figure has a standard error, which the table shows."""
+    return any(figure.standard_error is not None for figure in measured.figures.values())
 
 
 def is_proven(measured: Measurements) -> bool:

@@ -10,7 +10,15 @@ from typing import Any
 from quantize_lib.architecture.assignment import traits_of
 from quantize_lib.architecture.kept import by_reason
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import all_words, figures, is_proven, measured_words, unrounded_words
+from quantize_lib.card.figures import (
+    all_words,
+    figures,
+    further_figures,
+    has_errors,
+    is_proven,
+    measured_words,
+    unrounded_words,
+)
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.snippets import snippets
@@ -101,6 +109,9 @@ def _values(
         "method": get_method(record.method).title,
         "figures": figures(record),
         "evaluation": evaluation,
+        "errors": measured is not None and has_errors(measured),
+        "texts": further_figures(measured) if measured is not None and proven else (),
+        "verdicts": record.verdicts if proven else (),
         "measured": "" if measured is None else measured_words(measured),
         "metrics": all_words(),
         "unproven": measured is not None and measured.evaluation is not None and not proven,
@@ -185,6 +196,11 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
         used, measured = record.calibration, evaluation
         if (used.source, used.revision) == (measured.source, measured.revision):
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
+    if evaluation is not None and record.measurements is not None:
+        named = {"": evaluation, **{name: one.text for name, one in record.measurements.texts.items()}}
+        for name, text in named.items():
+            if text.seen is not None:
+                limits.append(f"Of the text {name or text.source}, {text.seen}.")
     widths = {record.bits} if not record.layers else {bits for bits, _ in record.layers.values()}
     few = [str(bits) for bits in get_method(record.method).experimental if bits in widths]
     if few:

@@ -13,18 +13,19 @@ from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.formats import named_format
-from quantize_lib.gate import check_gate
+from quantize_lib.gate import check_gate, judge_limits
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
 from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
+from quantize_lib.metrics import Outcome
 from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements
+from quantize_lib.report.records import RECORD_FILE, CellRecord, Measurements, TextFigures
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
@@ -112,6 +113,7 @@ class Finisher:
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
         )
+        record = judged(record, prepared.job.evaluate)
         card = render_card(
             record,
             source=source,
@@ -137,7 +139,10 @@ class Finisher:
 
     def hold(self, record: CellRecord, spec: EvaluateSpec) -> CellRecord:
         """Compare a checkpoint with its gate: `built` where it meets it, else `gated`."""
-        record = replace(record, limits=spec.limits)
+        record = judged(record, spec)
+        for verdict in record.verdicts:
+            if verdict.outcome is Outcome.MET_WITHIN_ERROR:
+                self.reporter.info(f"{record.id}: {verdict.text}")
         missed = () if record.measurements is None else check_gate(record.measurements, spec.limits)
         if missed and spec.choose == SMALLEST:
             # Not worth a warning: that some miss the limits is what there is a choice for.
@@ -156,6 +161,12 @@ class Finisher:
         except PublishError as error:
             self.reporter.error(f"{record.id}: {error}")
             return replace(record, error=str(error), code=error.code)
+
+
+def judged(record: CellRecord, spec: EvaluateSpec) -> CellRecord:
+    """The record with the limits that it has to meet, and how each was judged."""
+    verdicts = () if record.measurements is None else judge_limits(record.measurements, spec.limits)
+    return replace(record, limits=spec.limits, verdicts=verdicts)
 
 
 def gated(record: CellRecord, missed: Sequence[str], reporter: Reporter) -> CellRecord:
@@ -273,5 +284,9 @@ def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepare
         peak_memory_bytes=result.peak_memory_bytes,
         figures=quantized.figures,
         evaluation=result.evaluation,
+        texts={
+            name: TextFigures(text=text, figures=quantized.texts.get(name, {}))
+            for name, text in result.texts.items()
+        },
         reload=quantized.reload,
     )

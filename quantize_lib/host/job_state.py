@@ -124,6 +124,10 @@ def _key(cell: Cell, prepared: Prepared) -> str:
     """Digest of everything that this cell's part of the result depends on."""
     job = prepared.job
     spec, texts = job.evaluate.held_out, prepared.evaluation
+    further = [
+        [name, found.revision, job.evaluate.texts[name].samples, job.evaluate.texts[name].seed]
+        for name, found in prepared.texts.items()
+    ]
     return sha256_json(
         {
             "version": __version__,
@@ -133,6 +137,7 @@ def _key(cell: Cell, prepared: Prepared) -> str:
             "evaluation": None
             if spec is None or texts is None
             else [texts.revision, spec.samples, spec.sequence_length, spec.seed],
+            **({"texts": further} if further else {}),
         }
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
@@ -11,13 +11,18 @@ from quantize_lib.calibration.texts import Texts
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.methods.common import is_automatic
+from quantize_lib.metrics import SIZE_LIMIT
 from quantize_lib.plan.automatic_bits import choice_of
-from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.plan.estimate import JobEstimate, estimate_job
+from quantize_lib.plan.cells import CHOOSE, SMALLEST, Cell, Job
+from quantize_lib.plan.estimate import JobEstimate, checkpoint_bytes, estimate_job
 from quantize_lib.source import resolve_group_size
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.tasks import task_of
+from quantize_lib.text import format_bytes
 from quantize_lib.wording import joined
+
+_SURELY = 1.1
+"""The real size is within a tenth of the estimate, as the contract tests have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,7 @@ class Prepared:
         group_sizes: resolved, by cell id.
         calibration: None where no cell's method needs any.
         evaluation: None where nothing is to be measured.
+        texts: further held-out texts, by name.
         identities: by cell id.
         refused: cells that the model cannot have, by id, with the reason; they are no longer in the job.
     """
@@ -38,6 +44,7 @@ class Prepared:
     group_sizes: Mapping[str, int]
     calibration: Texts | None
     evaluation: Texts | None
+    texts: Mapping[str, Texts] = field(default_factory=dict)
     identities: Mapping[str, Identity]
     refused: Mapping[str, SourceError]
 
@@ -79,6 +86,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     _check_limits(job, facts)
     sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
+    _check_sizes(job, facts, sizes)
     notes = lookups.tokenizers.check(job)
     return Seen(
         job=replace(job, cells=tuple(cell for cell in job.cells if cell.id in sizes)),
@@ -94,7 +102,7 @@ def check_texts(job: Job, lookups: Lookups) -> None:
     Raises:
         CalibrationError: where they cannot be read.
     """
-    for text in _texts(job):
+    for text in (*_texts(job), *job.evaluate.texts.values()):
         if text is not None and text.dataset is None:
             lookups.texts(text)
 
@@ -107,10 +115,10 @@ def _texts(job: Job) -> tuple[TextSpec | None, TextSpec | None]:
 def _check_limits(job: Job, facts: ModelFacts) -> None:
     """Refuse limits that only a model that continues text can be held to."""
     task = task_of(facts.config)
-    if not task.continues and job.evaluate.limits:
+    of_text = [key for key in job.evaluate.limits if key != SIZE_LIMIT.key]
+    if not task.continues and of_text:
         raise SourceError(
-            f"{job.model.id} is {task.words} and continues no text: {joined(job.evaluate.limits)} cannot be "
-            "judged of it",
+            f"{job.model.id} is {task.words} and continues no text: {joined(of_text)} cannot be judged of it",
             hint="Give the limits to the models that they are meant for, under their own `evaluate`.",
         )
 
@@ -153,6 +161,24 @@ def _check_lengths(job: Job, facts: ModelFacts) -> None:
             )
 
 
+def _check_sizes(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) -> None:
+    """Refuse cells that are sure to be larger than is allowed; a choice leaves them out when it is made."""
+    limit = job.evaluate.limits.get(SIZE_LIMIT.key)
+    if limit is None or job.evaluate.choose == SMALLEST:
+        return
+    for cell in job.cells:
+        if cell.id not in group_sizes:
+            continue
+        size = checkpoint_bytes(cell.settings, facts, group_sizes[cell.id])
+        if size > limit * _SURELY:
+            raise UsageError(
+                f"{cell.id}: its weights will take about {format_bytes(size)}, more than the "
+                f"{format_bytes(limit)} of {SIZE_LIMIT.key}",
+                hint=f"Allow more, give fewer bits, or leave the cell out. With `{CHOOSE}: {SMALLEST}` it "
+                "would be passed over.",
+            )
+
+
 def prepare(job: Job, lookups: Lookups) -> Prepared:
     """Look at the base model, collect the texts and find out what determines each cell.
 
@@ -172,5 +198,8 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         refused=seen.refused,
         calibration=None if calibration is None else lookups.texts(calibration),
         evaluation=None if held_out is None else lookups.texts(held_out),
+        texts={}
+        if held_out is None
+        else {name: lookups.texts(text) for name, text in job.evaluate.texts.items()},
         identities={cell.id: lookups.identity(cell, job) for cell in job.cells},
     )

@@ -195,7 +195,10 @@ class Tokenizers:
 def _specs(job: Job) -> tuple[TextSpec, ...]:
     """The texts that the job makes tokens of."""
     held_out = job.evaluate.held_out
-    return (*((job.calibration,) if job.calibrated else ()), *(() if held_out is None else (held_out,)))
+    return (
+        *((job.calibration,) if job.calibrated else ()),
+        *(() if held_out is None else (held_out, *job.evaluate.texts.values())),
+    )
 
 
 def _key(model: ModelSpec) -> ModelSpec:

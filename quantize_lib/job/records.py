@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+SHARED_TOKENS = 64
+"""So many in a row make a sequence one that was seen in calibration."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextRecord:
@@ -23,6 +26,19 @@ class TextRecord:
     """sha256 of the token ids as little-endian int64."""
     short: bool = False
     """Less text than was asked for."""
+    shared: int = 0
+    """Of a held-out text: sequences with `SHARED_TOKENS` in a row that the calibration text has too."""
+
+    @property
+    def seen(self) -> str | None:
+        """What is to be said of sequences that were seen in calibration; None where there is none."""
+        if not self.shared:
+            return None
+        return (
+            f"{self.shared} of {self.samples} sequences ({self.shared / self.samples:.0%}) have "
+            f"{SHARED_TOKENS} tokens in a row in common with the calibration text, so the figures on it "
+            "flatter the checkpoint"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

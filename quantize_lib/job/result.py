@@ -48,6 +48,7 @@ class QuantizedCell:
         layers: bits and group size of each quantized layer, by full name, where each was given its own.
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
+        texts: the same on further held-out texts, by the text's name.
         reload: None until it was loaded again.
         versions: of everything that had a part in making it.
         failure: what went wrong once its tensors were written; they lie in its folder all the same.
@@ -61,6 +62,7 @@ class QuantizedCell:
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     reload: Reload | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     failure: FailedCell | None = None
@@ -81,6 +83,7 @@ class JobResult:
         cells: by id.
         shared_seconds: wall time that no single cell caused; None where no pass came to its end.
         calibration, evaluation: the texts; None where there was none, or it was not reached.
+        texts: further held-out texts, by name.
         unfinished: whether another process can go on from what this one left.
     """
 
@@ -92,6 +95,7 @@ class JobResult:
     shared_seconds: float | None = None
     calibration: TextRecord | None = None
     evaluation: TextRecord | None = None
+    texts: Mapping[str, TextRecord] = field(default_factory=dict)
     unfinished: bool = False
 
     def first_failed(self) -> FailedCell | None:
@@ -116,6 +120,8 @@ def write_result(path: Path, result: JobResult) -> None:
     for name, text in (("calibration", result.calibration), ("evaluation", result.evaluation)):
         if text is not None:
             data[name] = asdict(text)
+    if result.texts:
+        data["texts"] = {name: asdict(text) for name, text in result.texts.items()}
     write_json(path, data)
 
 
@@ -138,6 +144,7 @@ def read_result(path: Path) -> JobResult:
         shared_seconds=data.get("shared_seconds"),
         calibration=_text(data.get("calibration")),
         evaluation=_text(data.get("evaluation")),
+        texts={name: TextRecord(**text) for name, text in data.get("texts", {}).items()},
         unfinished=data.get("unfinished", False),
     )
 
@@ -165,7 +172,8 @@ def cell_from_json(data: Mapping[str, Any]) -> CellResult:
             **data,
             "notes": tuple(data.get("notes", ())),
             "layers": {name: (bits, size) for name, (bits, size) in data.get("layers", {}).items()},
-            "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
+            "figures": _figures(data.get("figures", {})),
+            "texts": {name: _figures(figures) for name, figures in data.get("texts", {}).items()},
             "reload": None if reload is None else _reload(reload),
             "failure": None if failure is None else _failed(failure),
         }
@@ -181,6 +189,10 @@ def _reload(data: Mapping[str, Any]) -> Reload:
     unrounded = dict(_known(data.get("unrounded_inputs", {})))
     modes = tuple(data.get("modes", ()))
     return Reload(**{**data, "sample": sample, "modes": modes, "unrounded_inputs": unrounded})
+
+
+def _figures(data: Mapping[str, Any]) -> dict[str, Figure]:
+    return {name: Figure(**item) for name, item in _known(data)}
 
 
 def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -11,13 +11,14 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults, width_word
+from quantize_lib.manifest.evaluate_spec import evaluate_spec, limits_of
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.metrics import LIMITS
+from quantize_lib.metrics import LIMITS, split_key
 from quantize_lib.names import (
     local_folder,
     render,
@@ -25,7 +26,7 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, TEXTS, Cell, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
@@ -234,6 +235,8 @@ class _Builder:
         owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
         for owner in owners:
             places += [(*owner, "calibration"), (*owner, "evaluate", HELD_OUT)]
+        for path in (("evaluate", TEXTS), *((*owner, "evaluate", TEXTS) for owner in owners)):
+            places += [(*path, name) for name in self.at(*path)]
         self.check_limits(owners)
         self.check_choices(owners)
         for place in places:
@@ -245,7 +248,7 @@ class _Builder:
         faults: dict[KeyPath, None] = {}
         for owner in owners:
             own = self.at(*owner, "evaluate")
-            for limit in LIMITS if HELD_OUT not in top and HELD_OUT not in own else ():
+            for limit in (*LIMITS, TEXTS) if HELD_OUT not in top and HELD_OUT not in own else ():
                 if limit in own or limit in top:
                     faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
         for path in faults:
@@ -258,7 +261,8 @@ class _Builder:
         for owner in owners:
             own = self.at(*owner, "evaluate")
             given = {**top, **own} if self.clean(*owner, "evaluate") else {}
-            if given.get(CHOOSE) == SMALLEST and not LIMITS.keys() & given.keys():
+            judged = {split_key(key)[1] for key in limits_of(given)} if given else set()
+            if given.get(CHOOSE) == SMALLEST and not LIMITS.keys() & judged:
                 faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
         for path in faults:
             limits = joined((f"`{limit}`" for limit in LIMITS), "or")
@@ -295,19 +299,12 @@ class _Builder:
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
         text = merge_text(text, self.at("models", index, "calibration"))
         evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
-        held_out = evaluate.get(HELD_OUT)
         return Job(
             id=spec.name,
             model=spec,
             device="auto",
             calibration=text_spec(text, self.base),
-            evaluate=EvaluateSpec(
-                held_out=text_spec(held_out, self.base) if held_out else None,
-                limits={
-                    key: limit.parse(evaluate[key]) for key, (_, limit) in LIMITS.items() if key in evaluate
-                },
-                choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
-            ),
+            evaluate=evaluate_spec(evaluate, self.base),
             cells=(),
         )
 

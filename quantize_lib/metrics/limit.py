@@ -10,6 +10,24 @@ from typing import Any, ClassVar, NamedTuple
 
 from quantize_lib.metrics.figure import Figure
 
+_OF_A_TEXT = "texts"
+
+
+def limit_key(key: str, text: str = "") -> str:
+    """A limit's key among all limits of a cell: `max_kl_divergence`, or `texts.code.max_kl_divergence`.
+
+    Args:
+        text: the name of a further held-out text; empty for the first.
+    """
+    return f"{_OF_A_TEXT}.{text}.{key}" if text else key
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The name of the text, empty for the first, and the limit's own key."""
+    first, _, rest = key.partition(".")
+    text, _, own = rest.partition(".")
+    return (text, own) if first == _OF_A_TEXT and text and own else ("", key)
+
 
 class Outcome(StrEnum):
     """What came of a limit. The figure itself decides whether it is met; the error says how surely."""
@@ -24,18 +42,13 @@ class Outcome(StrEnum):
         """Whether the checkpoint may be published."""
         return self in (Outcome.MET, Outcome.MET_WITHIN_ERROR)
 
-    @property
-    def words(self) -> str:
-        """`met, within the error`."""
-        return self.value.replace("_within_error", ", within the error")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """How a limit was judged.
 
     Attributes:
-        key: the limit's, in the manifest's `evaluate`.
+        key: the limit's, in the manifest's `evaluate` (`limit_key`).
         text: a sentence with the figures; of a missed one, why.
     """
 

@@ -12,8 +12,8 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
 from quantize_lib.methods.common import is_automatic
-from quantize_lib.metrics import LIMITS
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, Cell, Job, Plan
+from quantize_lib.metrics import ALL_LIMITS, LIMITS, limit_key
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
@@ -128,7 +128,14 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
         "calibration": _text(job.calibration),
         "evaluate": {
             HELD_OUT: _text(held_out) if held_out else None,
-            **{key: job.evaluate.limits.get(key) for key in LIMITS},
+            **{key: job.evaluate.limits.get(key) for key in ALL_LIMITS},
+            TEXTS: {
+                name: {
+                    **_text(text),
+                    **{key: job.evaluate.limits.get(limit_key(key, name)) for key in LIMITS},
+                }
+                for name, text in job.evaluate.texts.items()
+            },
             CHOOSE: job.evaluate.choose,
         },
         "estimate": estimate

@@ -29,7 +29,8 @@ from quantize_lib.report.figures import (
     reload_json,
 )
 from quantize_lib.report.publish_record import publish_from_json, publish_to_json
-from quantize_lib.report.records import CellRecord, Measurements
+from quantize_lib.report.records import CellRecord, Measurements, TextFigures
+from quantize_lib.report.verdicts import verdicts_from, verdicts_json
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets import PublishSpec
 
@@ -130,10 +131,11 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
         "settings": plain_json(record.settings),
-        "calibration": None if record.calibration is None else asdict(record.calibration),
+        "calibration": None if record.calibration is None else _text_json(record.calibration),
         "evaluation": None
         if measured is None or measured.evaluation is None
-        else asdict(measured.evaluation),
+        else _text_json(measured.evaluation),
+        **({"texts": texts} if (texts := _texts_json(measured)) else {}),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
@@ -144,6 +146,20 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         **({"layers": layers} if (layers := _layers_json(record)) else {}),
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
+        **({"verdicts": verdicts_json(record.verdicts)} if record.verdicts else {}),
+    }
+
+
+def _text_json(text: TextRecord) -> dict[str, Any]:
+    # Without what is to be said of few texts alone.
+    return {key: value for key, value in asdict(text).items() if key != "shared" or value}
+
+
+def _texts_json(measured: Measurements | None) -> dict[str, Any]:
+    found = {} if measured is None else measured.texts
+    return {
+        name: {"evaluation": _text_json(one.text), "figures": figures_json(one.figures)}
+        for name, one in found.items()
     }
 
 
@@ -164,6 +180,10 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
             **{name: data[name] for name in _COST},
             figures=figures_from(data),
             evaluation=None if data["evaluation"] is None else known(TextRecord, data["evaluation"]),
+            texts={
+                name: TextFigures(text=known(TextRecord, one["evaluation"]), figures=figures_from(one))
+                for name, one in data.get("texts", {}).items()
+            },
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(
@@ -196,6 +216,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         layers={name: (layer["bits"], layer["group_size"]) for name, layer in data.get("layers", {}).items()},
         terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
+        verdicts=verdicts_from(data.get("verdicts", ())),
     )
 
 

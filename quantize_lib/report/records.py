@@ -9,7 +9,7 @@ from typing import Any, Literal
 from quantize_lib.errors import ErrorCode
 from quantize_lib.job.records import Reload, TextRecord
 from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
-from quantize_lib.metrics import Figure, Metric
+from quantize_lib.metrics import Figure, Metric, Verdict
 from quantize_lib.source.facts import Terms
 
 RECORD_FILE = "quantization_report.json"
@@ -19,6 +19,15 @@ As it names every other file's hash, its own hash identifies the whole repositor
 """
 
 CellStatus = Literal["published", "built", "skipped", "failed", "gated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFigures:
+    """What was measured on a further held-out text."""
+
+    text: TextRecord
+    figures: Mapping[str, Figure]
+    """By the metric's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +45,19 @@ class Measurements:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """By the metric's name; empty where no evaluation was asked for."""
     evaluation: TextRecord | None = None
+    texts: Mapping[str, TextFigures] = field(default_factory=dict)
+    """On further held-out texts, by name."""
     reload: Reload | None = None
 
-    def figure(self, metric: Metric) -> Figure:
-        """What was measured with a metric; an empty figure where nothing was."""
-        return self.figures.get(metric.name, Figure())
+    def figure(self, metric: Metric, text: str = "") -> Figure:
+        """What was measured with a metric; an empty figure where nothing was.
+
+        Args:
+            text: the name of a further held-out text; empty for the first.
+        """
+        if not text:
+            return self.figures.get(metric.name, Figure())
+        return self.texts[text].figures.get(metric.name, Figure()) if text in self.texts else Figure()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +105,8 @@ class CellRecord:
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The gate it has to meet; `publish DIR` compares it with these again."""
+    verdicts: tuple[Verdict, ...] = ()
+    """How each limit was judged; empty where it was not held to them."""
 
     @property
     def width(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
-from quantize_lib.metrics import COMPARED, LIMITS, METRICS
+from quantize_lib.metrics import COMPARED, LIMITS, METRICS, SIZE_LIMIT, Outcome
 from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
@@ -57,6 +57,12 @@ def _complete_metrics(schema: dict[str, Any]) -> None:
         for key, (metric, limit) in LIMITS.items()
     }
     put_owned(cell["properties"]["limits"]["properties"], _MARK, limits)
+    cell["properties"]["limits"]["properties"][SIZE_LIMIT.key] = {
+        "type": "number",
+        "description": SIZE_LIMIT.number,
+    }
+    verdict = cell["properties"]["verdicts"]["items"]["properties"]
+    verdict["outcome"]["enum"] = list(map(str, Outcome))
 
 
 def _words(option: Option[Any]) -> dict[str, Any]:

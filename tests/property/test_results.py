@@ -51,7 +51,7 @@ def test_a_table_has_as_many_lines_and_columns_as_it_should(text: str) -> None:
     assert "\x1b" not in summary_table(records)
     lines = summary_markdown(records).rstrip("\n").split("\n")
     assert len(lines) == 6
-    assert {line.count("|") for line in lines[:4]} == {8}
+    assert {line.count("|") for line in lines[:4]} == {9}
 
 
 def _measured(before: float | None, after: float | None, kl: float | None) -> Measurements:

@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card import render_card
 from quantize_lib.card.snippets import snippets
 from quantize_lib.methods.settings import Override, Settings, settings_of
+from quantize_lib.metrics import Figure, Outcome, Verdict
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
-from quantize_lib.report.records import CellRecord
+from quantize_lib.report.records import CellRecord, TextFigures
 from quantize_lib.source.facts import ModelFacts, ModelSource, Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.text import format_bytes, format_duration
@@ -419,3 +421,23 @@ def test_sizes_and_durations_are_for_people() -> None:
         "1 h 00 min",
         "24 h 00 min",
     ]
+
+
+def test_further_texts_have_tables_of_their_own_and_limits_say_how_they_were_judged() -> None:
+    figures = {"kl_divergence": Figure(after=0.25, standard_error=0.01)}
+    further = TextFigures(text=replace(TEXT, source="code | files", samples=7, shared=2), figures=figures)
+    verdict = Verdict(key="max_kl_divergence", outcome=Outcome.MET, text="KL divergence is low | enough")
+    record = replace(RECORD, measurements=replace(MEASURED, texts={"code": further}), verdicts=(verdict,))
+    text = unescape(render(record).text)
+    assert "On <code>code</code>, code | files at" in text
+    assert "7 sequences of 512 tokens:\n\n| | base model | this checkpoint |\n" in text
+    assert "| KL divergence, nats per token | – | 0.2500 ± 0.0100 |" in text
+    assert "After ±: the standard error over the sequences" in text
+    assert "Held to these limits:\n\n- KL divergence is low | enough\n" in text
+    assert "Of the text code, 2 of 7 sequences (29%) have 64 tokens in a row in common" in text
+    assert ", on 2 texts; other languages" in text
+    assert "low | enough" not in render(record).text
+    unproven = replace(record.measurements or MEASURED, reload=replace(RELOAD, reproduced=False))
+    hidden = unescape(render(replace(record, measurements=unproven)).text)
+    assert "low | enough" not in hidden
+    assert "0.2500" not in hidden

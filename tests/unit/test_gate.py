@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from quantize_lib.gate import check_gate, judge_limits
-from quantize_lib.metrics import Outcome
-from tests.support.records import MEASURED, RELOAD, with_figure, with_sample
+from quantize_lib.metrics import Figure, Outcome
+from quantize_lib.report.records import TextFigures
+from tests.support.records import MEASURED, RELOAD, TEXT, with_figure, with_sample
 
 LIMITS = {"max_perplexity_increase": 0.15, "max_kl_divergence": 0.2}
 
@@ -99,4 +100,30 @@ def test_a_limit_that_only_another_version_knows_is_missed() -> None:
 def test_a_limit_of_nothing_is_a_limit() -> None:
     assert check_gate(MEASURED, {"max_kl_divergence": 0.0}) == (
         "KL divergence is 0.1123 nats per token, more than the allowed 0",
+    )
+
+
+def test_a_limit_on_size_is_judged_by_the_weights_and_needs_no_text() -> None:
+    bare = replace(MEASURED, figures={}, evaluation=None, reload=None, size_after=118_000_000)
+    assert check_gate(bare, {"max_size": 118_000_000.0}) == ()
+    assert check_gate(bare, {"max_size": 100_000_000.0}) == (
+        "the weights take 118.0 MB, more than the allowed 100.0 MB",
+    )
+    (reason,) = check_gate(bare, {"max_size": 117_999_999.0})
+    assert reason == "the weights take 118000000 bytes, more than the allowed 118.0 MB"
+
+
+def test_a_limit_on_a_further_text_is_judged_by_the_figures_on_that_text() -> None:
+    on_code = TextFigures(text=TEXT, figures={"kl_divergence": Figure(after=0.5, standard_error=0.01)})
+    measured = replace(MEASURED, texts={"code": on_code})
+    limits = {"texts.code.max_kl_divergence": 0.4, "max_kl_divergence": 0.2}
+    assert [one.key for one in judge_limits(measured, limits)] == [
+        "max_kl_divergence",
+        "texts.code.max_kl_divergence",
+    ]
+    assert check_gate(measured, limits) == (
+        "on code: KL divergence is 0.5 nats per token, more than the allowed 0.4",
+    )
+    assert check_gate(MEASURED, limits) == (
+        "on code: the KL divergence was not measured, and max_kl_divergence is set",
     )

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from quantize_lib.errors import ErrorCode, ExitCode, UsageError
+from quantize_lib.metrics import Outcome, Verdict
 from quantize_lib.report import (
     REPORT_FILE,
     checkpoint_record,
@@ -25,10 +26,10 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
-from quantize_lib.report.records import CellRecord, CellStatus
+from quantize_lib.report.records import CellRecord, CellStatus, TextFigures
 from quantize_lib.report.report_schema import report_schema
 from quantize_lib.targets import publish_spec
-from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
+from tests.support.records import MEASURED, RECORD, RELOAD, TEXT, with_figure, with_sample
 
 TIMES: dict[str, Any] = {
     "started": datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC),
@@ -287,3 +288,19 @@ def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
     summary = summary_markdown([replace(BARE, error="é" * 1990)] * 600)
     assert len(summary.encode()) <= 2**20
     assert summary.endswith("a step summary holds at most 1 MiB.\n")
+
+
+def test_further_texts_and_verdicts_come_back(tmp_path: Path) -> None:
+    further = TextFigures(text=replace(TEXT, shared=2), figures=MEASURED.figures)
+    verdict = Verdict(key="texts.code.max_kl_divergence", outcome=Outcome.MISSED_WITHIN_ERROR, text="no")
+    record = replace(RECORD, measurements=replace(MEASURED, texts={"code": further}), verdicts=(verdict,))
+    (cell,) = _write(tmp_path, record)["cells"]
+    assert cell["texts"]["code"]["evaluation"]["shared"] == 2
+    assert cell["texts"]["code"]["figures"] == cell["figures"]
+    assert cell["verdicts"] == [
+        {"limit": "texts.code.max_kl_divergence", "outcome": "missed_within_error", "text": "no"}
+    ]
+    assert read_report(tmp_path) == (record,)
+    plain = record_to_json(RECORD)
+    assert not {"texts", "verdicts"} & plain.keys()
+    assert "shared" not in plain["evaluation"]

@@ -22,6 +22,7 @@ QUANTIZED = QuantizedCell(
     notes=("a note",),
     errors={"model.layers.0.mlp.up_proj": 0.25, "other": None},
     figures=MEASURED.figures,
+    texts={"code": MEASURED.figures},
     reload=replace(RELOAD, modes=("compressed",), unrounded_inputs={"perplexity": 35.5}),
 )
 RESULT = JobResult(
@@ -37,6 +38,7 @@ RESULT = JobResult(
     shared_seconds=2.0,
     calibration=TEXT,
     evaluation=replace(TEXT, short=True),
+    texts={"code": replace(TEXT, shared=3)},
 )
 
 
