@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from quantize_lib.metrics import COMPARED, LIMITS, SIZE_LIMIT, Figure, Outcome, Verdict, number, split_key
-from quantize_lib.report.records import Measurements
+from quantize_lib.metrics import (
+    COMPARED,
+    LIMITS,
+    NO_WORSE_THAN,
+    SIZE_LIMIT,
+    Figure,
+    Outcome,
+    Verdict,
+    number,
+    split_key,
+)
+from quantize_lib.no_worse import compare
+from quantize_lib.report.records import Measurements, PublishedBefore
+
+NOTHING = PublishedBefore()
+"""Where nothing is published."""
 
 
-def check_gate(measurements: Measurements, limits: Mapping[str, float]) -> tuple[str, ...]:
+def check_gate(
+    measurements: Measurements, limits: Mapping[str, float], before: PublishedBefore = NOTHING
+) -> tuple[str, ...]:
     """Why the gate was missed, one reason a line; empty where it was met or there is no limit.
 
     A figure that is missing or not finite misses its limit, and so does every figure that the reload from
@@ -17,19 +33,22 @@ def check_gate(measurements: Measurements, limits: Mapping[str, float]) -> tuple
 
     Args:
         limits: by their keys in the manifest. One that is not known here is missed.
+        before: what is published, for the limit that asks for it.
     """
     if not limits:
         return ()
-    verdicts = judge_limits(measurements, limits)
+    verdicts = judge_limits(measurements, limits, before)
     unproven = _unproven(measurements) if limits.keys() - {SIZE_LIMIT.key} else []
     return (*unproven, *(one.text for one in verdicts if not one.outcome.met))
 
 
-def judge_limits(measurements: Measurements, limits: Mapping[str, float]) -> tuple[Verdict, ...]:
+def judge_limits(
+    measurements: Measurements, limits: Mapping[str, float], before: PublishedBefore = NOTHING
+) -> tuple[Verdict, ...]:
     """How each limit was judged, with the figure's standard error; what the reload says is beside this.
 
     Args:
-        limits: as for `check_gate`.
+        limits, before: as for `check_gate`.
     """
     order = [SIZE_LIMIT.key, *LIMITS]
     known = [key for key in limits if split_key(key)[1] in order]
@@ -40,8 +59,9 @@ def judge_limits(measurements: Measurements, limits: Mapping[str, float]) -> tup
         *(
             Verdict(key=key, outcome=Outcome.MISSED, text=f"{key} is set, and this version has no such limit")
             for key in limits
-            if key not in known
+            if key not in known and key != NO_WORSE_THAN
         ),
+        *([compare(measurements, before)] if NO_WORSE_THAN in limits else ()),
     )
 
 

@@ -17,6 +17,7 @@ from quantize_lib.gate import check_gate, judge_limits
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
+from quantize_lib.host.published_before import published_before
 from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
@@ -113,7 +114,7 @@ class Finisher:
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
         )
-        record = judged(record, prepared.job.evaluate)
+        record, _ = self.judged(record, prepared.job.evaluate)
         card = render_card(
             record,
             source=source,
@@ -139,11 +140,10 @@ class Finisher:
 
     def hold(self, record: CellRecord, spec: EvaluateSpec) -> CellRecord:
         """Compare a checkpoint with its gate: `built` where it meets it, else `gated`."""
-        record = judged(record, spec)
+        record, missed = self.judged(record, spec)
         for verdict in record.verdicts:
             if verdict.outcome is Outcome.MET_WITHIN_ERROR:
                 self.reporter.info(f"{record.id}: {verdict.text}")
-        missed = () if record.measurements is None else check_gate(record.measurements, spec.limits)
         if missed and spec.choose == SMALLEST:
             # Not worth a warning: that some miss the limits is what there is a choice for.
             self.reporter.info(f"{record.id} misses its gate: {'; '.join(missed)}")
@@ -151,6 +151,15 @@ class Finisher:
         if missed:
             return gated(record, missed, self.reporter)
         return replace(record, status="built", error=None, code=None)
+
+    def judged(self, record: CellRecord, spec: EvaluateSpec) -> tuple[CellRecord, tuple[str, ...]]:
+        """The record with its limits and how each was judged; and why the gate is missed, if it is."""
+        record = replace(record, limits=spec.limits, verdicts=())
+        if record.measurements is None:
+            return record, ()
+        before = published_before(self.publisher, record)
+        verdicts = judge_limits(record.measurements, spec.limits, before)
+        return replace(record, verdicts=verdicts), check_gate(record.measurements, spec.limits, before)
 
     def publish(self, record: CellRecord) -> CellRecord:
         """Publish a built checkpoint; where that fails it stays `built`, with the error."""
@@ -161,12 +170,6 @@ class Finisher:
         except PublishError as error:
             self.reporter.error(f"{record.id}: {error}")
             return replace(record, error=str(error), code=error.code)
-
-
-def judged(record: CellRecord, spec: EvaluateSpec) -> CellRecord:
-    """The record with the limits that it has to meet, and how each was judged."""
-    verdicts = () if record.measurements is None else judge_limits(record.measurements, spec.limits)
-    return replace(record, limits=spec.limits, verdicts=verdicts)
 
 
 def gated(record: CellRecord, missed: Sequence[str], reporter: Reporter) -> CellRecord:

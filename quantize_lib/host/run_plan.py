@@ -23,7 +23,7 @@ from quantize_lib.files import Room
 from quantize_lib.formats import named_format, resolve_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.choices import Choices
-from quantize_lib.host.finish import Finisher, judged
+from quantize_lib.host.finish import Finisher
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.one_job import JobRunner
@@ -253,7 +253,7 @@ class _Run:
             limits = job.evaluate.limits
             return replace(built, status="skipped", choice=None, not_chosen=verdict.text, limits=limits)
         try:
-            carded = self._carded(judged(built, job.evaluate), job, cell)
+            carded = self._carded(self._finisher.judged(built, job.evaluate)[0], job, cell)
         except PublishError as error:
             self._reporter.error(f"{cell.id}: {error}")
             return replace(built, error=str(error), code=error.code)

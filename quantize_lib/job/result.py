@@ -192,7 +192,10 @@ def _reload(data: Mapping[str, Any]) -> Reload:
 
 
 def _figures(data: Mapping[str, Any]) -> dict[str, Figure]:
-    return {name: Figure(**item) for name, item in _known(data)}
+    return {
+        name: Figure(**{**item, "sequence_means": tuple(item.get("sequence_means", ()))})
+        for name, item in _known(data)
+    }
 
 
 def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:

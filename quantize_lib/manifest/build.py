@@ -18,7 +18,7 @@ from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.text import check_text, default_calibration, merge_text, text_spec
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.metrics import LIMITS, split_key
+from quantize_lib.metrics import LIMITS, NO_WORSE_THAN, split_key
 from quantize_lib.names import (
     local_folder,
     render,
@@ -248,7 +248,9 @@ class _Builder:
         faults: dict[KeyPath, None] = {}
         for owner in owners:
             own = self.at(*owner, "evaluate")
-            for limit in (*LIMITS, TEXTS) if HELD_OUT not in top and HELD_OUT not in own else ():
+            for limit in (
+                (*LIMITS, NO_WORSE_THAN, TEXTS) if HELD_OUT not in top and HELD_OUT not in own else ()
+            ):
                 if limit in own or limit in top:
                     faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
         for path in faults:

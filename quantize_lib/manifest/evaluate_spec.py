@@ -9,7 +9,7 @@ from typing import Any
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.manifest.text import text_spec
-from quantize_lib.metrics import ALL_LIMITS, LIMITS, limit_key
+from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
 from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, EvaluateSpec
 
 
@@ -33,12 +33,13 @@ def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
 def limits_of(evaluate: Mapping[str, Any]) -> dict[str, float]:
     """All limits by their keys (`metrics.limit_key`)."""
     places = [("", evaluate), *evaluate.get(TEXTS, {}).items()]
-    return {
+    limits = {
         limit_key(key, name): limit.parse(place[key])
         for name, place in places
         for key, limit in ALL_LIMITS.items()
         if key in place
     }
+    return limits | ({NO_WORSE_THAN: 0.0} if NO_WORSE_THAN in evaluate else {})
 
 
 def _texts(texts: Mapping[str, Any], sequence_length: int, base: Path) -> dict[str, TextSpec]:

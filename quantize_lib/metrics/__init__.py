@@ -7,7 +7,7 @@ from typing import cast
 
 from quantize_lib.metrics.entry import NONE, Metric, Row
 from quantize_lib.metrics.figure import Figure, number
-from quantize_lib.metrics.limit import Limit, Outcome, Verdict, limit_key, split_key
+from quantize_lib.metrics.limit import NO_WORSE_THAN, Limit, Outcome, Verdict, limit_key, split_key
 from quantize_lib.metrics.mean import MeanMetric, Tolerance
 from quantize_lib.metrics.size_limit import SIZE_LIMIT
 from quantize_lib.registry import find_entries, get_entry
@@ -20,6 +20,7 @@ __all__ = [
     "MEANS",
     "METRICS",
     "NONE",
+    "NO_WORSE_THAN",
     "SIZE_LIMIT",
     "Figure",
     "Limit",

@@ -79,6 +79,10 @@ class Metric(ABC):
         """
         return None
 
+    def by_sequence(self, values: Tensor) -> tuple[float, ...]:
+        """The mean of each sequence; none of a figure that is not made of a mean."""
+        return ()
+
     def measured(self, values: Tensor, base_values: Tensor | None = None) -> Figure:
         """The figure of a checkpoint's values and, where the base model has one too, of its values."""
         return Figure(
@@ -86,6 +90,7 @@ class Metric(ABC):
             after=finite(self.of_values(values)),
             standard_error=self.standard_error(values),
             increase_error=None if base_values is None else self.increase_error(values, base_values),
+            sequence_means=self.by_sequence(values),
         )
 
     @property

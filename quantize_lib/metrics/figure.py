@@ -15,12 +15,15 @@ class Figure:
         standard_error: of `after`, from how its sequences differ; None where there is but one.
         increase_error: standard error of `after / before - 1`, from how the difference of both models differs
             from sequence to sequence (paired); None where there is no `before`, or but one sequence.
+        sequence_means: of the checkpoint's values per token, by sequence, so that two checkpoints can be
+            compared by pairs; empty for what is not made of a mean, or is not finite.
     """
 
     before: float | None = None
     after: float | None = None
     standard_error: float | None = None
     increase_error: float | None = None
+    sequence_means: tuple[float, ...] = ()
 
 
 def number(value: float | None) -> str:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from quantize_lib.metrics.figure import Figure
 
+NO_WORSE_THAN = "no_worse_than"
+"""The key of the limit that is what was published before: of all metrics, and of no single one."""
 _OF_A_TEXT = "texts"
 
 

@@ -83,6 +83,11 @@ class MeanMetric(Metric):
         """float64 (sequences,), of (sequences, length - 1)."""
         return values.double().mean(1)
 
+    def by_sequence(self, values: Tensor) -> tuple[float, ...]:
+        """With six digits, which is far below the standard error; empty where one is not finite."""
+        means = [float(f"{mean:.6g}") for mean in self.sequence_means(values).tolist()]
+        return tuple(means) if all(map(math.isfinite, means)) else ()
+
     def of_values(self, values: Tensor) -> float:
         return self.figure(self.mean(values))
 

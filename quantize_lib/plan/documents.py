@@ -12,7 +12,7 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
 from quantize_lib.methods.common import is_automatic
-from quantize_lib.metrics import ALL_LIMITS, LIMITS, limit_key
+from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
 from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
@@ -129,6 +129,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
         "evaluate": {
             HELD_OUT: _text(held_out) if held_out else None,
             **{key: job.evaluate.limits.get(key) for key in ALL_LIMITS},
+            NO_WORSE_THAN: "published" if NO_WORSE_THAN in job.evaluate.limits else None,
             TEXTS: {
                 name: {
                     **_text(text),

@@ -63,6 +63,7 @@ def figures_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
             "after": plain_json(figure.after),
             "unit": METRICS[name].unit,
             "standard_error": plain_json(figure.standard_error),
+            **({"sequence_means": list(figure.sequence_means)} if figure.sequence_means else {}),
             **(
                 {} if figure.increase_error is None else {"increase_error": plain_json(figure.increase_error)}
             ),
@@ -74,12 +75,16 @@ def figures_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
 def figures_from(data: Mapping[str, Any]) -> dict[str, Figure]:
     """The figures of a cell of a report; one of an earlier version has the flat keys alone."""
     if "figures" in data:
-        return {name: known(Figure, data["figures"][name]) for name in METRICS if name in data["figures"]}
-    found = {
-        metric.name: Figure(**{part: data.get(key) for key, part in metric.keys.items()})
-        for metric in METRICS.values()
+        return {name: _figure(data["figures"][name]) for name in METRICS if name in data["figures"]}
+    flat: dict[str, dict[str, Any]] = {
+        metric.name: {part: data.get(key) for key, part in metric.keys.items()} for metric in METRICS.values()
     }
+    found = {name: Figure(**parts) for name, parts in flat.items()}
     return {name: figure for name, figure in found.items() if figure != _NOTHING}
+
+
+def _figure(data: Mapping[str, Any]) -> Figure:
+    return known(Figure, {**data, "sequence_means": tuple(data.get("sequence_means", ()))})
 
 
 def reload_json(reload: Reload) -> dict[str, Any]:

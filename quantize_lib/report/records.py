@@ -61,6 +61,21 @@ class Measurements:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedBefore:
+    """What the repository of a cell holds, to compare with.
+
+    Attributes:
+        measurements: None where nothing is published, or nothing that was measured.
+        fault: why that could not be found out.
+        asked: whether it was looked at; it is not where nothing is to be published.
+    """
+
+    measurements: Measurements | None = None
+    fault: str | None = None
+    asked: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellRecord:
     """One row of `report.json`."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
-from quantize_lib.metrics import COMPARED, LIMITS, METRICS, SIZE_LIMIT, Outcome
+from quantize_lib.metrics import COMPARED, LIMITS, METRICS, NO_WORSE_THAN, SIZE_LIMIT, Outcome
 from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
@@ -60,6 +60,10 @@ def _complete_metrics(schema: dict[str, Any]) -> None:
     cell["properties"]["limits"]["properties"][SIZE_LIMIT.key] = {
         "type": "number",
         "description": SIZE_LIMIT.number,
+    }
+    cell["properties"]["limits"]["properties"][NO_WORSE_THAN] = {
+        "type": "number",
+        "description": "0 where it must be no worse than what was published before.",
     }
     verdict = cell["properties"]["verdicts"]["items"]["properties"]
     verdict["outcome"]["enum"] = list(map(str, Outcome))

@@ -155,11 +155,10 @@ def test_a_reload_has_a_tolerance_at_every_precision_that_only_grows(metric: Mea
 
 def _missing(metric: Metric) -> list[Figure]:
     whole = metric.measured(values_of(metric), None if metric.compares else values_of(metric))
-    return [
-        replace(whole, **{part: value})
-        for part in metric.keys.values()
-        for value in (None, math.nan, math.inf, -math.inf)
+    wrong: list[dict[str, Any]] = [
+        {part: value} for part in metric.keys.values() for value in (None, math.nan, math.inf, -math.inf)
     ]
+    return [replace(whole, **changes) for changes in wrong]
 
 
 @EVERY_LIMIT

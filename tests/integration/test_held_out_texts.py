@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from quantize_lib.files import read_json
 from tests.conftest import demo_data
-from tests.support.small_runs import ROOT, command, manifest, report
+from tests.support.small_runs import ROOT, command, evaluation, manifest, report, save_tiny_model
 
 LENGTH = 64
 CELLS = [{"method": "gptq", "bits": 4, "format": "compressed-tensors", "name": "tiny-w4"}]
@@ -144,3 +144,30 @@ def test_what_is_sure_to_be_too_large_is_refused_before_anything_is_computed(
         assert done.returncode == 2, done.stderr
         assert "tiny-w4: its weights will take about" in done.stderr
         assert "more than the 1.0 MB of max_size" in done.stderr
+
+
+def test_what_is_worse_than_the_version_published_before_is_not_published(
+    calibration_text: Path, held_out_text: Path, tmp_path: Path
+) -> None:
+    model = save_tiny_model(tmp_path / "model", calibration_text)
+    publish = {"to": "directory", "path": "published", "name": "tiny"}
+    limit = evaluation(held_out_text, no_worse_than="published")
+
+    def run_with(bits: int) -> dict[str, Any]:
+        cells = [{"method": "bitsandbytes", "bits": bits, "name": "tiny"}]
+        manifest(tmp_path, model, calibration_text, cells, evaluate=limit, publish=publish)
+        done = command("run", "quantize.yml", "--output", "out", cwd=tmp_path)
+        assert done.returncode in (0, 4), done.stderr
+        return report(tmp_path / "out")["tiny"]
+
+    first = run_with(8)
+    assert first["status"] == "published"
+    assert first["verdicts"][0]["text"].startswith("nothing was published before")
+    published = (tmp_path / "published" / "tiny" / "quantization_report.json").read_bytes()
+    second = run_with(4)
+    assert (second["status"], second["code"]) == ("gated", "gate")
+    assert "that of the version published before" in second["error"]
+    assert "(paired)" in second["error"]
+    assert (tmp_path / "published" / "tiny" / "quantization_report.json").read_bytes() == published
+    again = run_with(8)
+    assert again["status"] == "skipped", again["error"]

@@ -83,7 +83,8 @@ EDGES: dict[str, set[str]] = {
         *("cell_words", "errors", "files", "job", "methods", "metrics", "schemas", "source", "targets"),
         *("text",),
     },
-    "gate": {"metrics", "report"},
+    "no_worse": {"job", "metrics", "report"},
+    "gate": {"metrics", "no_worse", "report"},
     "card": {
         *("architecture", "errors", "formats", "methods", "metrics", "names", "plan", "report", "source"),
         *("tasks", "text", "wording"),
