@@ -288,8 +288,9 @@ def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepare
         figures=quantized.figures,
         evaluation=result.evaluation,
         texts={
-            name: TextFigures(text=text, figures=quantized.texts.get(name, {}))
-            for name, text in result.texts.items()
+            name: TextFigures(text=result.texts[name], figures=quantized.texts.get(name, {}))
+            for name in prepared.texts
+            if name in result.texts
         },
         reload=quantized.reload,
     )

@@ -32,7 +32,7 @@ class TextRecord:
     @property
     def seen(self) -> str | None:
         """What is to be said of sequences that were seen in calibration; None where there is none."""
-        if not self.shared:
+        if not self.shared or not self.samples:
             return None
         return (
             f"{self.shared} of {self.samples} sequences ({self.shared / self.samples:.0%}) have "

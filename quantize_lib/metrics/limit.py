@@ -111,7 +111,10 @@ class Limit(ABC):
         near = error is not None and abs(value - limit) <= error
         allowed = self.shown(limit)
         said = self.said(figure, limit)
-        within = f"within the standard error of {self.shown(error)}" if near and error is not None else ""
+        within = ""
+        if near and error is not None:
+            # An error is known to two digits at best.
+            within = f"within the standard error of {self.shown(float(f'{error:.2g}'))}"
         if not met:
             beyond = "less than the least allowed" if self.is_least else "more than the allowed"
             outcome = Outcome.MISSED_WITHIN_ERROR if near else Outcome.MISSED
