@@ -85,12 +85,13 @@ class Metric(ABC):
 
     def measured(self, values: Tensor, base_values: Tensor | None = None) -> Figure:
         """The figure of a checkpoint's values and, where the base model has one too, of its values."""
+        after = finite(self.of_values(values))
         return Figure(
             before=None if base_values is None else finite(self.of_values(base_values)),
-            after=finite(self.of_values(values)),
+            after=after,
             standard_error=self.standard_error(values),
             increase_error=None if base_values is None else self.increase_error(values, base_values),
-            sequence_means=self.by_sequence(values),
+            sequence_means=() if after is None else self.by_sequence(values),
         )
 
     @property
