@@ -108,7 +108,7 @@ class Limit(ABC):
             return Verdict(key=self.key, outcome=Outcome.MISSED, text=fault)
         value, error = self.estimate(figure)
         met = value >= limit if self.is_least else value <= limit
-        near = error is not None and abs(value - limit) <= error
+        near = error is not None and 0 < error >= abs(value - limit)
         allowed = self.shown(limit)
         said = self.said(figure, limit)
         within = ""

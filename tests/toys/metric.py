@@ -1,4 +1,4 @@
-"""A metric for the tests: how often the base model's first token is among the checkpoint's first five."""
+"""A metric for the tests: how often the two most likely tokens are the base model's, in their order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class _Least(Limit):
-    key = "min_top_five"
-    number = "Limit on top-five agreement, as a share."
+    key = "min_top_two"
+    number = "Limit on top-two agreement, as a share."
     words: ClassVar[Mapping[str, Any]] = {
-        "title": "Limit on top-five agreement",
-        "description": "Smallest share of positions where the base model's most likely token is among five.",
+        "title": "Limit on top-two agreement",
+        "description": "Smallest share of positions whose two most likely tokens are the base model's.",
         "type": "string",
         "pattern": "^[0-9]{1,3}%$",
         "errorMessage": "not a share; write a percentage such as 90%",
@@ -33,7 +33,7 @@ class _Least(Limit):
 
     def fault(self, figure: Figure) -> str | None:
         if figure.after is None or not 0 <= figure.after <= 1:
-            return f"the top-five agreement was not measured, and {self.key} is set"
+            return f"the top-two agreement was not measured, and {self.key} is set"
         return None
 
     def estimate(self, figure: Figure) -> Estimate:
@@ -41,19 +41,19 @@ class _Least(Limit):
         return Estimate(figure.after, figure.standard_error)
 
     def said(self, figure: Figure, limit: float) -> str:
-        return f"top-five agreement is {self.shown(self.estimate(figure).value)}"
+        return f"top-two agreement is {self.shown(self.estimate(figure).value)}"
 
     def shown(self, value: float) -> str:
         return f"{value:.4g}"
 
 
-class _TopFive(MeanMetric):
-    name = "top_five"
+class _TopTwo(MeanMetric):
+    name = "top_two"
     order = 9
-    title = "top-five agreement"
-    column = "top five"
+    title = "top-two agreement"
+    column = "top two"
     unit = "share of positions"
-    description = "how often the base model's most likely token is among the checkpoint's first five"
+    description = "how often the two most likely tokens are the base model's, in their order"
     compared = "mean agreement"
     compares = True
     more_is_better = True
@@ -67,9 +67,8 @@ class _TopFive(MeanMetric):
     def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
         assert base_logits is not None
         assert ids.shape == logits.shape[:2]
-        first = base_logits[:, :-1].argmax(-1, keepdim=True)
-        among = (logits[:, :-1].topk(5).indices == first).any(-1)
-        return among.float().where(logits[:, :-1].isfinite().all(-1), float("nan"))
+        same = (logits[:, :-1].topk(2).indices == base_logits[:, :-1].topk(2).indices).all(-1)
+        return same.float().where(logits[:, :-1].isfinite().all(-1), float("nan"))
 
     def row(self, figure: Figure) -> Row | None:
         return None if figure.after is None else Row(self.heading, NONE, self.cell(figure))
@@ -78,4 +77,4 @@ class _TopFive(MeanMetric):
         return "" if figure.after is None else f"{figure.after:.1%}"
 
 
-METRIC = _TopFive()
+METRIC = _TopTwo()
