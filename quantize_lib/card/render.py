@@ -196,7 +196,7 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
         used, measured = record.calibration, evaluation
         if (used.source, used.revision) == (measured.source, measured.revision):
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
-    if evaluation is not None and record.measurements is not None:
+    if evaluation is not None and record.measurements is not None and get_method(record.method).calibrated:
         named = {"": evaluation, **{name: one.text for name, one in record.measurements.texts.items()}}
         for name, text in named.items():
             if text.seen is not None:

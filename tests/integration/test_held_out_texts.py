@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from quantize_lib.files import read_json
-from tests.conftest import demo_data
 from tests.support.small_runs import ROOT, command, evaluation, manifest, report, save_tiny_model
 
 LENGTH = 64
@@ -34,7 +33,7 @@ def run(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The folder of a run of the real model's first two blocks that is measured on three texts."""
     folder = tmp_path_factory.mktemp("texts")
-    reviews = demo_data("reviews.jsonl")
+    reviews = held_out_text.with_name("reviews.jsonl")
     evaluate = {
         "perplexity": {"texts": _documents(held_out_text, 12), "samples": 99, "sequence_length": LENGTH},
         "texts": {
@@ -79,7 +78,7 @@ def test_perplexity_is_that_of_plain_transformers_within_a_thousandth(
     run: tuple[Path, subprocess.CompletedProcess[str]], small_model: Path, held_out_text: Path
 ) -> None:
     folder, _ = run
-    texts = {"": held_out_text, "reviews": demo_data("reviews.jsonl")}
+    texts = {"": held_out_text, "reviews": held_out_text.with_name("reviews.jsonl")}
     for name, path in texts.items():
         ids = _windows(small_model, _documents(path, 12))
         measured = cell(folder) if not name else cell(folder)["texts"][name]

@@ -63,7 +63,7 @@ def test_every_block_of_yaml_is_of_a_known_kind() -> None:
 def test_a_manifest_is_valid(example: Example, tmp_path: Path) -> None:
     # What the manifests name beside themselves.
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    for name in ("held-out.txt", "calibration/a.txt"):
+    for name in ("held-out.txt", "news.txt", "code.txt", "german.txt", "calibration/a.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
     text = example.text
