@@ -168,7 +168,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from quantize_lib.metrics import METRICS
+    from quantize_lib.metrics import MEANS
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
@@ -186,7 +186,7 @@ def _measure(arguments: argparse.Namespace) -> int:
                 before = base(row, use_cache=False).logits
                 for index, model in enumerate((base, *quantized)):
                     after = before if model is base else model(row, use_cache=False).logits
-                    for metric in METRICS.values():
+                    for metric in MEANS.values():
                         if model is not base or not metric.compares:
                             one = metric.per_token(after, before, row)
                             values[index].setdefault(metric.name, []).append(one)
@@ -206,11 +206,11 @@ def _figures(values: dict[str, list[Any]]) -> dict[str, float | None]:
     """
     import torch
 
-    from quantize_lib.metrics import METRICS
+    from quantize_lib.metrics import MEANS
 
     found: dict[str, float | None] = {}
     for name, parts in values.items():
-        figure = METRICS[name].measured(torch.cat(parts))
+        figure = MEANS[name].measured(torch.cat(parts))
         found |= {name: figure.after, f"{name}_error": figure.standard_error}
     return found
 

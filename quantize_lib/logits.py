@@ -58,6 +58,23 @@ def token_kl(base_logits: Tensor, logits: Tensor) -> Tensor:
     return result.clamp_(min=0.0).view(logits.shape[0], -1)
 
 
+def token_agreement(base_logits: Tensor, logits: Tensor) -> Tensor:
+    """Whether the most likely next token is the same; of equal ones the first counts.
+
+    Args:
+        base_logits: any floating dtype, (batch, length, vocabulary).
+        logits: the same shape, on the same device.
+
+    Returns:
+        float32 (batch, length - 1): 1 where it is, 0 where it is not, NaN where one of the logits is not
+        finite (-inf rules a token out and is allowed).
+    """
+    base_top, top = (one[:, :-1].max(-1) for one in (base_logits, logits))
+    same = (base_top.indices == top.indices).float()
+    # A NaN is the largest value of its row.
+    return same.where(base_top.values.isfinite() & top.values.isfinite(), math.nan)
+
+
 def _chunks(rows: int, width: int) -> Iterator[slice]:
     step = max(1, LOGITS_CHUNK_VALUES // width)
     return (slice(start, start + step) for start in range(0, rows, step))

@@ -52,18 +52,20 @@ def compile_lock(requirements: list[str], *options: str, keep: str = "") -> dict
         source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
         result.write_text(keep, encoding="utf-8")
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
-        command += ["--no-build-isolation", "--python", sys.executable, *options]
+        # pip takes a package with an extra and without for two, and wants a pin of the one that is asked for.
+        command += ["--no-strip-extras", "--no-build-isolation", "--python", sys.executable, *options]
         command += ["--output-file", str(result), str(source)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         output = result.read_text(encoding="utf-8")
     locked: dict[str, list[str]] = {}
-    name = ""
+    names: list[str] = []
     for line in output.splitlines():
-        if pin := re.match(r"([A-Za-z0-9._-]+==\S+)", line):
-            name = pin[1]
-            locked[name] = []
+        if pin := re.match(r"([A-Za-z0-9._-]+(?:\[[^\]]*\])?==\S+)", line):
+            names = sorted({pin[1], re.sub(r"\[.*\]", "", pin[1])})
+            locked |= {name: [] for name in names}
         elif digest := re.match(r"\s+--hash=sha256:([0-9a-f]{64})", line):
-            locked[name].append(digest[1])
+            for name in names:
+                locked[name].append(digest[1])
     return locked
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from quantize_lib.card.escape import Safe
-from quantize_lib.metrics import METRICS
 from quantize_lib.metrics.uncertain import cell_with_error
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
 from quantize_lib.report.drawings import quality_picture
 from quantize_lib.report.records import CellRecord
+from quantize_lib.report.tables import SHOWN
 from quantize_lib.text import format_bytes, markdown
 
 
@@ -46,9 +46,7 @@ def beside(record: CellRecord, siblings: Sequence[CellRecord]) -> Beside | None:
     records = [_as_published(record), *siblings]
     leading = leading_metric(records)
     best = best_cells(records, leading)
-    measured = [
-        metric for metric in METRICS.values() if any(metric.name in proven_figures(one) for one in records)
-    ]
+    measured = [metric for metric in SHOWN if any(metric.name in proven_figures(one) for one in records)]
     rows = []
     for one in (one for found in by_model(records).values() for one in found):
         assert one.measurements is not None

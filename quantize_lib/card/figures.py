@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from quantize_lib.metrics import METRICS, NONE, Row, listed
-from quantize_lib.metrics.entry import number
-from quantize_lib.report.records import CellRecord, Measurements
+from quantize_lib.metrics import MEANS, METRICS, NONE, Row, listed, number
+from quantize_lib.report.records import CellRecord, Measurements, TextFigures
 from quantize_lib.text import format_bytes, format_duration
 
 
@@ -28,14 +27,35 @@ def figures(record: CellRecord) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def further_figures(measured: Measurements) -> tuple[tuple[str, TextFigures, tuple[Row, ...]], ...]:
+    """For each further held-out text its name, the text, and the rows of what was measured on it."""
+    return tuple(
+        (
+            name,
+            one,
+            tuple(
+                row
+                for metric in METRICS.values()
+                if (row := metric.row(measured.figure(metric, name))) is not None
+            ),
+        )
+        for name, one in measured.texts.items()
+    )
+
+
+def has_errors(measured: Measurements) -> bool:
+    """Whether a figure has a standard error, which the table shows."""
+    return any(figure.standard_error is not None for figure in measured.figures.values())
+
+
 def measured_words(measured: Measurements) -> str:
-    """The metrics that there are figures of, as a sentence begins with them."""
-    return _capital(listed((one for one in METRICS.values() if one.name in measured.figures), details=True))
+    """The metrics that there are figures of, as a sentence begins with them; without quantiles."""
+    return _capital(listed((one for one in MEANS.values() if one.name in measured.figures), details=True))
 
 
 def all_words() -> str:
-    """All metrics, as a sentence begins with them."""
-    return _capital(listed(METRICS.values()))
+    """All metrics with values of their own, as a sentence begins with them."""
+    return _capital(listed(MEANS.values()))
 
 
 def unrounded_words(measured: Measurements) -> str | None:
@@ -47,7 +67,7 @@ def unrounded_words(measured: Measurements) -> str | None:
         f"{metric.title} {number(other)} instead of {number(reload.sample[name].reloaded)}"
         for name, other in reload.unrounded_inputs.items()
         if name in reload.sample
-        for metric in (METRICS[name],)
+        for metric in (MEANS[name],)
     ]
     return f"{', '.join(both)}, on {reload.sample_tokens} tokens of the same text" if both else None
 

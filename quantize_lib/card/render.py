@@ -11,7 +11,14 @@ from typing import Any
 from quantize_lib.architecture.assignment import traits_of
 from quantize_lib.card.beside import beside
 from quantize_lib.card.escape import Safe, code, code_block
-from quantize_lib.card.figures import all_words, figures, measured_words, unrounded_words
+from quantize_lib.card.figures import (
+    all_words,
+    figures,
+    further_figures,
+    has_errors,
+    measured_words,
+    unrounded_words,
+)
 from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.remake import manifest_of
@@ -115,6 +122,9 @@ def _values(
         "figures": figures(record),
         "evaluation": evaluation,
         "tasks": task_rows(record),
+        "errors": measured is not None and has_errors(measured),
+        "texts": further_figures(measured) if measured is not None and proven else (),
+        "verdicts": record.verdicts if proven else (),
         "measured": "" if measured is None else measured_words(measured),
         "metrics": all_words(),
         "unproven": measured is not None and measured.evaluation is not None and not proven,
@@ -206,6 +216,11 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
         )
         if used & measured:
             limits.append("It was measured on the text that it was calibrated on, so the figures flatter it.")
+    if evaluation is not None and record.measurements is not None and get_method(record.method).calibrated:
+        named = {"": evaluation, **{name: one.text for name, one in record.measurements.texts.items()}}
+        for name, text in named.items():
+            if text.seen is not None:
+                limits.append(f"Of the text {name or text.source}, {text.seen}.")
     widths = {record.bits} if not record.layers else {bits for bits, _ in record.layers.values()}
     few = [str(bits) for bits in get_method(record.method).experimental if bits in widths]
     if few:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import MEANS
 from quantize_lib.reporting import Reporter
 
 
@@ -78,7 +78,7 @@ class _Tokens:
 
     def add(self, logits: Tensor, base: Tensor | None, ids: Tensor) -> None:
         """Measure a batch; without `base` by the metrics that do not compare."""
-        for metric in METRICS.values():
+        for metric in MEANS.values():
             if base is not None or not metric.compares:
                 values = metric.per_token(logits, base, ids)
                 self._values.setdefault(metric.name, []).append(values.cpu())

@@ -16,7 +16,7 @@ from quantize_lib.evaluate.process import answer_of
 from quantize_lib.files import finite
 from quantize_lib.job.job_file import NEW_TOKENS
 from quantize_lib.job.records import Reload, SampleFigure
-from quantize_lib.metrics import METRICS, Metric
+from quantize_lib.metrics import COMPARED, MeanMetric
 from quantize_lib.precision import Precision
 
 
@@ -27,7 +27,7 @@ def is_reproduced(means: Mapping[str, float], expected: Mapping[str, float], pre
         means: by the metric's name; without those that compare where there is nothing to compare with.
         expected: the pass's, of every metric.
     """
-    for metric in METRICS.values():
+    for metric in COMPARED.values():
         if not math.isfinite(expected.get(metric.name, math.nan)):
             return False
         if metric.compares and metric.name not in means:
@@ -47,7 +47,7 @@ def is_no_worse(means: Mapping[str, float], expected: Mapping[str, float], preci
     return all(
         metric.is_better(mean, expected[metric.name])
         or metric.tolerances[precision].allows(mean, expected[metric.name])
-        for metric in METRICS.values()
+        for metric in COMPARED.values()
         if (mean := means.get(metric.name)) is not None
     )
 
@@ -127,7 +127,7 @@ def check_reload(
         reproduced=reproduced,
         dtype=result["dtype"],
         modes=tuple(further),
-        unrounded_inputs={name: _figure(METRICS[name], mean) for name, mean in unrounded.items()},
+        unrounded_inputs={name: _figure(COMPARED[name], mean) for name, mean in unrounded.items()},
     )
 
 
@@ -218,10 +218,10 @@ def _sample_figures(means: Mapping[str, float], expected: Mapping[str, float]) -
             reloaded=_figure(metric, means.get(metric.name)),
             of_pass=_figure(metric, expected.get(metric.name)),
         )
-        for metric in METRICS.values()
+        for metric in COMPARED.values()
         if metric.name in means or metric.name in expected
     }
 
 
-def _figure(metric: Metric, mean: float | None) -> float | None:
+def _figure(metric: MeanMetric, mean: float | None) -> float | None:
     return None if mean is None else finite(metric.figure(mean))

@@ -185,7 +185,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
     from safetensors import safe_open
     from safetensors.torch import load_file
 
-    from quantize_lib.metrics import METRICS
+    from quantize_lib.metrics import COMPARED
 
     ids: Tensor = load_file(sample)["ids"].to(device)
     means: dict[str, list[Tensor]] = {}
@@ -200,7 +200,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
         if base_logits is not None:
             with safe_open(base_logits, framework="pt", device=device) as file:
                 base = file.get_slice("logits")[row : row + 1]
-        for metric in METRICS.values():
+        for metric in COMPARED.values():
             if base is not None or not metric.compares:
                 values = metric.per_token(logits, base, one)
                 means.setdefault(metric.name, []).append(metric.sequence_means(values))

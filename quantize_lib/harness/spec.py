@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +56,7 @@ class TaskFigure:
     key: str
 
 
-def limit_key(task: str, limit: str) -> str:
+def task_limit_key(task: str, limit: str) -> str:
     """A limit's key among all limits of a gate: `tasks.arc_easy.min`."""
     return f"{_PREFIX}{task}.{limit}"
 
@@ -68,29 +66,7 @@ def is_task_limit(key: str) -> bool:
     return key.startswith(_PREFIX) and key.rpartition(".")[2] in LIMITS
 
 
-def missed(figures: Mapping[str, TaskFigure], limits: Mapping[str, float]) -> Iterable[str]:
-    """Why limits on tasks are missed, a reason each; a figure that is missing or not finite misses its own.
-
-    Args:
-        figures: by the task's id.
-        limits: of the whole gate, by their keys; those on tasks count.
-    """
-    for key, limit in limits.items():
-        if not is_task_limit(key):
-            continue
-        task, _, kind = key.removeprefix(_PREFIX).rpartition(".")
-        figure = figures.get(task)
-        after = None if figure is None else figure.after
-        if figure is None or after is None or not math.isfinite(after):
-            yield f"the task {task} was not measured, and its {kind} is set"
-        elif kind == MIN and after < limit:
-            yield f"{task}: {figure.metric} is {after:.4g}, less than the least allowed {limit:g}"
-        elif kind == MAX_LOSS:
-            before = figure.before
-            if before is None or not math.isfinite(before):
-                yield f"the task {task} was not measured of the base model, and its {kind} is set"
-            elif (before - after if figure.more_is_better else after - before) > limit:
-                yield (
-                    f"{task}: {figure.metric} is {after:.4g} and the base model's {before:.4g}, which is "
-                    f"worse by more than the allowed {limit:g}"
-                )
+def split_limit(key: str) -> tuple[str, str]:
+    """The task's id, and which limit on it."""
+    task, _, kind = key.removeprefix(_PREFIX).rpartition(".")
+    return task, kind

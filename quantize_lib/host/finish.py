@@ -15,19 +15,28 @@ from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.formats import named_format
-from quantize_lib.gate import check_gate
+from quantize_lib.gate import check_gate, judge_limits
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
+from quantize_lib.host.published_before import published_before
 from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.siblings import Siblings
 from quantize_lib.host.terms_notice import add_notice
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
+from quantize_lib.metrics import Outcome
 from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
 from quantize_lib.publish.verify import check_files
 from quantize_lib.report import checkpoint_record
-from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE, CellRecord, Measurements
+from quantize_lib.report.records import (
+    CARD_FILE,
+    PICTURE_FILE,
+    RECORD_FILE,
+    CellRecord,
+    Measurements,
+    TextFigures,
+)
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import name_warning, side_files, with_given
 from quantize_lib.source.facts import ModelSource
@@ -121,6 +130,7 @@ class Finisher:
             kept={why: tuple(names) for why, names in by_reason(prepared.facts.kept).items()},
             provenance=self.made_in(prepared.job.device),
         )
+        record, _ = self.judged(record, prepared.job.evaluate)
         siblings = list(self.siblings.of(record, _made(result, prepared)))
         card = render_card(
             record,
@@ -149,8 +159,10 @@ class Finisher:
 
     def hold(self, record: CellRecord, spec: EvaluateSpec) -> CellRecord:
         """Compare a checkpoint with its gate: `built` where it meets it, else `gated`."""
-        record = replace(record, limits=spec.limits)
-        missed = () if record.measurements is None else check_gate(record.measurements, spec.limits)
+        record, missed = self.judged(record, spec)
+        for verdict in record.verdicts:
+            if verdict.outcome is Outcome.MET_WITHIN_ERROR:
+                self.reporter.info(f"{record.id}: {verdict.text}")
         if missed and spec.choose == SMALLEST:
             # Not worth a warning: that some miss the limits is what there is a choice for.
             self.reporter.info(f"{record.id} misses its gate: {'; '.join(missed)}")
@@ -158,6 +170,15 @@ class Finisher:
         if missed:
             return gated(record, missed, self.reporter)
         return replace(record, status="built", error=None, code=None)
+
+    def judged(self, record: CellRecord, spec: EvaluateSpec) -> tuple[CellRecord, tuple[str, ...]]:
+        """The record with its limits and how each was judged; and why the gate is missed, if it is."""
+        record = replace(record, limits=spec.limits, verdicts=())
+        if record.measurements is None:
+            return record, ()
+        before = published_before(self.publisher, record)
+        verdicts = judge_limits(record.measurements, spec.limits, before)
+        return replace(record, verdicts=verdicts), check_gate(record.measurements, spec.limits, before)
 
     def publish(self, record: CellRecord) -> CellRecord:
         """Publish a built checkpoint; where that fails it stays `built`, with the error."""
@@ -309,5 +330,10 @@ def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepare
         figures=quantized.figures,
         evaluation=result.evaluation,
         tasks=quantized.tasks,
+        texts={
+            name: TextFigures(text=result.texts[name], figures=quantized.texts.get(name, {}))
+            for name in prepared.texts
+            if name in result.texts
+        },
         reload=quantized.reload,
     )

@@ -42,6 +42,11 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
             device=job.device,
             calibration=_text(job.calibration, prepared.calibration, folder / "calibration.json"),
             evaluation=_text(job.evaluate.held_out, prepared.evaluation, folder / "evaluation.json"),
+            texts={
+                name: handed
+                for name, spec in job.evaluate.texts.items()
+                if (handed := _text(spec, prepared.texts.get(name), folder / f"text-{name}.json")) is not None
+            },
             cells=tuple(JobCell(id=cell.id, settings=cell.settings) for cell in job.cells),
             output=folder,
             told=prepared.facts.notes,

@@ -10,8 +10,11 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from quantize_lib import __version__
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.calibration.texts import Texts
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
@@ -124,6 +127,7 @@ def _key(cell: Cell, prepared: Prepared) -> str:
     """Digest of everything that this cell's part of the result depends on."""
     job = prepared.job
     spec, texts = job.evaluate.held_out, prepared.evaluation
+    further = [[name, *_text_key(found, job.evaluate.texts[name])] for name, found in prepared.texts.items()]
     return sha256_json(
         {
             "version": __version__,
@@ -131,15 +135,8 @@ def _key(cell: Cell, prepared: Prepared) -> str:
             "settings": effective_settings(cell.settings),
             "device": job.device,
             "tasks": list(map(task_key, job.evaluate.tasks)),
-            "evaluation": None
-            if spec is None or texts is None
-            else [
-                texts.revision,
-                spec.samples,
-                spec.sequence_length,
-                spec.seed,
-                *([source.samples, dict(source.chat_template_kwargs)] for source in spec.sources),
-            ],
+            "evaluation": None if spec is None or texts is None else _text_key(texts, spec),
+            **({"texts": further} if further else {}),
         }
     )
 
@@ -154,3 +151,9 @@ def _without_ours(folder: Path) -> None:
         # What is no file was not written by us, and will be refused.
         if (ours or half) and entry.is_file():
             entry.unlink()
+
+
+def _text_key(texts: Texts, spec: TextSpec) -> list[Any]:
+    """What a text's tokens depend on, beside the tokenizer."""
+    asked = ([source.samples, dict(source.chat_template_kwargs)] for source in spec.sources)
+    return [texts.revision, spec.samples, spec.sequence_length, spec.seed, *asked]

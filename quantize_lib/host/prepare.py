@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
@@ -12,13 +12,18 @@ from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.methods.common import is_automatic
+from quantize_lib.metrics import SIZE_LIMIT
 from quantize_lib.plan.automatic_bits import choice_of
-from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.plan.estimate import JobEstimate, estimate_job
+from quantize_lib.plan.cells import CHOOSE, SMALLEST, Cell, Job
+from quantize_lib.plan.estimate import JobEstimate, checkpoint_bytes, estimate_job
 from quantize_lib.source import resolve_group_size
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.tasks import task_of
+from quantize_lib.text import format_bytes
 from quantize_lib.wording import joined
+
+_SURELY = 1.1
+"""The real size is within a tenth of the estimate, as the contract tests have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,7 @@ class Prepared:
         group_sizes: resolved, by cell id.
         calibration: None where no cell's method needs any.
         evaluation: None where nothing is to be measured.
+        texts: further held-out texts, by name.
         identities: by cell id.
         refused: cells that the model cannot have, by id, with the reason; they are no longer in the job.
     """
@@ -39,6 +45,7 @@ class Prepared:
     group_sizes: Mapping[str, int]
     calibration: Texts | None
     evaluation: Texts | None
+    texts: Mapping[str, Texts] = field(default_factory=dict)
     identities: Mapping[str, Identity]
     refused: Mapping[str, SourceError]
 
@@ -83,6 +90,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
         task_key(one)
     sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
+    _check_sizes(job, facts, sizes)
     notes = lookups.tokenizers.check(job)
     return Seen(
         job=replace(job, cells=tuple(cell for cell in job.cells if cell.id in sizes)),
@@ -98,7 +106,7 @@ def check_texts(job: Job, lookups: Lookups) -> None:
     Raises:
         CalibrationError: where they cannot be read.
     """
-    for text in _texts(job):
+    for text in (*_texts(job), *job.evaluate.texts.values()):
         for source in text.sources if text is not None else ():
             if source.dataset is None:
                 lookups.texts(source)
@@ -118,10 +126,10 @@ def _check_limits(job: Job, facts: ModelFacts) -> None:
             "run on it",
             hint="Give `tasks` to the models that they are meant for, under their own `evaluate`.",
         )
-    if not task.continues and job.evaluate.limits:
+    of_text = [key for key in job.evaluate.limits if key != SIZE_LIMIT.key]
+    if not task.continues and of_text:
         raise SourceError(
-            f"{job.model.id} is {task.words} and continues no text: {joined(job.evaluate.limits)} cannot be "
-            "judged of it",
+            f"{job.model.id} is {task.words} and continues no text: {joined(of_text)} cannot be judged of it",
             hint="Give the limits to the models that they are meant for, under their own `evaluate`.",
         )
 
@@ -164,6 +172,24 @@ def _check_lengths(job: Job, facts: ModelFacts) -> None:
             )
 
 
+def _check_sizes(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) -> None:
+    """Refuse cells that are sure to be larger than is allowed; a choice leaves them out when it is made."""
+    limit = job.evaluate.limits.get(SIZE_LIMIT.key)
+    if limit is None or job.evaluate.choose == SMALLEST:
+        return
+    for cell in job.cells:
+        if cell.id not in group_sizes:
+            continue
+        size = checkpoint_bytes(cell.settings, facts, group_sizes[cell.id])
+        if size > limit * _SURELY:
+            raise UsageError(
+                f"{cell.id}: its weights will take about {format_bytes(size)}, more than the "
+                f"{format_bytes(limit)} of {SIZE_LIMIT.key}",
+                hint=f"Allow more, give fewer bits, or leave the cell out. With `{CHOOSE}: {SMALLEST}` it "
+                "would be passed over.",
+            )
+
+
 def prepare(job: Job, lookups: Lookups) -> Prepared:
     """Look at the base model, collect the texts and find out what determines each cell.
 
@@ -176,7 +202,9 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
     calibration, held_out = _texts(job) if job.cells else (None, None)
     if not task_of(seen.facts.config).continues:
         held_out = None
-    for source in (source for text in (calibration, held_out) if text for source in text.sources):
+    further = {} if held_out is None else job.evaluate.texts
+    read = [text for text in (calibration, held_out, *further.values()) if text is not None]
+    for source in (source for text in read for source in text.sources):
         if source.dataset is not None:
             lookups.tokenizers.check_conversations(job, source)
     return Prepared(
@@ -186,5 +214,6 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         refused=seen.refused,
         calibration=None if calibration is None else lookups.texts(calibration),
         evaluation=None if held_out is None else lookups.texts(held_out),
+        texts={name: lookups.texts(text) for name, text in further.items()},
         identities={cell.id: lookups.identity(cell, job) for cell in job.cells},
     )

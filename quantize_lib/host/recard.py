@@ -29,7 +29,8 @@ _SAID = (*KEYS, "tags")
 """What may change on a card without another checkpoint."""
 _FOUND = "pipeline_tag"
 """Where the base card does not say it, it was found in the base model's config."""
-_AT_TIMES = ("card_by_hand", "choice")
+_ALWAYS = ("files", "notes", "terms", "limits")
+_AT_TIMES = ("card_by_hand", "choice", "verdicts")
 """Keys that a record has only where they say something."""
 
 
@@ -102,7 +103,8 @@ def recarded(
     if text is not None and text != fresh and touched:
         keys = {*given, *(LICENSE_KEYS if "license" in given else ())}
         return _kept(checkpoint, record, text, {key: wanted.get(key) for key in sorted(keys)})
-    if text is not None and not touched:
+    recorded = _json(checkpoint / RECORD_FILE).get("limits", {})
+    if text is not None and not touched and recorded == dict(record.limits):
         said = metadata_of(text)
         if all(said.get(key) == wanted.get(key) for key in _SAID if key != _FOUND or key in base.fields):
             return record
@@ -166,7 +168,10 @@ def _written(checkpoint: Path, record: CellRecord, card: str) -> CellRecord:
         own = {name: digest for name, digest in files.items() if name != RECORD_FILE}
         told = checkpoint_record(replace(record, files=own))
         kept = {key: value for key, value in data.items() if key not in _AT_TIMES}
-        new = {**kept, **{key: told[key] for key in ("files", "notes", "terms", *_AT_TIMES) if key in told}}
+        new = {
+            **kept,
+            **{key: told[key] for key in ("files", "notes", "terms", "limits", *_AT_TIMES) if key in told},
+        }
         if data and new != data:
             write_json(checkpoint / RECORD_FILE, new)
         if data and RECORD_FILE in files:

@@ -11,6 +11,7 @@ from quantize_lib.gate import check_gate
 from quantize_lib.host.finish import gated, publish_checkpoint
 from quantize_lib.host.manifest_cards import ManifestCards
 from quantize_lib.host.output_folder import working_in
+from quantize_lib.host.published_before import published_before
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.registry import get_publisher
 from quantize_lib.report import (
@@ -78,7 +79,8 @@ def _published(
     if record.not_chosen is not None:
         reporter.info(f"{record.id} is not published: {record.not_chosen}")
         return record
-    missed = check_gate(record.measurements, record.limits) if record.measurements else ()
+    before = published_before(publisher, record)
+    missed = check_gate(record.measurements, record.limits, before) if record.measurements else ()
     if missed:
         return gated(record, missed, reporter)
     try:

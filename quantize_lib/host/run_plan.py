@@ -267,7 +267,9 @@ class _Run:
             limits = job.evaluate.limits
             return replace(built, status="skipped", choice=None, not_chosen=verdict.text, limits=limits)
         try:
-            carded = self._carded(built, job, cell)
+            # Other limits alone are no reason to publish a card again.
+            now = self._finisher.judged(built, job.evaluate)[0] if verdict.build else built
+            carded = self._carded(now, job, cell)
         except PublishError as error:
             self._reporter.error(f"{cell.id}: {error}")
             return replace(built, error=str(error), code=error.code)

@@ -216,6 +216,7 @@ def _specs(job: Job) -> tuple[TextSpec, ...]:
     return (
         *(job.calibration.sources if job.calibrated else ()),
         *(() if held_out is None else held_out.sources),
+        *(source for text in job.evaluate.texts.values() for source in text.sources),
     )
 
 

@@ -13,7 +13,8 @@ from quantize_lib.host.earlier import earlier_record
 from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.recard import files_as_they_lie
-from quantize_lib.plan.cells import Cell, Job
+from quantize_lib.job.records import TextRecord
+from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.verify import verify_checkpoint
@@ -33,12 +34,11 @@ def built_before(
         return None
     if same_version and earlier.versions.get("model-quantizer") != __version__:
         return None
-    held_out = job.evaluate.held_out
     try:
         identity = lookups.identity(cell, job)
         if earlier.fingerprint != identity.fingerprint:
             return None
-        if not _measured_alike(earlier, held_out, lookups) or not _same_tasks(earlier, job):
+        if not _measured_alike(earlier, job.evaluate, lookups) or not _same_tasks(earlier, job):
             return None
         # Who corrected the card need not have the checkpoint made again.
         verify_checkpoint(output / earlier.path, files_as_they_lie(output / earlier.path, earlier.files))
@@ -84,8 +84,18 @@ def _same_tasks(earlier: CellRecord, job: Job) -> bool:
     return {name: figure.key for name, figure in measured.items()} == wanted
 
 
-def _measured_alike(earlier: CellRecord, spec: TextSpec | None, lookups: Lookups) -> bool:
-    measured = None if earlier.measurements is None else earlier.measurements.evaluation
+def _measured_alike(earlier: CellRecord, evaluate: EvaluateSpec, lookups: Lookups) -> bool:
+    measured = earlier.measurements
+    texts = {} if measured is None else measured.texts
+    first = None if measured is None else measured.evaluation
+    return (
+        _same_text(first, evaluate.held_out, lookups)
+        and texts.keys() == evaluate.texts.keys()
+        and all(_same_text(texts[name].text, spec, lookups) for name, spec in evaluate.texts.items())
+    )
+
+
+def _same_text(measured: TextRecord | None, spec: TextSpec | None, lookups: Lookups) -> bool:
     if spec is None or measured is None:
         return spec is None and measured is None
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,27 @@ class JobFile:
     evaluation: JobText | None
     cells: tuple[JobCell, ...]
     output: Path
+    texts: Mapping[str, JobText] = field(default_factory=dict)
+    """Further held-out texts by name; their sequences are as long as those of `evaluation`."""
     prompt: str = DEFAULT_PROMPT
     told: tuple[str, ...] = ()
     """Notes on the base model that the host has told already."""
     max_memory: int | None = None
     tasks: tuple[JobTask, ...] = ()
+
+    @property
+    def all_texts(self) -> tuple[JobText, ...]:
+        """Every text that there is."""
+        given = (self.calibration, self.evaluation, *self.texts.values())
+        return tuple(text for text in given if text is not None)
+
+    @property
+    def carried(self) -> JobText | None:
+        """All held-out text as one, as it goes through the blocks: for what it costs."""
+        if self.evaluation is None:
+            return None
+        samples = sum(text.samples for text in (self.evaluation, *self.texts.values()))
+        return replace(self.evaluation, samples=samples)
 
 
 def write_job(path: Path, job: JobFile) -> None:
@@ -118,6 +134,11 @@ def read_job(path: Path) -> JobFile:
         device=data["device"],
         calibration=_text(data.get("calibration"), base),
         evaluation=_text(data.get("evaluation"), base),
+        texts={
+            name: text
+            for name, given in data.get("texts", {}).items()
+            if (text := _text(given, base)) is not None
+        },
         cells=tuple(JobCell(id=cell["id"], settings=_settings(cell["settings"])) for cell in data["cells"]),
         output=base / data["output"],
         prompt=data.get("prompt", DEFAULT_PROMPT),

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+SHARED_TOKENS = 64
+"""So many in a row make a sequence one that was seen in calibration."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart:
@@ -37,6 +40,8 @@ class TextRecord(TextPart):
     """sha256 of the token ids as little-endian int64."""
     parts: tuple[TextPart, ...] = ()
     """The sources of a mix, in its order; empty for a single one."""
+    shared: int = 0
+    """Of a held-out text: sequences with `SHARED_TOKENS` in a row that the calibration text has too."""
 
     @property
     def datasets(self) -> list[str]:
@@ -44,8 +49,19 @@ class TextRecord(TextPart):
         sources = self.parts or (self,)
         return list(dict.fromkeys(part.dataset for part in sources if part.dataset is not None))
 
+    @property
+    def seen(self) -> str | None:
+        """What is to be said of sequences that were seen in calibration; None where there is none."""
+        if not self.shared or not self.samples:
+            return None
+        return (
+            f"{self.shared} of {self.samples} sequences ({self.shared / self.samples:.0%}) have "
+            f"{SHARED_TOKENS} tokens in a row in common with the calibration text, so the figures on it "
+            "flatter the checkpoint"
+        )
 
-_OF_CHATS = ("conversations", "chat_template_kwargs", "parts")
+
+_OF_FEW = ("conversations", "chat_template_kwargs", "parts", "shared")
 """Written only where there is something to say."""
 
 
@@ -61,7 +77,7 @@ def text_from_json(data: Mapping[str, Any]) -> TextRecord:
 
 
 def _part_to_json(text: TextPart) -> dict[str, Any]:
-    return {key: value for key, value in asdict(text).items() if value or key not in _OF_CHATS}
+    return {key: value for key, value in asdict(text).items() if value or key not in _OF_FEW}
 
 
 def _known(kind: type[TextPart], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class QuantizedCell:
         layers: bits and group size of each quantized layer, by full name, where each was given its own.
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
+        texts: the same on further held-out texts, by the text's name.
         tasks: of lm-evaluation-harness, by their ids.
         reload: None until it was loaded again.
         versions: of everything that had a part in making it.
@@ -63,6 +64,7 @@ class QuantizedCell:
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
     reload: Reload | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class JobResult:
         cells: by id.
         shared_seconds: wall time that no single cell caused; None where no pass came to its end.
         calibration, evaluation: the texts; None where there was none, or it was not reached.
+        texts: further held-out texts, by name.
         unfinished: whether another process can go on from what this one left.
     """
 
@@ -95,6 +98,7 @@ class JobResult:
     shared_seconds: float | None = None
     calibration: TextRecord | None = None
     evaluation: TextRecord | None = None
+    texts: Mapping[str, TextRecord] = field(default_factory=dict)
     unfinished: bool = False
 
     def first_failed(self) -> FailedCell | None:
@@ -119,6 +123,8 @@ def write_result(path: Path, result: JobResult) -> None:
     for name, text in (("calibration", result.calibration), ("evaluation", result.evaluation)):
         if text is not None:
             data[name] = text_to_json(text)
+    if result.texts:
+        data["texts"] = {name: text_to_json(text) for name, text in result.texts.items()}
     write_json(path, data)
 
 
@@ -141,6 +147,7 @@ def read_result(path: Path) -> JobResult:
         shared_seconds=data.get("shared_seconds"),
         calibration=_text(data.get("calibration")),
         evaluation=_text(data.get("evaluation")),
+        texts={name: text_from_json(text) for name, text in data.get("texts", {}).items()},
         unfinished=data.get("unfinished", False),
     )
 
@@ -170,7 +177,8 @@ def cell_from_json(data: Mapping[str, Any]) -> CellResult:
             **data,
             "notes": tuple(data.get("notes", ())),
             "layers": {name: (bits, size) for name, (bits, size) in data.get("layers", {}).items()},
-            "figures": {name: Figure(**item) for name, item in _known(data.get("figures", {}))},
+            "figures": _figures(data.get("figures", {})),
+            "texts": {name: _figures(figures) for name, figures in data.get("texts", {}).items()},
             "tasks": {task: TaskFigure(**item) for task, item in data.get("tasks", {}).items()},
             "reload": None if reload is None else _reload(reload),
             "failure": None if failure is None else _failed(failure),
@@ -187,6 +195,13 @@ def _reload(data: Mapping[str, Any]) -> Reload:
     unrounded = dict(_known(data.get("unrounded_inputs", {})))
     modes = tuple(data.get("modes", ()))
     return Reload(**{**data, "sample": sample, "modes": modes, "unrounded_inputs": unrounded})
+
+
+def _figures(data: Mapping[str, Any]) -> dict[str, Figure]:
+    return {
+        name: Figure(**{**item, "sequence_means": tuple(item.get("sequence_means", ()))})
+        for name, item in _known(data)
+    }
 
 
 def _known(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.devices import DeviceName
+from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults, width_word
+from quantize_lib.manifest.evaluate_spec import evaluate_spec, limits_of
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
-from quantize_lib.manifest.tasks import TASKS, check_tasks, task_limits, task_spec
+from quantize_lib.manifest.tasks import TASKS, check_tasks
 from quantize_lib.manifest.text import (
     MIX,
     check_shares,
@@ -25,7 +27,7 @@ from quantize_lib.manifest.text import (
     text_spec,
 )
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.metrics import LIMITS
+from quantize_lib.metrics import LIMITS, NO_WORSE_THAN, split_key
 from quantize_lib.names import (
     local_folder,
     render,
@@ -33,7 +35,7 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, Cell, EvaluateSpec, Job, Plan, RunnersSpec
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, TEXTS, Cell, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
@@ -236,22 +238,27 @@ class _Builder:
 
     def check_texts(self) -> None:
         """Check texts where they are written: a fault of `defaults` is reported once, not once a model."""
-        places: list[KeyPath] = [("defaults", "calibration"), ("evaluate", HELD_OUT)]
+        places: list[KeyPath] = [("defaults", "calibration")]
         rules = self.data.get("watch")
         owners: list[KeyPath] = [("models", index) for index in range(self.written)]
         owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
-        for owner in owners:
-            places += [(*owner, "calibration"), (*owner, "evaluate", HELD_OUT)]
+        places += [(*owner, "calibration") for owner in owners]
+        held_out = [path for place in ((), *owners) for path in self.held_out(*place, "evaluate")]
         self.check_limits(owners)
         self.check_choices(owners)
-        for place in places:
+        for place in (*places, *held_out):
             check_text(self.at(*place), place, self.base, self.report)
-        self.check_mixes(owners)
+        self.check_mixes(owners, held_out)
         for place in ((), *owners):
             path = (*place, "evaluate", TASKS)
             check_tasks(self.at(*path) or (), path, self.base, self.report)
 
-    def check_mixes(self, owners: Sequence[KeyPath]) -> None:
+    def held_out(self, *evaluate: str | int) -> list[KeyPath]:
+        """Where the held-out texts of an `evaluate` may stand."""
+        further = self.at(*evaluate, TEXTS)
+        return [(*evaluate, HELD_OUT), *((*evaluate, TEXTS, name) for name in further)]
+
+    def check_mixes(self, owners: Sequence[KeyPath], held_out: Sequence[KeyPath]) -> None:
         """Report sources of a mix that would get no sample, each where it is written."""
         faults: dict[KeyPath, str] = {}
         shared = ("defaults", "calibration")
@@ -259,7 +266,7 @@ class _Builder:
             own = self.at(*owner, "calibration")
             merged = merge_text(merge_text(default_calibration(), self.at(*shared)), own)
             check_shares(merged, (*owner, "calibration") if MIX in own else shared, faults.setdefault)
-        for path in (("evaluate", HELD_OUT), *((*owner, "evaluate", HELD_OUT) for owner in owners)):
+        for path in held_out:
             check_shares(self.at(*path), path, faults.setdefault)
         for path, message in faults.items():
             self.report(path, message)
@@ -270,7 +277,9 @@ class _Builder:
         faults: dict[KeyPath, None] = {}
         for owner in owners:
             own = self.at(*owner, "evaluate")
-            for limit in LIMITS if HELD_OUT not in top and HELD_OUT not in own else ():
+            for limit in (
+                (*LIMITS, NO_WORSE_THAN, TEXTS) if HELD_OUT not in top and HELD_OUT not in own else ()
+            ):
                 if limit in own or limit in top:
                     faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
         for path in faults:
@@ -283,8 +292,9 @@ class _Builder:
         for owner in owners:
             own = self.at(*owner, "evaluate")
             given = {**top, **own} if self.clean(*owner, "evaluate") else {}
-            of_tasks = task_limits(given.get(TASKS, ()), self.base)
-            if given.get(CHOOSE) == SMALLEST and not of_tasks and not LIMITS.keys() & given.keys():
+            keys = limits_of(given, self.base) if given else {}
+            judging = any(is_task_limit(key) or split_key(key)[1] in LIMITS for key in keys)
+            if given.get(CHOOSE) == SMALLEST and not judging:
                 faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
         for path in faults:
             limits = joined((f"`{limit}`" for limit in LIMITS), "or")
@@ -321,21 +331,12 @@ class _Builder:
         text = merge_text(default_calibration(), self.at("defaults", "calibration"))
         text = merge_text(text, self.at("models", index, "calibration"))
         evaluate = {**self.at("evaluate"), **self.at("models", index, "evaluate")}
-        held_out, tasks = evaluate.get(HELD_OUT), evaluate.get(TASKS, ())
         return Job(
             id=spec.name,
             model=spec,
             device="auto",
             calibration=text_spec(text, self.base),
-            evaluate=EvaluateSpec(
-                held_out=text_spec(held_out, self.base) if held_out else None,
-                tasks=tuple(task_spec(task, self.base) for task in tasks),
-                limits={
-                    key: limit.parse(evaluate[key]) for key, (_, limit) in LIMITS.items() if key in evaluate
-                }
-                | task_limits(tasks, self.base),
-                choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
-            ),
+            evaluate=evaluate_spec(evaluate, self.base),
             cells=(),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.harness.spec import LIMITS, TaskSpec, limit_key
+from quantize_lib.harness.spec import LIMITS, TaskSpec, task_limit_key
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.text import Report
 from quantize_lib.names import absolute
@@ -44,7 +44,7 @@ def task_spec(task: Mapping[str, Any], base: Path) -> TaskSpec:
 def task_limits(tasks: Sequence[Mapping[str, Any]], base: Path) -> dict[str, float]:
     """The limits on tasks, by their keys among all of the gate's."""
     return {
-        limit_key(task_spec(task, base).id, limit): float(task[limit])
+        task_limit_key(task_spec(task, base).id, limit): float(task[limit])
         for task in tasks
         for limit in LIMITS
         if limit in task

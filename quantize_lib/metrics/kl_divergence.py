@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.metrics.entry import NONE, Row
+from quantize_lib.metrics.figure import Figure, number, with_error
+from quantize_lib.metrics.limit import Estimate, Limit
+from quantize_lib.metrics.mean import MeanMetric, Tolerance
 from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
@@ -25,18 +28,25 @@ class _Largest(Limit):
         "examples": [0.2],
     }
 
-    def judge(self, figure: Figure, limit: float) -> str | None:
-        value = figure.after
-        if value is None:
+    def fault(self, figure: Figure) -> str | None:
+        if figure.after is None:
             return f"the KL divergence was not measured, and {self.key} is set"
-        if not math.isfinite(value):
-            return f"the KL divergence is not finite ({value})"
-        if value <= limit:
-            return None
-        return f"KL divergence is {number(value)} nats per token, more than the allowed {limit:g}"
+        if not math.isfinite(figure.after):
+            return f"the KL divergence is not finite ({figure.after})"
+        return None
+
+    def estimate(self, figure: Figure) -> Estimate:
+        assert figure.after is not None
+        return Estimate(figure.after, figure.standard_error)
+
+    def said(self, figure: Figure, limit: float) -> str:
+        return f"KL divergence is {number(figure.after)} nats per token"
+
+    def shown(self, value: float) -> str:
+        return f"{value:.4g}"
 
 
-class _KlDivergence(Metric):
+class _KlDivergence(MeanMetric):
     name = "kl_divergence"
     order = 2
     title = "KL divergence"
@@ -62,7 +72,8 @@ class _KlDivergence(Metric):
     def row(self, figure: Figure) -> Row | None:
         if figure.after is None or not math.isfinite(figure.after):
             return None
-        return Row(f"{self.heading}, {self.unit}", NONE, self.cell(figure))
+        error = None if figure.standard_error is None else f"{figure.standard_error:.4f}"
+        return Row(f"{self.heading}, {self.unit}", NONE, with_error(self.cell(figure), error))
 
     def cell(self, figure: Figure) -> str:
         return "" if figure.after is None else f"{figure.after:.4f}"

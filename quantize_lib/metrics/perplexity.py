@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
-from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.metrics.entry import NONE, Row
+from quantize_lib.metrics.figure import Figure, number, with_error
+from quantize_lib.metrics.limit import Estimate, Limit
+from quantize_lib.metrics.mean import MeanMetric, Tolerance
 from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class _Increase(Limit):
             return float(written.removesuffix("%")) / 100
         return float(written)
 
-    def judge(self, figure: Figure, limit: float) -> str | None:
+    def fault(self, figure: Figure) -> str | None:
         before, after = figure.before, figure.after
         if before is None or after is None:
             name = "base model's perplexity" if before is None else "perplexity"
@@ -43,16 +46,27 @@ class _Increase(Limit):
             return f"the perplexity is not finite ({number(before)} → {number(after)})"
         if before <= 0:
             return f"the base model's perplexity is not positive ({number(before)})"
-        increase = after / before - 1
-        if increase <= limit:
-            return None
-        return (
-            f"perplexity rose by {_percent(increase, limit)} ({before:.2f} → {after:.2f}), "
-            f"more than the allowed {limit * 100:g}%"
-        )
+        return None
+
+    def estimate(self, figure: Figure) -> Estimate:
+        assert figure.before is not None
+        assert figure.after is not None
+        return Estimate(figure.after / figure.before - 1, figure.increase_error)
+
+    def said(self, figure: Figure, limit: float) -> str:
+        increase = self.estimate(figure).value
+        rose = "rose" if increase >= 0 else "fell"
+        share = f"{abs(increase) * 100:.1f}%"
+        if increase > limit and float(share.removesuffix("%")) <= limit * 100:
+            # As many digits as it takes to differ from the limit.
+            share = self.shown(increase)
+        return f"perplexity {rose} by {share} ({figure.before:.2f} → {figure.after:.2f})"
+
+    def shown(self, value: float) -> str:
+        return f"{value * 100:.6g}%"
 
 
-class _Perplexity(Metric):
+class _Perplexity(MeanMetric):
     name = "perplexity"
     order = 1
     title = "perplexity"
@@ -89,7 +103,11 @@ class _Perplexity(Metric):
         before, after = figure.before, figure.after
         if not _is_positive(before) or not _is_positive(after):
             return None
-        return Row(self.heading, f"{before:.2f}", f"{after:.2f} ({after / before - 1:+.1%})")
+        error = None if figure.standard_error is None else f"{figure.standard_error:.2f}"
+        increase = f"{after / before - 1:+.1%}"
+        if figure.increase_error is not None:
+            increase = with_error(increase, f"{figure.increase_error:.1%}")
+        return Row(self.heading, f"{before:.2f}", f"{with_error(f'{after:.2f}', error)} ({increase})")
 
     def cell(self, figure: Figure) -> str:
         if figure.before is None and figure.after is None:
@@ -98,12 +116,6 @@ class _Perplexity(Metric):
 
 
 METRIC = _Perplexity()
-
-
-def _percent(increase: float, limit: float) -> str:
-    """With one decimal, or as many as it takes to differ from the limit."""
-    short = f"{increase * 100:.1f}"
-    return f"{short}%" if float(short) > limit * 100 else f"{increase * 100:.6g}%"
 
 
 def _is_positive(perplexity: float | None) -> TypeGuard[float]:

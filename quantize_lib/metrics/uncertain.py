@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from quantize_lib.metrics.entry import Figure, Metric
+from quantize_lib.metrics.entry import Metric
+from quantize_lib.metrics.figure import Figure, with_error
 
 
 def cell_with_error(metric: Metric, figure: Figure) -> str:
@@ -14,4 +15,4 @@ def cell_with_error(metric: Metric, figure: Figure) -> str:
     if not text or not error or not math.isfinite(error):
         return text
     decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{text} ± {error:.{decimals}f}"
+    return with_error(text, f"{error:.{decimals}f}")

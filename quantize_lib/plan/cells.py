@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,6 +18,8 @@ from quantize_lib.targets import PublishSpec
 
 HELD_OUT = "perplexity"
 """The manifest's and the plan's key for the held-out text: what was measured on it first gave it its name."""
+TEXTS = "texts"
+"""The manifest's and the plan's key for further held-out texts, by name."""
 CHOOSE = "choose"
 """The manifest's and the plan's key for which of a model's cells are published."""
 Choose = Literal["all", "smallest"]
@@ -30,15 +32,27 @@ class EvaluateSpec:
 
     Attributes:
         held_out: the text for every metric; None where nothing is measured.
+        texts: further ones by name, with sequences of the same length.
         tasks: of lm-evaluation-harness.
-        limits: by their keys in the manifest (`metrics.LIMITS`, `harness.spec.limit_key`); empty for no gate.
+        limits: by their keys in the manifest (`metrics.ALL_LIMITS`), those on a further text by
+            `metrics.limit_key`, those on a task by `harness.spec.task_limit_key`; empty for no gate.
         choose: which of the model's cells that meet them are published.
     """
 
     held_out: TextSpec | None = None
+    texts: Mapping[str, TextSpec] = field(default_factory=dict)
     tasks: tuple[TaskSpec, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     choose: Choose = "all"
+
+    @property
+    def carried(self) -> TextSpec | None:
+        """All held-out text as one, as it goes through the blocks: for what it costs."""
+        if self.held_out is None:
+            return None
+        return replace(
+            self.held_out, samples=sum(text.samples for text in (self.held_out, *self.texts.values()))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
 from quantize_lib.harness.spec import LIMITS as TASK_LIMITS
-from quantize_lib.harness.spec import TaskSpec, limit_key
+from quantize_lib.harness.spec import TaskSpec, task_limit_key
 from quantize_lib.methods.common import is_automatic
-from quantize_lib.metrics import LIMITS
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, Cell, Job, Plan
+from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
@@ -131,7 +131,15 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
         "calibration": _text(job.calibration),
         "evaluate": {
             HELD_OUT: _text(held_out) if held_out else None,
-            **{key: job.evaluate.limits.get(key) for key in LIMITS},
+            **{key: job.evaluate.limits.get(key) for key in ALL_LIMITS},
+            NO_WORSE_THAN: "published" if NO_WORSE_THAN in job.evaluate.limits else None,
+            TEXTS: {
+                name: {
+                    **_text(text),
+                    **{key: job.evaluate.limits.get(limit_key(key, name)) for key in LIMITS},
+                }
+                for name, text in job.evaluate.texts.items()
+            },
             CHOOSE: job.evaluate.choose,
             "tasks": [_task(task, job) for task in job.evaluate.tasks],
         },
@@ -174,7 +182,7 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
 
 
 def _task(task: TaskSpec, job: Job) -> dict[str, Any]:
-    limits = {name: job.evaluate.limits.get(limit_key(task.id, name)) for name in TASK_LIMITS}
+    limits = {name: job.evaluate.limits.get(task_limit_key(task.id, name)) for name in TASK_LIMITS}
     given = {**asdict(task), "file": None if task.file is None else _path(task.file), **limits}
     return {key: value for key, value in given.items() if value is not None}
 

@@ -57,7 +57,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         group_sizes: resolved group size by cell id.
     """
     needs = job_memory(job, facts)
-    cells = {cell.id: _checkpoint_bytes(cell.settings, facts, group_sizes[cell.id]) for cell in job.cells}
+    cells = {cell.id: checkpoint_bytes(cell.settings, facts, group_sizes[cell.id]) for cell in job.cells}
     return JobEstimate(
         job=job.id,
         download_bytes=facts.download_bytes,
@@ -77,7 +77,7 @@ def job_memory(job: Job, facts: ModelFacts) -> MemoryNeeds:
         facts,
         [cell.settings for cell in job.cells],
         calibration=job.calibration,
-        evaluation=job.evaluate.held_out,
+        evaluation=job.evaluate.carried,
     )
 
 
@@ -87,7 +87,12 @@ def _copy_bytes(facts: ModelFacts) -> int:
     return facts.weight_bytes if pickled else 0
 
 
-def _checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> int:
+def checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> int:
+    """About how large a checkpoint's weights will be.
+
+    Args:
+        group_size: as resolved.
+    """
     if is_automatic(settings):
         return choice_of(facts, settings).checkpoint_bytes
     chosen = format_of(facts, settings)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from quantize_lib.cell_words import complete_cell, settings_words
-from quantize_lib.metrics import LIMITS
+from quantize_lib.metrics import LIMITS, SIZE_LIMIT
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, all_options
 
@@ -44,6 +44,10 @@ def _complete_limits(schema: dict[str, Any]) -> None:
         for key, (metric, limit) in LIMITS.items()
     }
     put_owned(evaluate["properties"], "x-metrics", limits)
+    evaluate["properties"][SIZE_LIMIT.key] = {
+        "description": f"{SIZE_LIMIT.number} Null for none.",
+        "type": ["number", "null"],
+    }
     evaluate["required"] = list(evaluate["properties"])
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import PublishError
 from quantize_lib.names import repository_fault
@@ -87,6 +88,14 @@ class Publisher(ABC):
     @abstractmethod
     def current(self, repository: str) -> PublishedState | None:
         """What the repository holds, or None where there is nothing that could be kept.
+
+        Raises:
+            PublishError: where that cannot be found out.
+        """
+
+    @abstractmethod
+    def record(self, repository: str) -> Mapping[str, Any] | None:
+        """The report inside the checkpoint that the repository holds, unchecked; None where there is none.
 
         Raises:
             PublishError: where that cannot be found out.

@@ -31,7 +31,8 @@ from quantize_lib.report.figures import (
 )
 from quantize_lib.report.page import PAGE_FILE, PageHead, report_page
 from quantize_lib.report.publish_record import publish_from_json, publish_to_json
-from quantize_lib.report.records import CellRecord, Measurements
+from quantize_lib.report.records import CellRecord, Measurements, TextFigures
+from quantize_lib.report.verdicts import verdicts_from, verdicts_json
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets import PublishSpec
 
@@ -142,6 +143,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "evaluation": None
         if measured is None or measured.evaluation is None
         else text_to_json(measured.evaluation),
+        **({"texts": texts} if (texts := _texts_json(measured)) else {}),
         **({"tasks": tasks} if (tasks := _tasks_json(record)) else {}),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
@@ -156,6 +158,15 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         **({"provenance": dict(record.provenance)} if record.provenance else {}),
         "terms": None if record.terms is None else asdict(record.terms),
         "limits": dict(record.limits),
+        **({"verdicts": verdicts_json(record.verdicts)} if record.verdicts else {}),
+    }
+
+
+def _texts_json(measured: Measurements | None) -> dict[str, Any]:
+    found = {} if measured is None else measured.texts
+    return {
+        name: {"evaluation": text_to_json(one.text), "figures": figures_json(one.figures)}
+        for name, one in found.items()
     }
 
 
@@ -189,6 +200,10 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
             **{name: data[name] for name in _COST},
             figures=figures_from(data),
             evaluation=None if data["evaluation"] is None else text_from_json(data["evaluation"]),
+            texts={
+                name: TextFigures(text=text_from_json(one["evaluation"]), figures=figures_from(one))
+                for name, one in data.get("texts", {}).items()
+            },
             tasks={name: known(TaskFigure, task) for name, task in data.get("tasks", {}).items()},
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
@@ -225,6 +240,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         provenance=data.get("provenance", {}),
         terms=None if data.get("terms") is None else known(Terms, data["terms"]),
         limits=data["limits"],
+        verdicts=verdicts_from(data.get("verdicts", ())),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from quantize_lib.job.records import Reload, SampleFigure
-from quantize_lib.metrics import METRICS, Figure, Metric
+from quantize_lib.metrics import COMPARED, METRICS, Figure, MeanMetric, Metric
 
 T = TypeVar("T")
 _NOTHING = Figure()
@@ -36,7 +36,7 @@ def flat_words(metric: Metric) -> dict[str, tuple[dict[str, Any], list[str]]]:
     return {key: (_nullable(texts[part]), [metric.name]) for key, part in metric.keys.items()}
 
 
-def sample_words(metric: Metric) -> dict[str, tuple[dict[str, Any], list[str]]]:
+def sample_words(metric: MeanMetric) -> dict[str, tuple[dict[str, Any], list[str]]]:
     """The metric's own keys in a reload, as the schema has them."""
     reloaded, of_pass = metric.sample_keys
     return {
@@ -63,6 +63,10 @@ def figures_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
             "after": plain_json(figure.after),
             "unit": METRICS[name].unit,
             "standard_error": plain_json(figure.standard_error),
+            **({"sequence_means": list(figure.sequence_means)} if figure.sequence_means else {}),
+            **(
+                {} if figure.increase_error is None else {"increase_error": plain_json(figure.increase_error)}
+            ),
         }
         for name, figure in figures.items()
     }
@@ -71,12 +75,16 @@ def figures_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
 def figures_from(data: Mapping[str, Any]) -> dict[str, Figure]:
     """The figures of a cell of a report; one of an earlier version has the flat keys alone."""
     if "figures" in data:
-        return {name: known(Figure, data["figures"][name]) for name in METRICS if name in data["figures"]}
-    found = {
-        metric.name: Figure(**{part: data.get(key) for key, part in metric.keys.items()})
-        for metric in METRICS.values()
+        return {name: _figure(data["figures"][name]) for name in METRICS if name in data["figures"]}
+    flat: dict[str, dict[str, Any]] = {
+        metric.name: {part: data.get(key) for key, part in metric.keys.items()} for metric in METRICS.values()
     }
+    found = {name: Figure(**parts) for name, parts in flat.items()}
     return {name: figure for name, figure in found.items() if figure != _NOTHING}
+
+
+def _figure(data: Mapping[str, Any]) -> Figure:
+    return known(Figure, {**data, "sequence_means": tuple(data.get("sequence_means", ()))})
 
 
 def reload_json(reload: Reload) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def reload_json(reload: Reload) -> dict[str, Any]:
 
 def _flat_sample(sample: Mapping[str, SampleFigure]) -> dict[str, float | None]:
     data: dict[str, float | None] = {}
-    for metric in METRICS.values():
+    for metric in COMPARED.values():
         figure = sample.get(metric.name, _NOT_COMPARED)
         reloaded, of_pass = metric.sample_keys
         data |= {reloaded: plain_json(figure.reloaded), of_pass: plain_json(figure.of_pass)}
@@ -105,7 +113,7 @@ def _flat_sample(sample: Mapping[str, SampleFigure]) -> dict[str, float | None]:
 def reload_from(data: Mapping[str, Any]) -> Reload:
     """The reload of a cell of a report."""
     found: dict[str, SampleFigure] = {}
-    for metric in METRICS.values():
+    for metric in COMPARED.values():
         reloaded, of_pass = (data.get(key) for key in metric.sample_keys)
         if reloaded is not None or of_pass is not None:
             found[metric.name] = SampleFigure(reloaded=reloaded, of_pass=of_pass)

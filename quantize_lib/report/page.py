@@ -10,13 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.metrics import METRICS, Metric
+from quantize_lib.metrics import Metric
 from quantize_lib.metrics.uncertain import cell_with_error
 from quantize_lib.pages import render_page
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
 from quantize_lib.report.drawings import cost_picture, layers_picture, quality_picture
 from quantize_lib.report.records import CARD_FILE, CellRecord, CellStatus
+from quantize_lib.report.tables import SHOWN
 from quantize_lib.text import format_bytes, format_duration
 
 PAGE_FILE = "report.html"
@@ -59,7 +60,7 @@ def report_page(records: Iterable[CellRecord], head: PageHead, folder: Path) -> 
     models = by_model(records)
     leading = leading_metric(records)
     best = best_cells(records, leading)
-    metrics = [metric for metric in METRICS.values() if any(metric.name in _figures(one) for one in records)]
+    metrics = [metric for metric in SHOWN if any(metric.name in _figures(one) for one in records)]
     others = [metric for metric in metrics if metric is not leading]
     counts = Counter(record.status for record in records)
     return render_page(

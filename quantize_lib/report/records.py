@@ -10,7 +10,7 @@ from quantize_lib.errors import ErrorCode
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import Reload, TextRecord
 from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
-from quantize_lib.metrics import Figure, Metric
+from quantize_lib.metrics import Figure, Metric, Verdict
 from quantize_lib.source.facts import Terms
 
 CARD_FILE = "README.md"
@@ -24,6 +24,15 @@ As it names every other file's hash, its own hash identifies the whole repositor
 """
 
 CellStatus = Literal["published", "built", "skipped", "failed", "gated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFigures:
+    """What was measured on a further held-out text."""
+
+    text: TextRecord
+    figures: Mapping[str, Figure]
+    """By the metric's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,8 @@ class Measurements:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """By the metric's name; empty where no evaluation was asked for."""
     evaluation: TextRecord | None = None
+    texts: Mapping[str, TextFigures] = field(default_factory=dict)
+    """On further held-out texts, by name."""
     tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
     """Of lm-evaluation-harness, by their ids."""
     reload: Reload | None = None
@@ -50,9 +61,30 @@ class Measurements:
         """Whether the figures of the pass count: only after the reload from disk reproduced them."""
         return self.reload is not None and self.reload.reproduced
 
-    def figure(self, metric: Metric) -> Figure:
-        """What was measured with a metric; an empty figure where nothing was."""
-        return self.figures.get(metric.name, Figure())
+    def figure(self, metric: Metric, text: str = "") -> Figure:
+        """What was measured with a metric; an empty figure where nothing was.
+
+        Args:
+            text: the name of a further held-out text; empty for the first.
+        """
+        if not text:
+            return self.figures.get(metric.name, Figure())
+        return self.texts[text].figures.get(metric.name, Figure()) if text in self.texts else Figure()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedBefore:
+    """What the repository of a cell holds, to compare with.
+
+    Attributes:
+        measurements: None where nothing is published, or nothing that was measured.
+        fault: why that could not be found out.
+        asked: whether it was looked at; it is not where nothing is to be published.
+    """
+
+    measurements: Measurements | None = None
+    fault: str | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +139,8 @@ class CellRecord:
     """Of the base model; None where they are not known, which counts as private."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The gate it has to meet; `publish DIR` compares it with these again."""
+    verdicts: tuple[Verdict, ...] = ()
+    """How each limit was judged; empty where it was not held to them."""
 
     @property
     def remark(self) -> tuple[str, str] | None:

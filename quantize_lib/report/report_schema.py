@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
-from quantize_lib.metrics import LIMITS, METRICS
+from quantize_lib.metrics import COMPARED, LIMITS, METRICS, NO_WORSE_THAN, SIZE_LIMIT, Outcome
 from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.targets import TARGETS, Option, Target, all_options
@@ -50,13 +50,23 @@ def _complete_metrics(schema: dict[str, Any]) -> None:
     for gone in nothing.keys() - cell["properties"].keys():
         del nothing[gone]
     nothing.update({key: {"type": "null"} for key in flat})
-    sample = {key: words for metric in metrics for key, words in sample_words(metric).items()}
+    sample = {key: words for metric in COMPARED.values() for key, words in sample_words(metric).items()}
     put_owned(reload["properties"], _MARK, sample)
     limits = {
         key: ({"type": "number", "description": limit.number}, [metric.name])
         for key, (metric, limit) in LIMITS.items()
     }
     put_owned(cell["properties"]["limits"]["properties"], _MARK, limits)
+    cell["properties"]["limits"]["properties"][SIZE_LIMIT.key] = {
+        "type": "number",
+        "description": SIZE_LIMIT.number,
+    }
+    cell["properties"]["limits"]["properties"][NO_WORSE_THAN] = {
+        "type": "number",
+        "description": "0 where it must be no worse than what was published before.",
+    }
+    verdict = cell["properties"]["verdicts"]["items"]["properties"]
+    verdict["outcome"]["enum"] = list(map(str, Outcome))
 
 
 def _words(option: Option[Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from quantize_lib.metrics import METRICS
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import format_bytes, format_duration, plain
 
-_COLUMNS = tuple(metric.column for metric in METRICS.values())
-HEADS = ("cell", "status", "size", *_COLUMNS, "time", "peak memory")
+SHOWN = tuple(metric for metric in METRICS.values() if metric.column)
+"""Metrics that tables have a column for."""
+HEADS = ("cell", "status", "size", *(metric.column for metric in SHOWN), "time", "peak memory")
 _MAX_REMARK = 2000
 
 
@@ -37,7 +38,7 @@ def row(record: CellRecord) -> tuple[str, ...]:
         plain(record.id),
         record.status,
         f"{format_bytes(measured.size_before)} → {format_bytes(measured.size_after)}",
-        *(metric.cell(measured.figure(metric)) for metric in METRICS.values()),
+        *(metric.cell(measured.figure(metric)) for metric in SHOWN),
         format_duration(measured.seconds),
         format_bytes(measured.peak_memory_bytes),
     )

@@ -11,6 +11,7 @@ from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, JobResult, QuantizedCell, write_result
 from quantize_lib.process_memory import peak_memory
 from quantize_lib.versions import versions
+from quantize_lib.worker.held_out import HeldOut
 
 
 class Answer:
@@ -19,7 +20,7 @@ class Answer:
     Attributes:
         device: where the job is computed; what it asks for, until that is chosen.
         versions: of everything that has a part in it.
-        calibration, evaluation: the texts, once they are tokens.
+        calibration, held_out: the texts, once they are tokens.
         cells: by id, those of which something is known.
         shared_seconds: None until every pass came to its end.
         peak_memory_bytes: of earlier processes.
@@ -30,7 +31,7 @@ class Answer:
         self.device: str = job.device
         self.versions = versions()
         self.calibration: TextRecord | None = None
-        self.evaluation: TextRecord | None = None
+        self.held_out = HeldOut()
         self.cells: dict[str, CellResult] = {}
         self.shared_seconds: float | None = None
         self.peak_memory_bytes = 0
@@ -64,7 +65,8 @@ class Answer:
             cells={cell.id: self.cells[cell.id] for cell in self._job.cells if cell.id in self.cells},
             shared_seconds=self.shared_seconds,
             calibration=self.calibration,
-            evaluation=self.evaluation,
+            evaluation=self.held_out.first,
+            texts=self.held_out.texts,
             unfinished=self.unfinished,
         )
 

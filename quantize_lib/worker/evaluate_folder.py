@@ -11,7 +11,7 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import EvaluationError, SourceError, UsageError
 from quantize_lib.files import read_json
 from quantize_lib.job.job_file import DEFAULT_PROMPT
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import COMPARED
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.checkpoint import checkpoint_config, checkpoint_positions
 from quantize_lib.tasks import task_of
@@ -79,7 +79,7 @@ def evaluate_folder(
         "tokens": reload.sample_tokens,
         **{
             metric.name: reload.sample[metric.name].reloaded if metric.name in reload.sample else None
-            for metric in METRICS.values()
+            for metric in COMPARED.values()
             if not metric.compares
         },
     }

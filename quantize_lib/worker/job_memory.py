@@ -50,14 +50,14 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
         facts,
         [cell.settings for cell in cells],
         calibration=job.calibration,
-        evaluation=job.evaluation,
+        evaluation=job.carried,
     )
     if not needs.spills(limit):
         return Fit(spill=0, ahead=needs.looks_ahead(limit))
     whole = format_bytes(needs.hidden + needs.rest)
     reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
     calibration = 0 if job.calibration is None else job.calibration.samples
-    evaluation = 0 if job.evaluation is None else job.evaluation.samples
+    evaluation = 0 if job.carried is None else job.carried.samples
     return Fit(spill=calibration + evaluation * (1 + len(cells)), ahead=False)
 
 

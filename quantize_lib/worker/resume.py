@@ -56,12 +56,14 @@ def finished_key(job: JobFile, known: Answer) -> str:
 
 
 def _of_job(job: JobFile, known: Answer) -> dict[str, Any]:
+    texts = {name: _digest(text) for name, text in known.held_out.texts.items()}
     return {
         "format": FORMAT,
         "revision": job.model.revision,
         "trust_remote_code": job.model.trust_remote_code,
         "device": known.device,
-        "evaluation": _digest(known.evaluation),
+        "evaluation": _digest(known.held_out.first),
+        **({"texts": texts} if texts else {}),
         "prompt": job.prompt,
         "metrics": list(METRICS),
     }

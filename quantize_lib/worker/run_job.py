@@ -19,13 +19,12 @@ from quantize_lib.devices import choose_device
 from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.files import Room, sha256_json
 from quantize_lib.formats import CheckpointContext
-from quantize_lib.job.job_file import JobCell, JobFile, JobText
+from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.job.layout import PASSES
-from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE, is_automatic
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import COMPARED
 from quantize_lib.process_memory import peak_memory, share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
@@ -35,6 +34,7 @@ from quantize_lib.source.tidied import tidied
 from quantize_lib.tasks import task_of
 from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.choose_bits import with_bits
+from quantize_lib.worker.held_out import load_held_out
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
@@ -135,14 +135,14 @@ class _Job:
         tokenizer, notes = open_tokenizer(job, facts, self._reporter)
         facts = replace(facts, notes=(*facts.notes, *notes))
 
-        def tokens(text: JobText | None, word: str) -> tuple[Tensor | None, TextRecord | None]:
-            if text is None:
-                return None, None
-            rows = vocabulary(facts.config)
-            return load_tokens(text, tokenizer, rows=rows, word=word, reporter=self._reporter)
-
-        calibration, self._answer.calibration = tokens(job.calibration, "calibration")
-        evaluation, self._answer.evaluation = tokens(job.evaluation, "evaluation")
+        rows = vocabulary(facts.config)
+        calibration: Tensor | None = None
+        if job.calibration is not None:
+            calibration, self._answer.calibration = load_tokens(
+                job.calibration, tokenizer, rows=rows, word="calibration", reporter=self._reporter
+            )
+        held_out = load_held_out(job, calibration, tokenizer, rows=rows, reporter=self._reporter)
+        self._answer.held_out = held_out
         keys = cell_keys(job, self._answer)
         finished = Finished.find(job.output, finished_key(job, self._answer), keys)
         # The same object: what comes of a cell is part of the answer at once.
@@ -151,10 +151,10 @@ class _Job:
         left = tuple(cell for cell in job.cells if cell.id not in finished.cells)
         if left:
             key = pass_key(job, self._answer)
-            self._quantize(left, key, keys, finished, facts, device, calibration, evaluation)
+            self._quantize(left, key, keys, finished, facts, device, calibration, held_out.ids)
         self._answer.shared_seconds = finished.shared_seconds
         self._answer.peak_memory_bytes = finished.peak_memory_bytes
-        check_cells(job, facts, finished, evaluation, self._answer.device, self._reporter)
+        check_cells(job, facts, finished, held_out.ids, self._answer.device, self._reporter)
         run_job_tasks(job, facts, finished, self._answer.device, self._reporter)
         self._answer.unfinished = any(
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
@@ -210,9 +210,10 @@ class _Job:
             )
         layers = {cell.id: _layers(facts, cell.settings) for cell in cells}
         sample = 0
-        if evaluation is not None:
+        first = self._answer.held_out.first
+        if evaluation is not None and first is not None:
             per_sequence = evaluation.shape[1] * vocabulary(facts.config) * 4
-            sample = max(1, min(_SAMPLE_SEQUENCES, _SAMPLE_BYTES // per_sequence))
+            sample = max(1, min(_SAMPLE_SEQUENCES, first.samples, _SAMPLE_BYTES // per_sequence))
         room = fit(job, cells, facts, device.type, self._reporter)
         passes = open_passes(
             job.output,
@@ -322,6 +323,7 @@ class _Job:
             side_files=side_files(self._base, code=code),
             code=code,
         )
+        figures, texts = self._answer.held_out.figures(cell.tokens, outcome.base_tokens)
         result = QuantizedCell(
             group_size=group_size
             if GROUP_SIZE in work.method.settings and not is_automatic(work.settings)
@@ -333,10 +335,8 @@ class _Job:
             notes=(*facts.notes, *cell.notes, *left_out(facts, work.settings)),
             layers=work.layers if is_automatic(work.settings) else {},
             errors=cell.errors,
-            figures={
-                name: METRICS[name].measured(values, outcome.base_tokens.get(name))
-                for name, values in cell.tokens.items()
-            },
+            figures=figures,
+            texts=texts,
         )
         target = self._job.output / work.id
         if target.exists():
@@ -383,6 +383,10 @@ def _work(
 
 
 def _sample_means(cell: CellOutcome, sample: int) -> dict[str, float] | None:
-    """Every metric's mean on the sample, which the reload has to reproduce; None without held-out text."""
-    means = {name: METRICS[name].mean(values[:sample]) for name, values in cell.tokens.items()}
+    """The means on the sample that the reload has to reproduce; None without held-out text."""
+    means = {
+        name: metric.mean(cell.tokens[name][:sample])
+        for name, metric in COMPARED.items()
+        if name in cell.tokens
+    }
     return means or None

@@ -131,11 +131,15 @@ def test_a_checkpoint_is_published_read_back_and_published_again_without_a_chang
     made = checkpoint(tmp_path / "one", ONE)
     publisher.check([NAME])
     assert publisher.current(NAME) is None
+    assert publisher.record(NAME) is None
     done = publisher.publish(made, NAME, fingerprint=ONE, message="Quantize it", origin=ORIGIN)
     assert len(done.commit) == 40
     state = publisher.current(NAME)
     assert state is not None
     assert (state.fingerprint, state.commit) == (ONE, done.commit)
+    record = publisher.record(NAME)
+    assert record is not None
+    assert record["fingerprint"] == ONE
     held = stage.state()
     assert publisher.publish(made, NAME, fingerprint=ONE, message="Again", origin=ORIGIN) == done
     assert stage.state() == held

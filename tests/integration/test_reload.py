@@ -28,7 +28,7 @@ from quantize_lib.files import read_json, write_json
 from quantize_lib.formats import format_of_config
 from quantize_lib.job.records import Reload
 from quantize_lib.methods.settings import Override, Settings
-from quantize_lib.metrics import METRICS, get_metric
+from quantize_lib.metrics import COMPARED
 from tests.support.families import VOCABULARY, save_family
 from tests.support.quantizing import GROUP_SIZE, quantize
 
@@ -102,7 +102,9 @@ def sample(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 def _means(logits: torch.Tensor, base_logits: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
     """Every metric's mean, as the pass gives them."""
-    return {name: metric.mean(metric.per_token(logits, base_logits, ids)) for name, metric in METRICS.items()}
+    return {
+        name: metric.mean(metric.per_token(logits, base_logits, ids)) for name, metric in COMPARED.items()
+    }
 
 
 def _expected(folder: Path, sample: Sample) -> dict[str, float]:
@@ -219,7 +221,7 @@ def test_the_plain_kernels_of_a_machine_without_a_compiler_say_the_same(
         assert results[plain].keys() == {"perplexity"}
         # GPTQModel's own choice on a CPU.
         assert ("TorchAten" in done.stdout) == (not plain)
-    metric = get_metric("perplexity")
+    metric = COMPARED["perplexity"]
     chosen = format_of_config(config)
     assert chosen is not None
     tolerance = metric.tolerances[chosen.precision("float32", config)]

@@ -53,7 +53,7 @@ def test_a_table_has_as_many_lines_and_columns_as_it_should(text: str) -> None:
     head, *rest = summary.partition("<details>")[0].rstrip("\n").split("\n\n")
     lines = head.split("\n")
     assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {8}
+    assert {line.count("|") for line in lines} == {9}
     # The rule, the remark, and a chart of two lines around it.
     assert len(rest) in (3, 4)
     chart = summary.partition("```mermaid\n")[2].partition("```")[0].split("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import PublishError
 from quantize_lib.publish.base import Published, PublishedState, Publisher
@@ -20,6 +21,9 @@ class Shelf(Publisher):
         if isinstance(state, PublishError):
             raise state
         return state
+
+    def record(self, repository: str) -> Mapping[str, Any] | None:
+        raise AssertionError(f"{repository} is not to be read here")
 
     def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:
         raise AssertionError(f"{repository}: {checkpoint} is not to be published here")

@@ -1,11 +1,14 @@
-"""A metric for the tests: how often the checkpoint's most likely token is the base model's."""
+"""A metric for the tests: how often the two most likely tokens are the base model's, in their order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from quantize_lib.metrics.entry import NONE, Figure, Limit, Metric, Row, Tolerance, number
+from quantize_lib.metrics.entry import NONE, Row
+from quantize_lib.metrics.figure import Figure
+from quantize_lib.metrics.limit import Estimate, Limit
+from quantize_lib.metrics.mean import MeanMetric, Tolerance
 from quantize_lib.precision import Precision
 
 if TYPE_CHECKING:
@@ -13,35 +16,44 @@ if TYPE_CHECKING:
 
 
 class _Least(Limit):
-    key = "min_top_agreement"
-    number = "Limit on top-token agreement, as a share."
+    key = "min_top_two"
+    number = "Limit on top-two agreement, as a share."
     words: ClassVar[Mapping[str, Any]] = {
-        "title": "Limit on top-token agreement",
-        "description": "Smallest share of positions whose most likely token is the base model's.",
+        "title": "Limit on top-two agreement",
+        "description": "Smallest share of positions whose two most likely tokens are the base model's.",
         "type": "string",
         "pattern": "^[0-9]{1,3}%$",
         "errorMessage": "not a share; write a percentage such as 90%",
         "examples": ["90%"],
     }
+    is_least = True
 
     def parse(self, written: float | str) -> float:
         return float(str(written).removesuffix("%")) / 100
 
-    def judge(self, figure: Figure, limit: float) -> str | None:
-        if figure.after is None:
-            return f"the top-token agreement was not measured, and {self.key} is set"
-        if limit <= figure.after <= 1:
-            return None
-        return f"top-token agreement is {number(figure.after)}, less than the least allowed {limit:g}"
+    def fault(self, figure: Figure) -> str | None:
+        if figure.after is None or not 0 <= figure.after <= 1:
+            return f"the top-two agreement was not measured, and {self.key} is set"
+        return None
+
+    def estimate(self, figure: Figure) -> Estimate:
+        assert figure.after is not None
+        return Estimate(figure.after, figure.standard_error)
+
+    def said(self, figure: Figure, limit: float) -> str:
+        return f"top-two agreement is {self.shown(self.estimate(figure).value)}"
+
+    def shown(self, value: float) -> str:
+        return f"{value:.4g}"
 
 
-class _TopAgreement(Metric):
-    name = "top_agreement"
+class _TopTwo(MeanMetric):
+    name = "top_two"
     order = 9
-    title = "top-token agreement"
-    column = "top token"
+    title = "top-two agreement"
+    column = "top two"
     unit = "share of positions"
-    description = "how often the most likely token is the base model's"
+    description = "how often the two most likely tokens are the base model's, in their order"
     compared = "mean agreement"
     compares = True
     more_is_better = True
@@ -55,7 +67,7 @@ class _TopAgreement(Metric):
     def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
         assert base_logits is not None
         assert ids.shape == logits.shape[:2]
-        same = logits[:, :-1].argmax(-1) == base_logits[:, :-1].argmax(-1)
+        same = (logits[:, :-1].topk(2).indices == base_logits[:, :-1].topk(2).indices).all(-1)
         return same.float().where(logits[:, :-1].isfinite().all(-1), float("nan"))
 
     def row(self, figure: Figure) -> Row | None:
@@ -65,4 +77,4 @@ class _TopAgreement(Metric):
         return "" if figure.after is None else f"{figure.after:.1%}"
 
 
-METRIC = _TopAgreement()
+METRIC = _TopTwo()

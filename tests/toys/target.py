@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quantize_lib.targets.entry import Option, PathOption, Target
 from quantize_lib.targets.publish_spec import PublishSpec
@@ -34,13 +35,18 @@ def make_publisher(spec: PublishSpec) -> Publisher:
 
     class Shelf(Publisher):
         def current(self, repository: str) -> PublishedState | None:
+            record = self.record(repository)
+            if record is None:
+                return None
+            return PublishedState(fingerprint=record["fingerprint"], commit=record["fingerprint"][:40])
+
+        def record(self, repository: str) -> Mapping[str, Any] | None:
             archive = self._archive(repository)
             if not archive.exists():
                 return None
             with tarfile.open(archive) as file:
                 member = file.extractfile(RECORD_FILE)
-                record = {} if member is None else json.load(member)
-            return PublishedState(fingerprint=record["fingerprint"], commit=record["fingerprint"][:40])
+                return None if member is None else dict(json.load(member))
 
         def publish(
             self,

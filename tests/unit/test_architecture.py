@@ -39,9 +39,9 @@ EDGES: dict[str, set[str]] = {
     "formats": {"errors", "methods", "packing", "precision", "registry", "tasks"},
     "effective_settings": {"formats", "methods"},
     "cell_words": {"formats", "methods"},
-    "metrics": {"files", "logits", "precision", "registry", "wording"},
+    "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
     "targets": {"names", "registry"},
-    "harness": {"errors", "files", "text"},
+    "harness": {"errors", "files", "metrics", "text"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods", "tasks", "wording"},
     "generation_config": {"errors", "text", "wording"},
@@ -87,7 +87,8 @@ EDGES: dict[str, set[str]] = {
         *("architecture", "cell_words", "errors", "files", "harness", "job", "methods", "metrics", "pages"),
         *("pictures", "schemas", "source", "targets", "text"),
     },
-    "gate": {"harness", "metrics", "report"},
+    "no_worse": {"job", "metrics", "report"},
+    "gate": {"harness", "metrics", "no_worse", "report"},
     "card": {
         *("architecture", "calibration", "effective_settings", "errors", "formats", "harness", "job"),
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
@@ -99,8 +100,8 @@ EDGES: dict[str, set[str]] = {
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
         *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
-        *("names", "parallel", "plan", "publish", "report", "reporting", "source", "targets", "tasks"),
-        *("text", "tokenizer", "wording"),
+        *("metrics", "names", "parallel", "plan", "publish", "report", "reporting", "source", "targets"),
+        *("tasks", "text", "tokenizer", "wording"),
     },
     # Beside a run: checkpoints as their users meet them.
     "benchmark": {

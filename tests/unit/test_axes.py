@@ -11,7 +11,7 @@ import pytest
 
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import METHODS
-from quantize_lib.metrics import LIMITS, METRICS
+from quantize_lib.metrics import COMPARED, LIMITS, METRICS
 from quantize_lib.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,8 @@ AXES: Mapping[str, Axis] = {
         also=frozenset(
             {
                 *LIMITS,
-                *(key for metric in METRICS.values() for key in (*metric.keys, *metric.sample_keys)),
+                *(key for metric in METRICS.values() for key in metric.keys),
+                *(key for metric in COMPARED.values() for key in metric.sample_keys),
             }
         ),
     ),

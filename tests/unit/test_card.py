@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from quantize_lib.card import quality_beside, render_card
 from quantize_lib.card.snippets import snippets
 from quantize_lib.job.records import TextPart
 from quantize_lib.methods.settings import Override, Settings, settings_of
+from quantize_lib.metrics import Figure, Outcome, Verdict
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
-from quantize_lib.report.records import CellRecord
+from quantize_lib.report.records import CellRecord, TextFigures
 from quantize_lib.source.facts import ModelFacts, ModelSource, Terms
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.text import format_bytes, format_duration
@@ -180,8 +182,8 @@ def test_the_table_holds_every_measured_figure() -> None:
         "| | base model | this checkpoint |",
         "| --- | ---: | ---: |",
         "| Weights on disk | 269.1 MB | 118.0 MB (44%) |",
-        "| Perplexity | 32.37 | 36.05 (+11.4%) |",
-        "| KL divergence, nats per token | – | 0.1123 |",
+        "| Perplexity | 32.37 | 36.05 ± 1.75 (+11.4%) |",
+        "| KL divergence, nats per token | – | 0.1123 ± 0.0040 |",
         "| Time to load (float32) | – | 1.2 s |",
         "| Peak memory, loaded (float32) | – | 645.1 MB |",
         "| Time to quantize | – | 1 min 15 s |",
@@ -201,7 +203,7 @@ def test_figures_that_the_reload_did_not_reproduce_are_left_out(reload: Any) -> 
 def test_what_was_not_measured_is_said_and_has_no_row() -> None:
     measured = replace(MEASURED, figures={}, evaluation=None)
     text = render(replace(RECORD, measurements=measured)).text
-    assert "Perplexity and KL divergence were not measured." in text
+    assert "Perplexity, KL divergence and top-token agreement were not measured." in text
     assert "| Perplexity" not in text
     assert "Nothing was measured." in render(replace(RECORD, measurements=None)).text
 
@@ -488,3 +490,23 @@ def test_sizes_and_durations_are_for_people() -> None:
         "1 h 00 min",
         "24 h 00 min",
     ]
+
+
+def test_further_texts_have_tables_of_their_own_and_limits_say_how_they_were_judged() -> None:
+    figures = {"kl_divergence": Figure(after=0.25, standard_error=0.01)}
+    further = TextFigures(text=replace(TEXT, source="code | files", samples=7, shared=2), figures=figures)
+    verdict = Verdict(key="max_kl_divergence", outcome=Outcome.MET, text="KL divergence is low | enough")
+    record = replace(RECORD, measurements=replace(MEASURED, texts={"code": further}), verdicts=(verdict,))
+    text = unescape(render(record).text)
+    assert "On <code>code</code>, code | files at" in text
+    assert "7 sequences of 512 tokens:\n\n| | base model | this checkpoint |\n" in text
+    assert "| KL divergence, nats per token | – | 0.2500 ± 0.0100 |" in text
+    assert "After ±: the standard error over the sequences" in text
+    assert "Held to these limits:\n\n- KL divergence is low | enough\n" in text
+    assert "Of the text code, 2 of 7 sequences (29%) have 64 tokens in a row in common" in text
+    assert ", on 2 texts; other languages" in text
+    assert "low | enough" not in render(record).text
+    unproven = replace(record.measurements or MEASURED, reload=replace(RELOAD, reproduced=False))
+    hidden = unescape(render(replace(record, measurements=unproven)).text)
+    assert "low | enough" not in hidden
+    assert "0.2500" not in hidden

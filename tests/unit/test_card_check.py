@@ -38,6 +38,9 @@ class Asked(Publisher):
     def current(self, repository: str) -> PublishedState | None:
         raise NotImplementedError
 
+    def record(self, repository: str) -> dict[str, Any] | None:
+        raise NotImplementedError
+
     def publish(self, *_: Any, **__: Any) -> Published:
         raise NotImplementedError
 

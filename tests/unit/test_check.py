@@ -9,10 +9,10 @@ import pytest
 
 from quantize_lib.evaluate.check import is_no_worse, is_reproduced
 from quantize_lib.formats import format_of_config
-from quantize_lib.metrics import METRICS
+from quantize_lib.metrics import COMPARED
 from quantize_lib.precision import Precision
 
-EXPECTED = dict.fromkeys(METRICS, 0.1)
+EXPECTED = dict.fromkeys(COMPARED, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_the_precision_follows_what_was_loaded(
 
 
 @pytest.mark.parametrize("precision", Precision)
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_difference_within_the_tolerance_is_rounding_and_one_beyond_is_not(
     name: str, precision: Precision
 ) -> None:
-    tolerance = METRICS[name].tolerances[precision]
+    tolerance = COMPARED[name].tolerances[precision]
     slack = tolerance.absolute + tolerance.relative * EXPECTED[name]
     for sign in (-1, 1):
         near, far = (EXPECTED[name] + sign * factor * slack for factor in (0.9, 1.1))
@@ -50,7 +50,7 @@ def test_a_difference_within_the_tolerance_is_rounding_and_one_beyond_is_not(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_what_is_not_finite_is_never_reproduced(name: str, value: float) -> None:
     bad = {**EXPECTED, name: value}
     assert not is_reproduced(bad, EXPECTED, Precision.HALF)
@@ -58,12 +58,12 @@ def test_what_is_not_finite_is_never_reproduced(name: str, value: float) -> None
     assert not is_reproduced(bad, bad, Precision.HALF)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_what_rounds_less_may_be_better_by_any_amount_and_worse_by_rounding_alone(name: str) -> None:
     precision = Precision.ROUNDED_INPUTS
-    tolerance = METRICS[name].tolerances[precision]
+    tolerance = COMPARED[name].tolerances[precision]
     slack = tolerance.absolute + tolerance.relative * EXPECTED[name]
-    worse = -1 if METRICS[name].more_is_better else 1
+    worse = -1 if COMPARED[name].more_is_better else 1
     assert is_no_worse({**EXPECTED, name: EXPECTED[name] - worse * 10 * slack}, EXPECTED, precision)
     assert is_no_worse({**EXPECTED, name: EXPECTED[name] + worse * 0.9 * slack}, EXPECTED, precision)
     assert not is_no_worse({**EXPECTED, name: EXPECTED[name] + worse * 1.1 * slack}, EXPECTED, precision)
@@ -71,7 +71,7 @@ def test_what_rounds_less_may_be_better_by_any_amount_and_worse_by_rounding_alon
 
 
 def test_without_base_logits_the_metrics_that_need_none_decide() -> None:
-    alone = {name: 0.1 for name, metric in METRICS.items() if not metric.compares}
+    alone = {name: 0.1 for name, metric in COMPARED.items() if not metric.compares}
     assert is_reproduced(alone, EXPECTED, Precision.FLOAT32)
     for name in alone:
         assert not is_reproduced({**alone, name: 0.2}, EXPECTED, Precision.FLOAT32)

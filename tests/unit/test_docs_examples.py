@@ -64,11 +64,8 @@ def test_a_manifest_is_valid(example: Example, tmp_path: Path) -> None:
     # What the manifests name beside themselves.
     (tmp_path / "models" / "mine").mkdir(parents=True)
     for name in (
-        "held-out.txt",
-        "held-out-chats.jsonl",
-        "chats.jsonl",
-        "calibration/a.txt",
-        "tasks/cities.yml",
+        *("held-out.txt", "held-out-chats.jsonl", "chats.jsonl", "calibration/a.txt", "tasks/cities.yml"),
+        *("news.txt", "code.txt", "german.txt"),
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from quantize_lib.gate import check_gate
-from tests.support.records import MEASURED, RELOAD, with_figure, with_sample
+from quantize_lib.gate import check_gate, judge_limits
+from quantize_lib.metrics import Figure, Outcome
+from quantize_lib.report.records import TextFigures
+from tests.support.records import MEASURED, RELOAD, TEXT, with_figure, with_sample
 
 LIMITS = {"max_perplexity_increase": 0.15, "max_kl_divergence": 0.2}
 
@@ -29,6 +31,21 @@ def test_a_miss_says_by_how_much() -> None:
     assert check_gate(bad, LIMITS) == (
         "perplexity rose by 23.1% (32.37 → 39.85), more than the allowed 15%",
         "KL divergence is 0.31 nats per token, more than the allowed 0.2",
+    )
+
+
+def test_what_is_met_or_missed_within_the_standard_error_says_so() -> None:
+    near = with_figure(MEASURED, "kl_divergence", after=0.203)
+    (missed,) = check_gate(near, {"max_kl_divergence": 0.2})
+    assert missed == (
+        "KL divergence is 0.203 nats per token, more than the allowed 0.2, though within the standard error "
+        "of 0.004"
+    )
+    (met,) = judge_limits(with_figure(MEASURED, "kl_divergence", after=0.199), {"max_kl_divergence": 0.2})
+    assert (met.outcome, met.text) == (
+        Outcome.MET_WITHIN_ERROR,
+        "KL divergence is 0.199 nats per token, at most 0.2 is allowed: met, but only within the standard "
+        "error of 0.004",
     )
 
 
@@ -83,4 +100,30 @@ def test_a_limit_that_only_another_version_knows_is_missed() -> None:
 def test_a_limit_of_nothing_is_a_limit() -> None:
     assert check_gate(MEASURED, {"max_kl_divergence": 0.0}) == (
         "KL divergence is 0.1123 nats per token, more than the allowed 0",
+    )
+
+
+def test_a_limit_on_size_is_judged_by_the_weights_and_needs_no_text() -> None:
+    bare = replace(MEASURED, figures={}, evaluation=None, reload=None, size_after=118_000_000)
+    assert check_gate(bare, {"max_size": 118_000_000.0}) == ()
+    assert check_gate(bare, {"max_size": 100_000_000.0}) == (
+        "the weights take 118.0 MB, more than the allowed 100.0 MB",
+    )
+    (reason,) = check_gate(bare, {"max_size": 117_999_999.0})
+    assert reason == "the weights take 118000000 bytes, more than the allowed 118.0 MB"
+
+
+def test_a_limit_on_a_further_text_is_judged_by_the_figures_on_that_text() -> None:
+    on_code = TextFigures(text=TEXT, figures={"kl_divergence": Figure(after=0.5, standard_error=0.01)})
+    measured = replace(MEASURED, texts={"code": on_code})
+    limits = {"texts.code.max_kl_divergence": 0.4, "max_kl_divergence": 0.2}
+    assert [one.key for one in judge_limits(measured, limits)] == [
+        "max_kl_divergence",
+        "texts.code.max_kl_divergence",
+    ]
+    assert check_gate(measured, limits) == (
+        "on code: KL divergence is 0.5 nats per token, more than the allowed 0.4",
+    )
+    assert check_gate(MEASURED, limits) == (
+        "on code: the KL divergence was not measured, and max_kl_divergence is set",
     )

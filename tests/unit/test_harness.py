@@ -127,9 +127,9 @@ def test_the_key_of_a_task_follows_its_file_its_data_and_how_it_is_asked_for(tmp
     [
         ({}, {"tasks.a.min": 0.45, "tasks.a.max_loss": 0.06}, None),
         ({}, {"tasks.a.min": 0.46}, "a: acc is 0.45, less than the least allowed 0.46"),
-        ({}, {"tasks.a.max_loss": 0.04}, "worse by more than the allowed 0.04"),
+        ({}, {"tasks.a.max_loss": 0.04}, "worse than the base model's 0.5, more than the allowed 0.04"),
         ({"more_is_better": False}, {"tasks.a.max_loss": 0}, None),
-        ({"more_is_better": False, "after": 0.6}, {"tasks.a.max_loss": 0.05}, "worse by more"),
+        ({"more_is_better": False, "after": 0.6}, {"tasks.a.max_loss": 0.05}, "0.1 worse than the base"),
         ({"after": None}, {"tasks.a.min": 0}, "the task a was not measured, and its min is set"),
         ({"before": None}, {"tasks.a.max_loss": 1}, "not measured of the base model, and its max_loss"),
         ({}, {"tasks.b.c.min": 0}, "the task b.c was not measured, and its min is set"),

@@ -31,6 +31,7 @@ from quantize_lib.source import Resolved
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.answer import Answer
+from quantize_lib.worker.held_out import HeldOut
 from quantize_lib.worker.resume import Finished, cell_keys, pass_key
 from tests.support.records import MEASURED, RELOAD, TEXT
 
@@ -227,7 +228,7 @@ def known(*, device: str = "cpu", torch: str = "1", calibration: str = "c", eval
     answer = Answer(job())
     answer.device, answer.versions = device, {"torch": torch}
     answer.calibration = replace(TEXT, tokens_digest=calibration)
-    answer.evaluation = replace(TEXT, tokens_digest=evaluation)
+    answer.held_out = HeldOut(first=replace(TEXT, tokens_digest=evaluation))
     return answer
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
-PIN = re.compile(r"([A-Za-z0-9._-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z, ]+\])?==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
 HEADER = "# Written by tools/lock.py (`make lock`) for CPython 3.11 on Linux x86-64; do not edit.\n"
 
 

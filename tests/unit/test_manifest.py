@@ -327,3 +327,35 @@ def test_repository_names_are_those_of_the_hub_client(name: str) -> None:
         assert repository_fault(name)
     else:
         assert (repository_fault(name) is None) == (name.isascii() and 0 < len(name) <= 96)
+
+
+def test_further_texts_have_names_and_limits_and_sequences_as_long_as_the_first(tmp_path: Path) -> None:
+    rest = """evaluate:
+  perplexity: {texts: [a], sequence_length: 64}
+  max_size: 1.2 GB
+  texts:
+    code: {texts: [b], samples: 3, max_kl_divergence: 0.3, min_top_token_agreement: 90%}
+    german: {texts: [c]}
+"""
+    found = one("{method: awq, bits: 4}", tmp_path, rest).evaluate
+    assert found.texts == {
+        "code": TextSpec(texts=("b",), samples=3, sequence_length=64),
+        "german": TextSpec(texts=("c",), sequence_length=64),
+    }
+    assert found.limits == {
+        "max_size": 1.2e9,
+        "texts.code.max_kl_divergence": 0.3,
+        "texts.code.min_top_token_agreement": 0.9,
+    }
+    assert found.carried == TextSpec(texts=("a",), samples=128 + 3 + 128, sequence_length=64)
+
+
+def test_a_size_needs_no_text_and_a_limit_on_a_further_text_is_enough_to_choose_by(tmp_path: Path) -> None:
+    sized = one("{method: awq, bits: 4}", tmp_path, "evaluate: {max_size: 850 MB}\n").evaluate
+    assert (sized.held_out, sized.carried, sized.limits) == (None, None, {"max_size": 850e6})
+    rest = """evaluate:
+  choose: smallest
+  perplexity: {texts: [a]}
+  texts: {code: {texts: [b], max_kl_divergence: 1}}
+"""
+    assert one("{method: awq, bits: 4}", tmp_path, rest).evaluate.choose == "smallest"

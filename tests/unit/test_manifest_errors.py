@@ -246,14 +246,46 @@ REST = [
         "5:24: evaluate.perplexity: needs one of `dataset`, `files`, `texts` and `mix`.",
     ),
     (
+        "evaluate: {texts: {code: {texts: [a]}}}",
+        "5:19: evaluate.texts: nothing to measure it on; give `perplexity`, the held-out text, too.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, texts: {Code: {texts: [a]}}}",
+        "5:45: evaluate.texts: `Code` is not a name for a text; write small letters, digits, - and _, "
+        "at most 40.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, texts: {code: {texts: [a], sequence_length: 4}}}",
+        "5:65: evaluate.texts.code.sequence_length: unknown key. Allowed: dataset, config, split, column, "
+        "revision, files, texts, chat_template_kwargs, mix, samples, seed, max_perplexity_increase, "
+        "max_kl_divergence, min_top_token_agreement.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, texts: {code: {samples: 4}}}",
+        "5:52: evaluate.texts.code: needs one of `dataset`, `files`, `texts` and `mix`.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, texts: {code: {files: [gone.txt]}}}",
+        "5:61: evaluate.texts.code.files[0]: no file matches `gone.txt` in `HERE`.",
+    ),
+    (
+        "evaluate: {max_size: 12}",
+        "5:22: evaluate.max_size: expected text, got 12. Write it in quotes.",
+    ),
+    (
+        "evaluate: {perplexity: {texts: [a]}, min_top_token_agreement: 90}",
+        "5:63: evaluate.min_top_token_agreement: 90 is not a share; write a percentage such as 90%, "
+        "or a fraction from 0 to 1 such as 0.9.",
+    ),
+    (
         "evaluate: {max_perplexity_increase: 15%}",
         "5:37: evaluate.max_perplexity_increase: nothing to measure it on; "
         "give `perplexity`, the held-out text, too.",
     ),
     (
         "evaluate: {perplexity: {texts: [a]}, choose: smallest}",
-        "5:46: evaluate.choose: no limit to choose by; give `max_perplexity_increase` or "
-        "`max_kl_divergence`, which the smallest has to meet, too.",
+        "5:46: evaluate.choose: no limit to choose by; give `max_perplexity_increase`, "
+        "`max_kl_divergence` or `min_top_token_agreement`, which the smallest has to meet, too.",
     ),
     (
         "evaluate: {perplexity: {texts: [a]}, max_kl_divergence: 1, choose: small}",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from quantize_lib.metrics import METRICS, Figure, get_metric, listed
+from quantize_lib.metrics import MEANS, METRICS, Figure, get_metric, listed
 
 Plain = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -39,15 +39,23 @@ def _plain_kl(base: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> to
     return (p * (p / q).log()).sum(-1)
 
 
-@pytest.mark.parametrize(("name", "plain"), [("perplexity", _plain_nll), ("kl_divergence", _plain_kl)])
+def _plain_agreement(base: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    del ids
+    return (base.argmax(-1) == logits.argmax(-1))[:, :-1].double()
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("perplexity", _plain_nll), ("kl_divergence", _plain_kl), ("top_token_agreement", _plain_agreement)],
+)
 def test_its_values_are_what_plain_torch_gives(name: str, plain: Plain) -> None:
     base, logits, ids = tensors()
-    values = get_metric(name).per_token(logits, base, ids).double()
+    values = MEANS[name].per_token(logits, base, ids).double()
     assert torch.allclose(values, plain(base, logits, ids), atol=1e-5)
 
 
 def test_perplexity_is_the_exponential_and_that_of_a_hopeless_model_infinite() -> None:
-    metric = get_metric("perplexity")
+    metric = MEANS["perplexity"]
     assert metric.figure(2.0) == math.exp(2.0)
     assert metric.figure(1e4) == metric.slope(1e4) == math.inf
     assert metric.measured(torch.full((3, 4), 1e4)) == Figure()
@@ -66,3 +74,37 @@ def test_metrics_are_listed_as_in_a_sentence() -> None:
     assert listed([perplexity, divergence]) == "perplexity and KL divergence"
     assert listed([perplexity, divergence, perplexity]) == "perplexity, KL divergence and perplexity"
     assert listed([divergence], details=True).startswith("KL divergence (base ‖ quantized")
+
+
+def test_a_quantile_is_a_value_that_its_share_of_tokens_does_not_exceed() -> None:
+    values = torch.arange(1.0, 2001.0)[torch.randperm(2000, generator=torch.Generator().manual_seed(1))]
+    quantiles = ("kl_divergence_median", "kl_divergence_p99", "kl_divergence_p999")
+    assert [get_metric(name).of_values(values.view(20, 100)) for name in quantiles] == [1000, 1980, 1998]
+    assert [get_metric(name).of_values(values[:1].view(1, 1)) for name in quantiles] == [values[0]] * 3
+
+
+def test_the_error_of_an_increase_is_paired() -> None:
+    """Texts of very different difficulty, on which both models differ by the same."""
+    metric = get_metric("perplexity")
+    base = torch.linspace(1, 4, 12)[:, None].repeat(1, 50)
+    figure = metric.measured(base + 0.1, base)
+    assert figure.before is not None
+    assert figure.after is not None
+    assert figure.standard_error is not None
+    assert figure.after / figure.before - 1 == pytest.approx(math.expm1(0.1), rel=1e-5)
+    assert figure.standard_error / figure.after > 0.2
+    assert figure.increase_error == pytest.approx(0, abs=1e-6)
+    # By hand: exp(d) times the standard error of the mean of the sequences' differences.
+    steps = torch.linspace(0, 0.2, 12)[:, None]
+    differences = steps.double().flatten()
+    by_hand = math.exp(float(differences.mean())) * float(differences.std()) / math.sqrt(12)
+    assert metric.measured(base + steps, base).increase_error == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_a_share_is_a_percentage_or_a_fraction_and_reads_unlike_its_limit() -> None:
+    limit = get_metric("top_token_agreement").limit
+    assert limit is not None
+    assert [limit.parse(written) for written in ("90%", "99.5%", 0.9)] == pytest.approx([0.9, 0.995, 0.9])
+    assert limit.judge(Figure(after=0.89996), 0.9).text == (
+        "top-token agreement is 89.996%, less than the least allowed 90%"
+    )

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from quantize_lib.errors import ErrorCode, ExitCode, UsageError
+from quantize_lib.metrics import Outcome, Verdict
 from quantize_lib.report import (
     REPORT_FILE,
     checkpoint_record,
@@ -25,10 +26,10 @@ from quantize_lib.report import (
     summary_table,
     write_report,
 )
-from quantize_lib.report.records import CellRecord, CellStatus
+from quantize_lib.report.records import CellRecord, CellStatus, TextFigures
 from quantize_lib.report.report_schema import report_schema
 from quantize_lib.targets import publish_spec
-from tests.support.records import MEASURED, RECORD, RELOAD, with_figure, with_sample
+from tests.support.records import MEASURED, RECORD, RELOAD, TEXT, with_figure, with_sample
 
 TIMES: dict[str, Any] = {
     "started": datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC),
@@ -230,12 +231,12 @@ def test_publishing_that_failed_elsewhere_counts() -> None:
 
 def test_the_table_is_aligned_and_says_errors_below() -> None:
     assert summary_table([RECORD, BARE]).splitlines() == [
-        "cell                             status                    size     perplexity      KL      "
-        "  time  peak memory",
-        "───────────────────────────────  ─────────  ───────────────────  ─────────────  ──────  ────"
-        "──────  ───────────",
-        "SmolLM2-135M-Instruct-gptq-4bit  published  269.1 MB → 118.0 MB  32.37 → 36.05  0.1123  1 mi"
-        "n 15 s       1.2 GB",
+        "cell                             status                    size     perplexity      KL  "
+        "top token        time  peak memory",
+        "───────────────────────────────  ─────────  ───────────────────  ─────────────  ──────  "
+        "─────────  ──────────  ───────────",
+        "SmolLM2-135M-Instruct-gptq-4bit  published  269.1 MB → 118.0 MB  32.37 → 36.05  0.1123  "
+        "           1 min 15 s       1.2 GB",
         "x-bnb-4bit                       failed",
         "x-bnb-4bit: not started",
     ]
@@ -245,10 +246,10 @@ def test_the_step_summary_is_a_table_in_markdown_with_what_failed_and_what_to_do
     failed = replace(BARE, id="b", error="no such model\n  Perhaps you meant acme/model.")
     summary = summary_markdown([failed, replace(RECORD, id="a", error=None)])
     assert summary.partition("\n<details>")[0] == (
-        "| cell | status | size | perplexity | KL | time | peak memory |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| b | failed |  |  |  |  |  |\n"
-        "| a **best** | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 | 1 min 15 s | 1.2 GB |\n"
+        "| cell | status | size | perplexity | KL | top token | time | peak memory |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| b | failed |  |  |  |  |  |  |\n"
+        "| a **best** | published | 269.1 MB → 118.0 MB | 32.37 → 36.05 | 0.1123 |  | 1 min 15 s | 1.2 GB |\n"
         "\n"
         "**best**: A cell is best at its size where no other cell of its model, measured on the same text, "
         "is at most as large and at least as good by KL divergence, and better in one of the two.\n"
@@ -305,10 +306,26 @@ def test_foreign_text_is_shown_and_never_obeyed() -> None:
     assert len(markdown.splitlines()) == 16
     for part in ("<script>", "\x1b", "::error", "`x`", "[y](z)", "{{"):
         assert part not in markdown
-    assert all(line.count("|") == 8 for line in markdown.splitlines()[:3])
+    assert all(line.count("|") == 9 for line in markdown.splitlines()[:3])
 
 
 def test_a_step_summary_never_grows_beyond_what_github_takes() -> None:
     summary = summary_markdown([replace(BARE, error="é" * 1990)] * 600)
     assert len(summary.encode()) <= 2**20
     assert summary.endswith("a step summary holds at most 1 MiB.\n")
+
+
+def test_further_texts_and_verdicts_come_back(tmp_path: Path) -> None:
+    further = TextFigures(text=replace(TEXT, shared=2), figures=MEASURED.figures)
+    verdict = Verdict(key="texts.code.max_kl_divergence", outcome=Outcome.MISSED_WITHIN_ERROR, text="no")
+    record = replace(RECORD, measurements=replace(MEASURED, texts={"code": further}), verdicts=(verdict,))
+    (cell,) = _write(tmp_path, record)["cells"]
+    assert cell["texts"]["code"]["evaluation"]["shared"] == 2
+    assert cell["texts"]["code"]["figures"] == cell["figures"]
+    assert cell["verdicts"] == [
+        {"limit": "texts.code.max_kl_divergence", "outcome": "missed_within_error", "text": "no"}
+    ]
+    assert read_report(tmp_path) == (record,)
+    plain = record_to_json(RECORD)
+    assert not {"texts", "verdicts"} & plain.keys()
+    assert "shared" not in plain["evaluation"]

@@ -12,7 +12,6 @@ import pytest
 from quantize_lib.errors import CheckpointError, EngineError, ErrorCode
 from quantize_lib.files import read_json, write_json
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell, read_result, write_result
-from quantize_lib.metrics import METRICS
 from tests.support.records import MEASURED, RELOAD, TEXT
 
 QUANTIZED = QuantizedCell(
@@ -23,6 +22,7 @@ QUANTIZED = QuantizedCell(
     notes=("a note",),
     errors={"model.layers.0.mlp.up_proj": 0.25, "other": None},
     figures=MEASURED.figures,
+    texts={"code": MEASURED.figures},
     reload=replace(RELOAD, modes=("compressed",), unrounded_inputs={"perplexity": 35.5}),
 )
 RESULT = JobResult(
@@ -38,6 +38,7 @@ RESULT = JobResult(
     shared_seconds=2.0,
     calibration=TEXT,
     evaluation=replace(TEXT, short=True),
+    texts={"code": replace(TEXT, shared=3)},
 )
 
 
@@ -116,7 +117,7 @@ def test_a_figure_of_a_metric_that_is_not_known_here_is_left_out(tmp_path: Path)
     back = read_result(_changed(tmp_path, "cells", "whole", "figures", "confusion", value=figure))
     cell = back.cells["whole"]
     assert isinstance(cell, QuantizedCell)
-    assert cell.figures.keys() == METRICS.keys()
+    assert cell.figures == QUANTIZED.figures
 
 
 def test_no_file_is_no_result(tmp_path: Path) -> None:

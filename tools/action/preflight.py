@@ -22,7 +22,7 @@ from typing import Any
 
 from quantize_lib.executors.docker.daemon import container_memory
 from quantize_lib.methods import get_method
-from quantize_lib.plan.cells import HELD_OUT
+from quantize_lib.plan.cells import HELD_OUT, TEXTS
 
 RATE = 3.3e10
 """Parameters × tokens a second, on two CPU cores."""
@@ -71,7 +71,8 @@ def job_seconds(job: Mapping[str, Any]) -> float:
     calibrated = any(get_method(cell["method"]).calibrated for cell in job["cells"])
     tokens = _tokens(job["calibration"]) if calibrated else 0
     if (held_out := job["evaluate"][HELD_OUT]) is not None:
-        tokens += _tokens(held_out) * (cells + 1)
+        texts = job["evaluate"].get(TEXTS, {}).values()
+        tokens += sum(map(_tokens, (held_out, *texts))) * (cells + 1)
     return float(job["estimate"]["parameters"] * tokens / RATE + RELOAD_SECONDS * cells)
 
 

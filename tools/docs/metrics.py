@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.metrics import METRICS, Metric, Tolerance
+from quantize_lib.metrics import COMPARED, METRICS, Metric, Tolerance
 from quantize_lib.precision import Precision
 from tools.docs.markdown import code, table
 
@@ -14,9 +14,9 @@ def tables() -> dict[str, str]:
             ("Metric", "Unit", "What it is", "Limit"), (_row(metric) for metric in METRICS.values())
         ),
         "tolerances": table(
-            ("Loaded in", *(_sentence(metric.compared) for metric in METRICS.values())),
+            ("Loaded in", *(_sentence(metric.compared) for metric in COMPARED.values())),
             (
-                (precision.meaning, *(_allowed(one.tolerances[precision]) for one in METRICS.values()))
+                (precision.meaning, *(_allowed(one.tolerances[precision]) for one in COMPARED.values()))
                 for precision in Precision
             ),
         ),

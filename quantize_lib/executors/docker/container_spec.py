@@ -192,6 +192,11 @@ def write_container_job(job: JobFile, model: str, inside: Path) -> None:
             model=replace(job.model, path=Path(model)),
             calibration=text(job.calibration, "calibration.json"),
             evaluation=text(job.evaluation, "evaluation.json"),
+            texts={
+                name: moved
+                for name, given in job.texts.items()
+                if (moved := text(given, f"text-{name}.json")) is not None
+            },
             output=Path(OUTPUT_FOLDER),
         ),
     )
@@ -213,7 +218,7 @@ def state_limit(job: JobFile) -> int:
     def tokens(text: JobText | None) -> int:
         return 0 if text is None else text.samples * text.sequence_length
 
-    return 2 * 4 * hidden * (tokens(job.calibration) + tokens(job.evaluation) * (1 + len(job.cells)))
+    return 2 * 4 * hidden * (tokens(job.calibration) + tokens(job.carried) * (1 + len(job.cells)))
 
 
 def weight_limit(folder: Path, cells: int) -> int:

@@ -273,7 +273,7 @@ def _watch(listener: Listener, limits: OutputLimits, output_dir: Path, seconds: 
 
 def digest_of(job_file: Path, job: JobFile) -> str:
     """Of a job file and its texts."""
-    texts = [text.texts for text in (job.calibration, job.evaluation) if text is not None]
+    texts = [text.texts for text in job.all_texts]
     return sha256_json([sha256_file(path) for path in (job_file, *texts)])
 
 

@@ -13,9 +13,10 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
@@ -62,6 +63,16 @@ class DirectoryPublisher(Publisher):
             return _state(target)
         except OSError as error:
             raise self._failure(repository, error) from error
+
+    def record(self, repository: str) -> Mapping[str, Any] | None:
+        """See `Publisher`."""
+        if self.current(repository) is None:
+            return None
+        try:
+            data = read_json(self._root / repository / RECORD_FILE)
+        except (OSError, ValueError) as error:
+            raise PublishError(f"{repository}: {RECORD_FILE} cannot be read: {error}") from error
+        return data if isinstance(data, dict) else None
 
     def publish(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import PublishError, UsageError
 from quantize_lib.hub.cards import card_refusal
@@ -26,9 +28,13 @@ from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.tag_and_collection import apply_options
 from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
+from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import PublishSpec
 from quantize_lib.targets.hub import PULL_REQUEST
 from quantize_lib.text import plain
+
+_RECORD_BYTES = 2**26
+"""At most, of a report inside a checkpoint: it names every file and every layer."""
 
 
 class HubPublisher(Publisher):
@@ -58,6 +64,19 @@ class HubPublisher(Publisher):
                 # Cut off before it became public: publishing again settles it, without a commit.
                 return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
             return head.state
+
+    def record(self, repository: str) -> Mapping[str, Any] | None:
+        """See `Publisher`. Two requests."""
+        with publishing_errors(_named(repository)):
+            remote = self._looked_at(repository)
+            head = remote.head()
+            if head is None or RECORD_FILE not in head.names:
+                return None
+            try:
+                data = json.loads(remote.read(RECORD_FILE, head.commit, limit=_RECORD_BYTES))
+            except ValueError as error:
+                raise PublishError(f"{RECORD_FILE} is not JSON: {error}") from error
+        return data if isinstance(data, dict) else None
 
     def _looked_at(self, repository: str) -> HubRepository:
         """A repository that is read and not changed."""

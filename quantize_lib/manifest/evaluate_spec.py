@@ -1,0 +1,61 @@
+"""A checked `evaluate` of the manifest: its texts with files found, and its limits as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.manifest.tasks import TASKS, task_limits, task_spec
+from quantize_lib.manifest.text import text_spec
+from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
+from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, EvaluateSpec
+
+
+def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
+    """What is measured of a model and held to which limits.
+
+    Args:
+        evaluate: that of the model over that of the manifest.
+        base: what paths are relative to.
+    """
+    held_out = evaluate.get(HELD_OUT)
+    first = text_spec(held_out, base) if held_out else None
+    return EvaluateSpec(
+        held_out=first,
+        texts={} if first is None else _texts(evaluate.get(TEXTS, {}), first.sequence_length, base),
+        tasks=tuple(task_spec(task, base) for task in evaluate.get(TASKS, ())),
+        limits=limits_of(evaluate, base),
+        choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
+    )
+
+
+def limits_of(evaluate: Mapping[str, Any], base: Path) -> dict[str, float]:
+    """All limits by their keys (`metrics.limit_key`, `harness.spec.task_limit_key`).
+
+    Args:
+        evaluate, base: as for `evaluate_spec`.
+    """
+    places = [("", evaluate), *evaluate.get(TEXTS, {}).items()]
+    limits = {
+        limit_key(key, name): limit.parse(place[key])
+        for name, place in places
+        for key, limit in ALL_LIMITS.items()
+        if key in place
+    }
+    limits |= task_limits(evaluate.get(TASKS, ()), base)
+    return limits | ({NO_WORSE_THAN: 0.0} if NO_WORSE_THAN in evaluate else {})
+
+
+def _texts(texts: Mapping[str, Any], sequence_length: int, base: Path) -> dict[str, TextSpec]:
+    return {
+        name: text_spec(
+            {
+                **{key: value for key, value in text.items() if key not in LIMITS},
+                "sequence_length": sequence_length,
+            },
+            base,
+        )
+        for name, text in texts.items()
+    }
