@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.environment import end_with_parent
+from quantize_lib.evaluate.opening import FaultyCheckpointError, doing
 from quantize_lib.evaluate.reload import load_model
 from quantize_lib.files import finite, read_json, write_json
 from quantize_lib.formats import format_of_config
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     spec = read_json(spec_file)
     try:
         scores = _run(spec["tasks"], spec["model"])
-    except _TaskError as problem:
+    except (_TaskError, FaultyCheckpointError) as problem:
         write_json(result_file, {"error": str(problem)})
     else:
         write_json(result_file, {"scores": scores})
@@ -82,7 +83,7 @@ def _load(model: Mapping[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     folder = Path(model["folder"])
-    with _doing("", "it cannot be loaded"):
+    with doing("it cannot be loaded"):
         config = read_json(folder / "config.json")
         quantization = config.get("quantization_config") or {}
         chosen = format_of_config(quantization)
@@ -138,8 +139,8 @@ def _inside(file: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _doing(task: str, failed: str = "") -> Iterator[None]:
-    """Says of a library's error what could not be done, and keeps the error's first line.
+def _doing(task: str) -> Iterator[None]:
+    """Says of a library's error which task cannot be run, and keeps the error's first line.
 
     A task is a program of its author, and raises whatever it likes.
     """
@@ -150,9 +151,7 @@ def _doing(task: str, failed: str = "") -> Iterator[None]:
     except Exception as error:
         traceback.print_exc()
         line = plain(next(iter(str(error).splitlines()), "")) or type(error).__name__
-        raise _TaskError(
-            f"{failed or f'the task {task} cannot be run'} ({line[:_REASON_CHARACTERS]})"
-        ) from error
+        raise _TaskError(f"the task {task} cannot be run ({line[:_REASON_CHARACTERS]})") from error
 
 
 if __name__ == "__main__":
