@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,15 @@ def quantize(
     calibration: Path,
     samples: int,
     sequence_length: int,
+    evaluate: dict[str, Any] | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Our `run` on the CPU into WORK/ours, unpublished; its report.
 
     Args:
         entries: of the manifest's `quantize`.
+        evaluate: of the manifest; None for none.
+        say: gets every line that the run prints.
 
     Raises:
         subprocess.CalledProcessError: where it fails.
@@ -69,6 +74,7 @@ def quantize(
         "version": 1,
         "defaults": {"calibration": text},
         "models": [{"id": str(model.resolve()), "quantize": entries}],
+        **({"evaluate": evaluate} if evaluate else {}),
     }
     path, output = work / "quantize.yml", work / "ours"
     # What an earlier benchmark left would be skipped.
@@ -76,7 +82,12 @@ def quantize(
     # JSON is YAML.
     path.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     command = [sys.executable, str(ROOT / "entrypoint.py"), "run", str(path), "--no-publish"]
-    subprocess.run([*command, "--device", "cpu", "--output", str(output)], check=True)
+    command += ["--device", "cpu", "--output", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            say(line.rstrip("\n"))
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
     report: dict[str, Any] = json.loads((output / "report.json").read_text(encoding="utf-8"))
     return report
 
