@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.checkpoints import quantize
 from benchmarks.comparison import parser
-from benchmarks.machine import machine, versions
+from benchmarks.machine import versions
+from quantize_lib.benchmark.machine import machine
 
 CELLS: list[dict[str, Any]] = [
     {"method": "gptq", "bits": [4, 8]},
