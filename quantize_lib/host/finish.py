@@ -23,7 +23,9 @@ from quantize_lib.host.published_before import published_before
 from quantize_lib.host.set_aside import set_aside
 from quantize_lib.host.siblings import Siblings
 from quantize_lib.host.terms_notice import add_notice
+from quantize_lib.job.records import TextRecord
 from quantize_lib.job.result import FailedCell, JobResult, QuantizedCell
+from quantize_lib.methods import get_method
 from quantize_lib.metrics import Outcome
 from quantize_lib.plan.cells import SMALLEST, Cell, EvaluateSpec, Job
 from quantize_lib.publish.base import Origin, Publisher
@@ -122,7 +124,7 @@ class Finisher:
             terms=terms,
             path=cell.id,
             calibration=result.calibration if prepared.calibration else None,
-            measurements=_measurements(quantized, result, prepared),
+            measurements=_measurements(quantized, result, prepared, cell),
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
@@ -314,24 +316,30 @@ def _made(result: JobResult, prepared: Prepared) -> dict[str, CellRecord]:
         cell.id: replace(
             blank_record(cell, prepared.job, prepared.identities[cell.id]),
             status="built",
-            measurements=_measurements(quantized, result, prepared),
+            measurements=_measurements(quantized, result, prepared, cell),
         )
         for cell in prepared.job.cells
         if isinstance(quantized := result.cells.get(cell.id), QuantizedCell) and quantized.failure is None
     }
 
 
-def _measurements(quantized: QuantizedCell, result: JobResult, prepared: Prepared) -> Measurements:
+def _measurements(
+    quantized: QuantizedCell, result: JobResult, prepared: Prepared, cell: Cell
+) -> Measurements:
+    def of_cell(text: TextRecord) -> TextRecord:
+        """What the calibration text has in common with it says nothing of a cell that is not calibrated."""
+        return text if get_method(cell.settings.method).calibrated else replace(text, shared=0)
+
     return Measurements(
         size_before=prepared.facts.weight_bytes,
         size_after=quantized.size_after,
         seconds=quantized.seconds,
         peak_memory_bytes=result.peak_memory_bytes,
         figures=quantized.figures,
-        evaluation=result.evaluation,
+        evaluation=None if result.evaluation is None else of_cell(result.evaluation),
         tasks=quantized.tasks,
         texts={
-            name: TextFigures(text=result.texts[name], figures=quantized.texts.get(name, {}))
+            name: TextFigures(text=of_cell(result.texts[name]), figures=quantized.texts.get(name, {}))
             for name in prepared.texts
             if name in result.texts
         },

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _AT_ONCE = 2
-"""Reloads at a time: half of one is importing, reading and single tokens, which take one core at most."""
+"""Reloads at a time, where memory allows: half of one is importing, reading and single tokens."""
+_CORES = 4
+"""With fewer, reloads at the same time only wait for each other."""
 _LEAST_FREE_BYTES = 2**16
 """A reload writes less than that into its folder."""
 
@@ -113,9 +115,9 @@ def check_cells(
 
     asks_base = continues and without_base is None
     items = [*([None] if asks_base else []), *cells]
-    at_once = _AT_ONCE if room_for_weights(job, facts, device, times=_AT_ONCE) else 1
+    together = (os.cpu_count() or 1) >= _CORES and room_for_weights(job, facts, device, times=_AT_ONCE)
     with reporter.progress("Reloading", len(cells), "checkpoint") as progress:
-        found = one_by_one(load, items, at_once=at_once)
+        found = one_by_one(load, items, at_once=_AT_ONCE if together else 1)
         base = next(found) if asks_base else ""
         if isinstance(base, EvaluationError):
             without_base = base.message

@@ -189,7 +189,7 @@ def test_the_summary_is_written_once_with_what_became_of_each_cell(
 ) -> None:
     _, result = mixed
     assert result.summary.count("| cell |") == 1
-    assert f"| {GOOD} | published |" in result.summary
+    assert f"| {GOOD} **best** | published |" in result.summary
     assert f"| {BAD} | failed |" in result.summary
 
 

@@ -27,7 +27,8 @@ def test_gptqs_own_format_of_a_mixture_is_published_as_gptqmodel_reads_it_and_sa
     folder = tmp_path / "published" / "mixture"
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert warning in card
-    assert "In full precision by the model's structure: a router" in card
+    assert "In full precision stay:" in card
+    assert "- a router" in card
     quantization = read_json(folder / "config.json")["quantization_config"]
     (named,) = quantization["modules_in_block_to_quantize"]
     assert [name for name in named if "experts" in name] == [

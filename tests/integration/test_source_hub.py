@@ -543,6 +543,7 @@ def test_a_data_set_is_streamed_at_one_commit(hub: Hub, client: Client) -> None:
         "dataset": "acme/news",
         "revision": hub.repositories["datasets/acme/news"].head,
         "notes": [],
+        "parts": [],
     }
 
 
