@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from quantize_lib.architecture.tensors import TensorInfo
-from quantize_lib.evaluate.process import answer_of
+from quantize_lib.evaluate.process import answer_of, model_question
 from quantize_lib.files import finite
 from quantize_lib.job.job_file import NEW_TOKENS
 from quantize_lib.job.records import Reload, SampleFigure
@@ -185,21 +184,14 @@ def _run(
     Args:
         base, tensors, room: as for `check_reload`.
     """
-    held = list(tensors)
     spec = {
-        "folder": str(folder.resolve()),
+        **model_question(folder, tensors=tensors, device=device, trust_remote_code=trust),
         "prompt": prompt,
         "new_tokens": NEW_TOKENS,
         "sample": None if sample is None else str(sample.resolve()),
         "base_logits": None if base_logits is None else str(base_logits.resolve()),
-        # Tight figures where the kernels take float32: GPTQModel's do on a CPU, and on CUDA they do not.
-        "dtype": "float32" if device == "cpu" else "auto",
-        "device": device,
-        "trust_remote_code": trust,
         "room": room,
         "base": None if base is None else str(base.resolve()),
-        # Libraries load the others by themselves.
-        "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],
     }
     return answer_of(
         "quantize_lib.evaluate.reload",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quantize_lib.architecture.tensors import TensorInfo
-from quantize_lib.evaluate.process import answer_of
+from quantize_lib.evaluate.process import answer_of, model_question
 from quantize_lib.harness.spec import TaskSpec
 
 _MODULE = "quantize_lib.evaluate.harness_run"
@@ -68,15 +68,7 @@ def run_tasks(
     Raises:
         EvaluationError: where the model does not load, or a task fails.
     """
-    held = list(tensors)
-    model = {
-        "folder": str(folder.resolve()),
-        # As the check after the reload loads it.
-        "dtype": "float32" if device == "cpu" else "auto",
-        "device": device,
-        "trust_remote_code": trust_remote_code,
-        "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],
-    }
+    model = model_question(folder, tensors=tensors, device=device, trust_remote_code=trust_remote_code)
     answer = answer_of(
         _MODULE,
         {"tasks": _plain(tasks), "model": model},

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.environment import end_with_parent
-from quantize_lib.evaluate.opening import FaultyCheckpointError, doing
+from quantize_lib.evaluate.opening import FaultyCheckpointError, doing, kind_of
 from quantize_lib.evaluate.reload import load_model
 from quantize_lib.files import finite, read_json, write_json
-from quantize_lib.formats import format_of_config
-from quantize_lib.tasks import task_of
 from quantize_lib.text import plain
 
 _REASON_CHARACTERS = 300
@@ -84,10 +82,7 @@ def _load(model: Mapping[str, Any]) -> Any:
 
     folder = Path(model["folder"])
     with doing("it cannot be loaded"):
-        config = read_json(folder / "config.json")
-        quantization = config.get("quantization_config") or {}
-        chosen = format_of_config(quantization)
-        loaded, _ = load_model(model, chosen, quantization, task=task_of(config))
+        loaded, _ = load_model(model, kind_of(folder))
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=model["trust_remote_code"], local_files_only=True
         )

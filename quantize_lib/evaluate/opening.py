@@ -6,6 +6,7 @@ import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,28 @@ _LINE_CHARACTERS = 300
 
 class FaultyCheckpointError(Exception):
     """The checkpoint is not what it should be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a folder's config says of how its model is loaded.
+
+    Attributes:
+        task: what the model was made for.
+        format: of a checkpoint; None for a base model.
+        quantization: the checkpoint's `quantization_config`.
+    """
+
+    task: Task
+    format: Format | None = None
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+
+
+def kind_of(folder: Path) -> Kind:
+    """The kind of a checkpoint, or of a base model."""
+    config = read_json(folder / "config.json")
+    quantization = config.get("quantization_config") or {}
+    return Kind(task=task_of(config), format=format_of_config(quantization), quantization=quantization)
 
 
 @contextmanager
@@ -71,21 +94,17 @@ def open_checkpoint(folder: Path, *, device: str) -> Loaded:
     Raises:
         FaultyCheckpointError: where it does not load whole.
     """
-    config = read_json(folder / "config.json")
-    quantization = config.get("quantization_config") or {}
-    request = request_of(
-        str(folder), dtype="auto", device=device, trust_remote_code=False, task=task_of(config)
-    )
+    kind = kind_of(folder)
+    request = request_of(str(folder), dtype="auto", device=device, trust_remote_code=False, task=kind.task)
     with doing("it cannot be loaded"):
-        loaded = load_whole(request, format_of_config(quantization), quantization)
+        loaded = load_whole(request, kind)
     loaded.model.eval()
     return loaded
 
 
 def load_whole(
     request: LoadRequest,
-    chosen: Format | None,
-    quantization: Mapping[str, Any],
+    kind: Kind,
     *,
     tensors: Iterable[Mapping[str, Any]] = (),
     asked: object | None = None,
@@ -93,8 +112,6 @@ def load_whole(
     """The model, with every tensor that it needs from the files.
 
     Args:
-        chosen: the checkpoint's format; None for a base model.
-        quantization: its `quantization_config`.
         tensors: of a base model of which some are stored quantized, each a `TensorInfo` as plain data.
         asked: how a base model is quantized as it is loaded.
 
@@ -103,7 +120,7 @@ def load_whole(
             code in its folder and that is not trusted.
     """
     try:
-        loaded = _load(request, chosen, quantization, tensors, asked)
+        loaded = _load(request, kind, tensors, asked)
     except ValueError as error:
         if request.trust_remote_code or "trust_remote_code" not in str(error):
             raise
@@ -115,14 +132,10 @@ def load_whole(
 
 
 def _load(
-    request: LoadRequest,
-    chosen: Format | None,
-    quantization: Mapping[str, Any],
-    tensors: Iterable[Mapping[str, Any]],
-    asked: object | None,
+    request: LoadRequest, kind: Kind, tensors: Iterable[Mapping[str, Any]], asked: object | None
 ) -> Loaded:
-    if chosen is not None:
-        return chosen.load(request, quantization)
+    if kind.format is not None:
+        return kind.format.load(request, kind.quantization)
     if tensors:
         from quantize_lib.evaluate.quantized_base import load_dequantized
 

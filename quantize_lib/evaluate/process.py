@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.architecture.tensors import TensorInfo
 from quantize_lib.environment import ending, run_module
 from quantize_lib.errors import EvaluationError
 from quantize_lib.files import last_line, read_json, write_json
+
+
+def model_question(
+    folder: Path, *, tensors: Iterable[TensorInfo], device: str, trust_remote_code: bool
+) -> dict[str, Any]:
+    """The part of a question that says which model is loaded, and how.
+
+    Args:
+        tensors: of a base model; they travel where some are stored quantized.
+    """
+    held = list(tensors)
+    return {
+        "folder": str(folder.resolve()),
+        # Tight figures where the kernels take float32: GPTQModel's do on a CPU, and on CUDA they do not.
+        "dtype": "float32" if device == "cpu" else "auto",
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+        # Libraries load the others by themselves.
+        "tensors": [asdict(info) for info in held] if any(info.stored for info in held) else [],
+    }
 
 
 def answer_of(

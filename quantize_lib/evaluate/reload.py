@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.environment import end_with_parent
 from quantize_lib.evaluate.continuation import continue_prompt
-from quantize_lib.evaluate.opening import FaultyCheckpointError, doing, load_whole, request_of
+from quantize_lib.evaluate.opening import FaultyCheckpointError, Kind, doing, kind_of, load_whole, request_of
 from quantize_lib.evaluate.outputs import difference as differs
 from quantize_lib.evaluate.outputs import outputs_of
 from quantize_lib.files import read_json, write_json
-from quantize_lib.formats import Format, format_of_config
+from quantize_lib.formats import Format
 from quantize_lib.precision import precision_of
 from quantize_lib.process_memory import peak_memory
-from quantize_lib.tasks import Task, task_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,96 +43,90 @@ def _reload(spec: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     folder, device = spec["folder"], spec["device"]
-    trust, sample = spec["trust_remote_code"], spec["sample"]
-    config = read_json(Path(folder) / "config.json")
-    quantization = config.get("quantization_config") or {}
-    chosen = format_of_config(quantization)
-    task = task_of(config)
+    kind = kind_of(Path(folder))
     with doing("it cannot be loaded"):
-        model, load_seconds = load_model(spec, chosen, quantization, task=task)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        model, load_seconds = load_model(spec, kind)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=spec["trust_remote_code"], local_files_only=True
+        )
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     coarsest = _coarsest(model, dtype)
-    precision = precision_of(coarsest) if chosen is None else chosen.precision(coarsest, quantization)
-    if not task.continues:
+    precision = (
+        precision_of(coarsest) if kind.format is None else kind.format.precision(coarsest, kind.quantization)
+    )
+    result: dict[str, Any] = {
+        "load_seconds": load_seconds,
+        "generated": "",
+        "dtype": dtype,
+        "precision": precision.value,
+        "sample_tokens": 0,
+        "means": {},
+        "further": {},
+        "unrounded": {},
+    }
+    if not kind.task.continues:
         with doing("it gives no outputs"):
             outputs = outputs_of(model, tokenizer, spec["prompt"])
         if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):
             raise FaultyCheckpointError("its outputs are NaN or Inf")
-        peak = peak_memory(device)
+        result["peak_memory_bytes"] = peak_memory(device)
         # Two at once may not fit into memory.
         del model
-        if spec["base"] is not None and chosen is not None:
-            _compare(outputs, spec, chosen, quantization, tokenizer, dtype, task)
-        return {
-            "load_seconds": load_seconds,
-            "generated": "",
-            "peak_memory_bytes": peak,
-            "dtype": dtype,
-            "precision": precision.value,
-            "sample_tokens": 0,
-            "means": {},
-            "further": {},
-            "unrounded": {},
-        }
+        if spec["base"] is not None:
+            _compare(outputs, spec, kind, tokenizer, dtype)
+        return result
     with torch.inference_mode():
         with doing("it cannot continue a prompt"):
-            # A token as users get it, which says what memory that takes.
+            # A token as users get it, which says what memory that takes: what is kept afterwards, and the
+            # sample's logits, are this check's own need, not the model's.
             continue_prompt(model, tokenizer, spec["prompt"], count=1)
-            peak = peak_memory(device)
-            if spec["room"] and chosen is not None:
-                chosen.keep_dequantized(model)
-            generated = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
-        result: dict[str, Any] = {
-            "load_seconds": load_seconds,
-            "generated": generated,
-            # Before the sample: its logits are this check's own need, not the model's.
-            "peak_memory_bytes": peak,
-            "dtype": dtype,
-            "precision": precision.value,
-            "sample_tokens": 0,
-            "means": {},
-            "further": {},
-            "unrounded": {},
-        }
-        if sample is None:
+            result["peak_memory_bytes"] = peak_memory(device)
+            _keep_weights(model, spec, kind)
+            result["generated"] = continue_prompt(model, tokenizer, spec["prompt"], count=spec["new_tokens"])
+        if spec["sample"] is None:
             return result
         with doing("it cannot read the held-out text"):
-            result.update(_measure(model, Path(sample), spec["base_logits"], device))
-        for mode in () if chosen is None else chosen.modes(quantization):
-            if mode:
-                # Two at once may not fit into memory.
-                del model
-                print(f"Loading once more, with the mode {mode!r}.", flush=True)
-                with doing(f"it cannot be loaded and read with the mode {mode!r}"):
-                    model, _ = load_model(spec, chosen, quantization, mode, task=task)
-                    if spec["room"] and chosen is not None:
-                        chosen.keep_dequantized(model)
-                    measured = _measure(model, Path(sample), spec["base_logits"], device)
-                if chosen is not None and chosen.rounds_less(mode, quantization):
-                    result["unrounded"] = measured["means"]
-                else:
-                    result["further"][mode] = measured["means"]
+            result.update(_measure(model, Path(spec["sample"]), spec["base_logits"], device))
+        # Two at once may not fit into memory.
+        del model
+        if kind.format is not None:
+            _measure_modes(spec, kind, kind.format, result)
     return result
 
 
+def _measure_modes(spec: Mapping[str, Any], kind: Kind, chosen: Format, result: dict[str, Any]) -> None:
+    """Add to the result what the sample gives in the other ways of loading that a format's users have."""
+    for mode in filter(None, chosen.modes(kind.quantization)):
+        print(f"Loading once more, with the mode {mode!r}.", flush=True)
+        with doing(f"it cannot be loaded and read with the mode {mode!r}"):
+            model, _ = load_model(spec, kind, mode)
+            _keep_weights(model, spec, kind)
+            measured = _measure(model, Path(spec["sample"]), spec["base_logits"], spec["device"])
+            # Two at once may not fit into memory.
+            del model
+        if chosen.rounds_less(mode, kind.quantization):
+            result["unrounded"] = measured["means"]
+        else:
+            result["further"][mode] = measured["means"]
+
+
+def _keep_weights(model: Any, spec: Mapping[str, Any], kind: Kind) -> None:
+    """Let layers keep what they dequantize, where there is room for it."""
+    if spec["room"] and kind.format is not None:
+        kind.format.keep_dequantized(model)
+
+
 def _compare(
-    outputs: Mapping[str, Tensor],
-    spec: Mapping[str, Any],
-    chosen: Format,
-    quantization: Mapping[str, Any],
-    tokenizer: Any,
-    dtype: str,
-    task: Task,
+    outputs: Mapping[str, Tensor], spec: Mapping[str, Any], kind: Kind, tokenizer: Any, dtype: str
 ) -> None:
     """See that the outputs are those of the base model, quantized by the library itself as it is loaded."""
-    asked = chosen.on_loading(quantization)
+    asked = None if kind.format is None else kind.format.on_loading(kind.quantization)
     if asked is None:
         return
     print("Loading the base model, quantized on the way.", flush=True)
     with doing("the base model cannot be quantized on loading, to compare with"):
         base, _ = load_model(
-            {**spec, "folder": spec["base"], "dtype": dtype}, None, {}, task=task, asked=asked
+            {**spec, "folder": spec["base"], "dtype": dtype}, Kind(task=kind.task), asked=asked
         )
         difference = differs(outputs, outputs_of(base, tokenizer, spec["prompt"]))
     if difference is not None:
@@ -143,21 +136,12 @@ def _compare(
 
 
 def load_model(
-    spec: Mapping[str, Any],
-    chosen: Format | None,
-    quantization: Mapping[str, Any],
-    mode: str = "",
-    *,
-    task: Task,
-    asked: object | None = None,
+    spec: Mapping[str, Any], kind: Kind, mode: str = "", *, asked: object | None = None
 ) -> tuple[Any, float]:
     """The model and the seconds that it took, imports aside.
 
     Args:
-        chosen: the checkpoint's format; None for a base model.
-        quantization: its `quantization_config`.
         mode: one of the format's ways of loading.
-        task: what the model was made for.
         asked: how a base model is quantized as it is loaded.
     """
     request = request_of(
@@ -165,11 +149,11 @@ def load_model(
         dtype=spec["dtype"],
         device=spec["device"],
         trust_remote_code=spec["trust_remote_code"],
-        task=task,
+        task=kind.task,
         mode=mode,
     )
-    tensors = () if chosen is not None else spec["tensors"]
-    loaded = load_whole(request, chosen, quantization, tensors=tensors, asked=asked)
+    tensors = () if kind.format is not None else spec["tensors"]
+    loaded = load_whole(request, kind, tensors=tensors, asked=asked)
     return loaded.model, loaded.seconds
 
 

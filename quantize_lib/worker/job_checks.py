@@ -84,6 +84,7 @@ def check_cells(
     release_freed()
     continues = task_of(facts.config).continues
     without_base = base_too_large(job, facts, device) if continues else None
+    room = room_for_weights(job, facts, device)
 
     def load(cell_id: str | None) -> Reload | str | EvaluationError:
         """What came of a checkpoint, or the base model's continuation where there is no id."""
@@ -108,7 +109,7 @@ def check_cells(
                 tensors=() if continues else facts.tensors.values(),
                 device=device,
                 trust_remote_code=job.model.trust_remote_code,
-                room=room_for_weights(job, facts, device),
+                room=room,
             )
         except EvaluationError as error:
             return with_log(error, work / f"{cell_id or job.model.path.name}.log")

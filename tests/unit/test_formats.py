@@ -16,6 +16,7 @@ from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.evaluate import reload
+from quantize_lib.evaluate.opening import Kind
 from quantize_lib.formats import (
     FORMATS,
     Misfit,
@@ -528,7 +529,8 @@ def test_a_reload_on_cuda_without_a_compiler_asks_for_the_kernel_that_needs_none
         (tmp_path / "gcc").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     spec = {"folder": str(tmp_path), "dtype": "auto", "device": device, "trust_remote_code": False}
-    reload.load_model(spec, get_format(name), {"quant_method": name, "bits": 4}, task=GENERATION)
+    quantization = {"quant_method": name, "bits": 4}
+    reload.load_model(spec, Kind(task=GENERATION, format=get_format(name), quantization=quantization))
     ((library, config),) = loads.asked
     assert library == "transformers"
     assert getattr(config, "backend", None) == kernel
