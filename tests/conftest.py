@@ -6,13 +6,13 @@ import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.chromium import chromium
+from tests.support.chromium import Browser, browser, chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 # The Hub of the tests (tests/support/hub) speaks LFS; the client reads this when it is imported.
@@ -52,6 +52,13 @@ def calibration_text() -> Path:
 def held_out_text() -> Path:
     """50 other news stories, JSON lines."""
     return demo_data("held-out.jsonl")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser with a fresh profile."""
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,12 @@ from quantize_lib.formats import get_format
 from quantize_lib.formats.compressed_base import DEQUANTIZE, LIBRARY
 from quantize_lib.methods import GroupSize, Override, Settings
 from quantize_lib.packing.integers import pack_stream, unpack_stream
-from tests.support.quantizing import difference, load_checked, quantized_family
+from tests.support.quantizing import (
+    assert_weights_are_those_meant,
+    difference,
+    load_checked,
+    quantized_family,
+)
 from tests.support.rounding import checkpoint_context
 
 EXACT = 1e-5
@@ -117,15 +122,7 @@ def test_in_16_bits_every_weight_is_the_one_that_was_meant_rounded_once(
 ) -> None:
     recording, blocks, _ = quantized_family(tmp_path, _settings("gptq", bits))
     for mode in _modes(tmp_path / "cell"):
-        model = load_checked(tmp_path / "cell", mode, str(dtype).removeprefix("torch."))
-        # The weights are unpacked at the first forward.
-        with torch.inference_mode():
-            model(input_ids=torch.arange(3, 11)[None])
-        for index, rounded in recording.outputs.items():
-            for name, layer in rounded.layers.items():
-                found = model.get_parameter(f"{blocks}.{index}.{name}.weight")
-                assert found.dtype == dtype
-                assert torch.equal(found, layer.weight.to(dtype)), (mode, name)
+        assert_weights_are_those_meant(tmp_path / "cell", mode, dtype, recording, blocks)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

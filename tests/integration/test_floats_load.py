@@ -16,7 +16,12 @@ from quantize_lib.files import read_json
 from quantize_lib.formats import format_of_config
 from quantize_lib.formats.compressed_base import DEQUANTIZE
 from quantize_lib.methods import settings_of
-from tests.support.quantizing import difference, load_checked, quantized_family
+from tests.support.quantizing import (
+    assert_weights_are_those_meant,
+    difference,
+    load_checked,
+    quantized_family,
+)
 from tests.support.rounding import Recording
 from tests.support.small_runs import command, evaluation, manifest, report, save_tiny_model, save_tiny_type
 from tests.support.unpacking import unpack_layer
@@ -68,15 +73,7 @@ def test_in_16_bits_every_weight_is_the_one_that_was_meant_rounded_once(
 ) -> None:
     recording, blocks, _ = quantized_family(tmp_path, CELLS[cell])
     for mode in ("", DEQUANTIZE) if CELLS[cell].bits == 8 else ("",):
-        model = load_checked(tmp_path / "cell", mode, str(dtype).removeprefix("torch."))
-        # The weights may be unpacked at the first forward.
-        with torch.inference_mode():
-            model(input_ids=torch.arange(3, 11)[None])
-        for index, rounded in recording.outputs.items():
-            for name, layer in rounded.layers.items():
-                found = model.get_parameter(f"{blocks}.{index}.{name}.weight")
-                assert found.dtype == dtype
-                assert torch.equal(found, layer.weight.to(dtype)), (mode, name)
+        assert_weights_are_those_meant(tmp_path / "cell", mode, dtype, recording, blocks)
 
 
 @pytest.mark.parametrize("cell", CELLS)

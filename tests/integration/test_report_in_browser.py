@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,19 +10,11 @@ import pytest
 from quantize_lib.errors import ErrorCode
 from quantize_lib.report import write_report
 from quantize_lib.report.page import PAGE_FILE
-from tests.support.chromium import Browser, browser
+from tests.support.chromium import Browser
+from tests.support.page_checks import HOSTILE, LONG, assert_stands_alone_and_fits, every_view
 from tests.support.records import MEASURED, RECORD
 
 pytestmark = pytest.mark.browser
-
-LONG = "a-model-with-a-long-name-" * 4
-HOSTILE = '"><img src=https://evil.example/x.png onerror=alert(1)><script src=//evil.example/x.js></script>'
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +40,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / PAGE_FILE).as_uri()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 1000)], ids=["phone", "desk"])
+@every_view
 def test_the_page_asks_for_nothing_and_nothing_sticks_out(
     opened: Browser, address: str, width: int, height: int, dark: bool
 ) -> None:
-    opened.open(address, width=width, height=height, dark=dark)
-    opened.value("document.querySelectorAll('details').forEach(one => one.open = true)")
-    assert opened.requests == [address]
-    assert opened.messages == []
-    assert opened.value("document.images.length + document.scripts.length") == 0
-    assert opened.value("document.documentElement.scrollWidth") == width
-    assert opened.too_wide() == []
-    paper = opened.value("getComputedStyle(document.body).backgroundColor")
-    assert paper == ("rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
+    assert_stands_alone_and_fits(opened, address, width=width, height=height, dark=dark)
     # Pictures take the colour of the text.
     ink = opened.value("getComputedStyle(document.querySelector('figure svg text')).fill")
     assert ink == opened.value("getComputedStyle(document.body).color")

@@ -156,3 +156,18 @@ def difference(one: nn.Module, other: nn.Module) -> float:
         a: Tensor = one(input_ids=ids).logits.float()
         b: Tensor = other(input_ids=ids).logits.float()
     return float((a - b).abs().max() / b.abs().max())
+
+
+def assert_weights_are_those_meant(
+    folder: Path, mode: str, dtype: torch.dtype, recording: Recording, blocks: str
+) -> None:
+    """Loaded in 16 bits, every quantized weight is the one that was meant, rounded once."""
+    model = load_checked(folder, mode, str(dtype).removeprefix("torch."))
+    # The weights may be unpacked at the first forward.
+    with torch.inference_mode():
+        model(input_ids=torch.arange(3, 11)[None])
+    for index, rounded in recording.outputs.items():
+        for name, layer in rounded.layers.items():
+            found = model.get_parameter(f"{blocks}.{index}.{name}.weight")
+            assert found.dtype == dtype
+            assert torch.equal(found, layer.weight.to(dtype)), (mode, name)
