@@ -6,12 +6,11 @@ makes a sequence hard for both falls out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from statistics import fmean, stdev
 
 from quantize_lib.job.records import TextRecord
 from quantize_lib.metrics import MEANS, NO_WORSE_THAN, Figure, MeanMetric, Outcome, Verdict, number
+from quantize_lib.metrics.figure import paired
 from quantize_lib.report.records import Measurements, PublishedBefore
 
 _ORDER = (Outcome.MET, Outcome.MET_WITHIN_ERROR, Outcome.MISSED)
@@ -68,13 +67,11 @@ def _texts(
 def _one(metric: MeanMetric, new: Figure, old: Figure) -> tuple[Outcome, str]:
     if new.after is None or not new.sequence_means:
         return Outcome.MISSED, f"the {metric.title} was not measured, and {NO_WORSE_THAN} is set"
-    if len(new.sequence_means) != len(old.sequence_means):
+    apart = paired(new, old)
+    if apart is None:
         return Outcome.MISSED, f"the version published before has no {metric.title} by sequence; {_GIVE}"
-    sign = -1 if metric.more_is_better else 1
-    pairs = zip(new.sequence_means, old.sequence_means, strict=True)
-    differences = [sign * (now - then) for now, then in pairs]
-    worse = fmean(differences)
-    error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    difference, error = apart
+    worse = -difference if metric.more_is_better else difference
     text = f"{metric.title} is {number(new.after)}, that of the version published before {number(old.after)}"
     if worse <= 0:
         return Outcome.MET, f"{text}: no worse"

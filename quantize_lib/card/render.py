@@ -29,6 +29,7 @@ from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
 from quantize_lib.methods.common import EFFORT, FAST
 from quantize_lib.plan.cells import Cell, Job
+from quantize_lib.report.other_builds import RULE
 from quantize_lib.report.records import PICTURE_FILE, CellRecord
 from quantize_lib.source import display
 from quantize_lib.source.facts import ModelSource
@@ -72,7 +73,7 @@ def render_card(
     given = given or {}
     data = metadata(record, source, job.model, given)
     values = _values(record, source, cell, job, command, data)
-    values |= {"given": "license" in given, "beside": beside(record, siblings)}
+    values |= {"given": "license" in given, "beside": beside(record, siblings), "by_others": Safe(RULE)}
     values |= {"picture": PICTURE_FILE if picture else None}
     body = _template().render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.

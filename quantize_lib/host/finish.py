@@ -343,5 +343,6 @@ def _measurements(
             for name in prepared.texts
             if name in result.texts
         },
+        builds=result.builds,
         reload=quantized.reload,
     )

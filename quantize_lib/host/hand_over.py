@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from quantize_lib.calibration.conversations import documents_to_json
@@ -11,15 +12,32 @@ from quantize_lib.calibration.texts import Texts
 from quantize_lib.files import write_text
 from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.prepare import Prepared
-from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobTask, JobText, JobTextPart, write_job
+from quantize_lib.job.job_file import (
+    JobBuild,
+    JobCell,
+    JobFile,
+    JobModel,
+    JobTask,
+    JobText,
+    JobTextPart,
+    write_job,
+)
 from quantize_lib.source.facts import ModelSource
 
 
-def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memory: int | None) -> Path:
+def hand_over(
+    prepared: Prepared,
+    source: ModelSource,
+    folder: Path,
+    *,
+    builds: Sequence[Path] = (),
+    max_memory: int | None,
+) -> Path:
     """Write the job's file and, beside it, its texts.
 
     Args:
         folder: of the job; the process leaves its answer there, too.
+        builds: the folders of the other builds, in their order.
         max_memory: bytes that the process may take; None for no limit.
 
     Returns:
@@ -52,6 +70,10 @@ def hand_over(prepared: Prepared, source: ModelSource, folder: Path, *, max_memo
             told=prepared.facts.notes,
             max_memory=max_memory,
             tasks=tuple(JobTask(spec=task, key=task_key(task)) for task in job.evaluate.tasks),
+            builds=tuple(
+                JobBuild(path=path, name=build.name, revision=build.revision, size=build.weight_bytes)
+                for build, path in zip(prepared.builds, builds, strict=True)
+            ),
         ),
     )
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from quantize_lib.calibration.datasets import dataset_commit
@@ -19,6 +20,7 @@ from quantize_lib.source import Resolved, card_of, inspect, read_facts, resolve
 from quantize_lib.source.base_card import BaseCard
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.source.other_build import OtherBuild, find_build
 from quantize_lib.wording import show
 
 _T = TypeVar("_T")
@@ -53,6 +55,7 @@ class Lookups:
         self._datasets: dict[_DatasetKey, str | Exception] = {}
         self._texts: dict[TextSpec, Texts | Exception] = {}
         self._facts: dict[ModelSpec, ModelFacts | Exception] = {}
+        self._builds: dict[tuple[ModelSpec, ModelSpec], OtherBuild | Exception] = {}
         self._cards: dict[_ModelKey, BaseCard | Exception] = {}
         self.tokenizers = Tokenizers(self, reporter)
 
@@ -121,6 +124,23 @@ class Lookups:
         if key not in self._cards:
             self._cards[key] = _ask(lambda: card_of(model, self.model(model), token=None))
         return _answer(self._cards[key])
+
+    def builds(self, job: Job) -> tuple[OtherBuild, ...]:
+        """The other builds that a job's checkpoints are compared with.
+
+        Raises:
+            SourceError: where one cannot be used, or is none of the job's base model.
+        """
+        base, found = job.model, []
+        for spec in job.evaluate.compare_with:
+            key = (spec, replace(base, name=""))
+            if key not in self._builds:
+                self._builds[key] = _ask(partial(self._build, spec, base))
+            found.append(_answer(self._builds[key]))
+        return tuple(found)
+
+    def _build(self, spec: ModelSpec, base: ModelSpec) -> OtherBuild:
+        return find_build(spec, self.facts(base).config, base_id=base.id)
 
     def text_revision(self, text: TextSpec) -> str:
         """The commit of a data set, the hash of files and texts, or that of a mix's revisions.

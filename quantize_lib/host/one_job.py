@@ -21,6 +21,7 @@ from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import fetch
 from quantize_lib.source.facts import ModelSource
+from quantize_lib.source.other_build import fetch_build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,13 @@ class JobRunner:
         for cell in cells:
             wanted = prepared.identities[cell.id].fingerprint
             take_up(cell.id, wanted, self.options.output, state.folder / cell.id)
-        job_file = hand_over(prepared, source, state.folder, max_memory=self.options.max_memory)
+        job_file = hand_over(
+            prepared,
+            source,
+            state.folder,
+            builds=[fetch_build(build, self.reporter) for build in prepared.builds],
+            max_memory=self.options.max_memory,
+        )
         self.options.execute(job_file, log=self.options.log, reporter=self.reporter)
         result = read_result(state.folder / RESULT_FILE)
         if not result.unfinished:

@@ -18,6 +18,7 @@ from quantize_lib.plan.cells import CHOOSE, SMALLEST, Cell, Job
 from quantize_lib.plan.estimate import JobEstimate, checkpoint_bytes, estimate_job
 from quantize_lib.source import resolve_group_size
 from quantize_lib.source.facts import ModelFacts
+from quantize_lib.source.other_build import OtherBuild
 from quantize_lib.tasks import task_of
 from quantize_lib.text import format_bytes
 from quantize_lib.wording import joined
@@ -36,6 +37,7 @@ class Prepared:
         calibration: None where no cell's method needs any.
         evaluation: None where nothing is to be measured.
         texts: further held-out texts, by name.
+        builds: other builds of the base model, to compare with.
         identities: by cell id.
         refused: cells that the model cannot have, by id, with the reason; they are no longer in the job.
     """
@@ -46,6 +48,7 @@ class Prepared:
     calibration: Texts | None
     evaluation: Texts | None
     texts: Mapping[str, Texts] = field(default_factory=dict)
+    builds: tuple[OtherBuild, ...] = ()
     identities: Mapping[str, Identity]
     refused: Mapping[str, SourceError]
 
@@ -79,7 +82,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     """Look at a job's base model and tokenizer.
 
     Raises:
-        SourceError: where the base model or its tokenizer cannot be used.
+        SourceError: where the base model, its tokenizer or another build of it cannot be used.
         UsageError: where a cell's settings or a text's length do not fit it, naming the cell or the key, or a
             task's file is none.
         CalibrationError: where a text cannot be read, or gives tokens that the model lacks.
@@ -91,6 +94,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
     _check_sizes(job, facts, sizes)
+    lookups.builds(job)
     notes = lookups.tokenizers.check(job)
     return Seen(
         job=replace(job, cells=tuple(cell for cell in job.cells if cell.id in sizes)),
@@ -125,6 +129,11 @@ def _check_limits(job: Job, facts: ModelFacts) -> None:
             f"{job.model.id} is {task.words} and continues no text: tasks of lm-evaluation-harness cannot be "
             "run on it",
             hint="Give `tasks` to the models that they are meant for, under their own `evaluate`.",
+        )
+    if not task.continues and job.evaluate.compare_with:
+        raise SourceError(
+            f"{job.model.id} is {task.words} and continues no text: other builds cannot be compared with it",
+            hint="Give `compare_with` to the models that it is meant for, under their own `evaluate`.",
         )
     of_text = [key for key in job.evaluate.limits if key != SIZE_LIMIT.key]
     if not task.continues and of_text:
@@ -215,5 +224,6 @@ def prepare(job: Job, lookups: Lookups) -> Prepared:
         calibration=None if calibration is None else lookups.texts(calibration),
         evaluation=None if held_out is None else lookups.texts(held_out),
         texts={name: lookups.texts(text) for name, text in further.items()},
+        builds=() if held_out is None else lookups.builds(job),
         identities={cell.id: lookups.identity(cell, job) for cell in job.cells},
     )

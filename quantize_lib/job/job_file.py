@@ -78,6 +78,16 @@ class JobTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobBuild:
+    """Another build of the base model, to compare with: a folder, and the bytes of its weights."""
+
+    path: Path
+    name: str
+    revision: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobFile:
     """Everything that the quantizing process gets."""
 
@@ -95,6 +105,7 @@ class JobFile:
     """Notes on the base model that the host has told already."""
     max_memory: int | None = None
     tasks: tuple[JobTask, ...] = ()
+    builds: tuple[JobBuild, ...] = ()
 
     @property
     def all_texts(self) -> tuple[JobText, ...]:
@@ -115,8 +126,9 @@ def write_job(path: Path, job: JobFile) -> None:
     """Write the job's JSON."""
     cells = [{"id": cell.id, "settings": effective_settings(cell.settings)} for cell in job.cells]
     tasks = {"tasks": [{**asdict(task.spec), "key": task.key} for task in job.tasks]} if job.tasks else {}
-    data = {key: value for key, value in asdict(job).items() if key != "tasks"}
-    write_json(path, _plain({"version": 1, **data, **tasks, "cells": cells}))
+    builds = {"builds": [asdict(build) for build in job.builds]} if job.builds else {}
+    data = {key: value for key, value in asdict(job).items() if key not in ("tasks", "builds")}
+    write_json(path, _plain({"version": 1, **data, **tasks, **builds, "cells": cells}))
 
 
 def read_job(path: Path) -> JobFile:
@@ -145,6 +157,7 @@ def read_job(path: Path) -> JobFile:
         told=tuple(data.get("told", ())),
         max_memory=data.get("max_memory"),
         tasks=tuple(_task(task, base) for task in data.get("tasks", ())),
+        builds=tuple(JobBuild(**{**build, "path": base / build["path"]}) for build in data.get("builds", ())),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from quantize_lib.metrics import Figure
+
 SHARED_TOKENS = 64
 """So many in a row make a sequence one that was seen in calibration."""
 
@@ -59,6 +61,22 @@ class TextRecord(TextPart):
             f"{SHARED_TOKENS} tokens in a row in common with the calibration text, so the figures on it "
             "flatter the checkpoint"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildFigures:
+    """What was measured of another build of the base model, in the way of the checkpoints."""
+
+    revision: str
+    """40-hex commit on the Hub; `sha256:…` content hash of a folder."""
+    size: int
+    """Bytes of its weights on disk."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """By the metric's name; empty where it could not be measured."""
+    texts: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    """On further held-out texts, by the text's name."""
+    fault: str | None = None
+    """Why it could not be measured."""
 
 
 _OF_FEW = ("conversations", "chat_template_kwargs", "parts", "shared")

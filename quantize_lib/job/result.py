@@ -11,7 +11,14 @@ from quantize_lib.errors import CheckpointError, ErrorCode, QuantizerError, Usag
 from quantize_lib.files import finite, write_json
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.checked import read_checked
-from quantize_lib.job.records import Reload, SampleFigure, TextRecord, text_from_json, text_to_json
+from quantize_lib.job.records import (
+    BuildFigures,
+    Reload,
+    SampleFigure,
+    TextRecord,
+    text_from_json,
+    text_to_json,
+)
 from quantize_lib.job.schema import result_schema
 from quantize_lib.metrics import METRICS, Figure
 
@@ -87,6 +94,7 @@ class JobResult:
         shared_seconds: wall time that no single cell caused; None where no pass came to its end.
         calibration, evaluation: the texts; None where there was none, or it was not reached.
         texts: further held-out texts, by name.
+        builds: other builds of the base model, by the names that the manifest has for them.
         unfinished: whether another process can go on from what this one left.
     """
 
@@ -99,6 +107,7 @@ class JobResult:
     calibration: TextRecord | None = None
     evaluation: TextRecord | None = None
     texts: Mapping[str, TextRecord] = field(default_factory=dict)
+    builds: Mapping[str, BuildFigures] = field(default_factory=dict)
     unfinished: bool = False
 
     def first_failed(self) -> FailedCell | None:
@@ -125,6 +134,8 @@ def write_result(path: Path, result: JobResult) -> None:
             data[name] = text_to_json(text)
     if result.texts:
         data["texts"] = {name: text_to_json(text) for name, text in result.texts.items()}
+    if result.builds:
+        data["builds"] = {name: asdict(build) for name, build in result.builds.items()}
     write_json(path, data)
 
 
@@ -148,6 +159,7 @@ def read_result(path: Path) -> JobResult:
         calibration=_text(data.get("calibration")),
         evaluation=_text(data.get("evaluation")),
         texts={name: text_from_json(text) for name, text in data.get("texts", {}).items()},
+        builds={name: build_from_json(build) for name, build in data.get("builds", {}).items()},
         unfinished=data.get("unfinished", False),
     )
 
@@ -184,6 +196,12 @@ def cell_from_json(data: Mapping[str, Any]) -> CellResult:
             "failure": None if failure is None else _failed(failure),
         }
     )
+
+
+def build_from_json(data: Mapping[str, Any]) -> BuildFigures:
+    """What was measured of another build, from plain data."""
+    texts = {name: _figures(figures) for name, figures in data["texts"].items()}
+    return BuildFigures(**{**data, "figures": _figures(data["figures"]), "texts": texts})
 
 
 def _failed(data: Mapping[str, Any]) -> FailedCell:

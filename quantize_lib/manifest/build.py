@@ -13,6 +13,7 @@ from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults, width_word
 from quantize_lib.manifest.evaluate_spec import evaluate_spec, limits_of
+from quantize_lib.manifest.other_builds import COMPARE_WITH, check_builds
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
@@ -252,6 +253,8 @@ class _Builder:
         for place in ((), *owners):
             path = (*place, "evaluate", TASKS)
             check_tasks(self.at(*path) or (), path, self.base, self.report)
+            path = (*place, "evaluate", COMPARE_WITH)
+            check_builds(self.at(*path) or (), path, self.base, self.report)
 
     def held_out(self, *evaluate: str | int) -> list[KeyPath]:
         """Where the held-out texts of an `evaluate` may stand."""
@@ -278,7 +281,9 @@ class _Builder:
         for owner in owners:
             own = self.at(*owner, "evaluate")
             for limit in (
-                (*LIMITS, NO_WORSE_THAN, TEXTS) if HELD_OUT not in top and HELD_OUT not in own else ()
+                (*LIMITS, NO_WORSE_THAN, TEXTS, COMPARE_WITH)
+                if HELD_OUT not in top and HELD_OUT not in own
+                else ()
             ):
                 if limit in own or limit in top:
                     faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.manifest.other_builds import COMPARE_WITH, build_spec
 from quantize_lib.manifest.tasks import TASKS, task_limits, task_spec
 from quantize_lib.manifest.text import text_spec
 from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
@@ -26,6 +27,7 @@ def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
         held_out=first,
         texts={} if first is None else _texts(evaluate.get(TEXTS, {}), first.sequence_length, base),
         tasks=tuple(task_spec(task, base) for task in evaluate.get(TASKS, ())),
+        compare_with=tuple(build_spec(written, base) for written in evaluate.get(COMPARE_WITH, ())),
         limits=limits_of(evaluate, base),
         choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
     )

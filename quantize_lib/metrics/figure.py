@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,22 @@ class Figure:
     standard_error: float | None = None
     increase_error: float | None = None
     sequence_means: tuple[float, ...] = ()
+
+
+def paired(first: Figure, second: Figure) -> tuple[float, float] | None:
+    """The mean over sequences of `first - second`, and its standard error.
+
+    Both were measured on the same sequences, so what makes one hard for both falls out. The error is 0 for a
+    single sequence.
+
+    Returns:
+        None where one has no values by sequence, or another number of them.
+    """
+    if not first.sequence_means or len(first.sequence_means) != len(second.sequence_means):
+        return None
+    differences = [a - b for a, b in zip(first.sequence_means, second.sequence_means, strict=True)]
+    error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return fmean(differences), error
 
 
 def number(value: float | None) -> str:

@@ -34,6 +34,7 @@ class EvaluateSpec:
         held_out: the text for every metric; None where nothing is measured.
         texts: further ones by name, with sequences of the same length.
         tasks: of lm-evaluation-harness.
+        compare_with: other builds of the base model.
         limits: by their keys in the manifest (`metrics.ALL_LIMITS`), those on a further text by
             `metrics.limit_key`, those on a task by `harness.spec.task_limit_key`; empty for no gate.
         choose: which of the model's cells that meet them are published.
@@ -42,6 +43,7 @@ class EvaluateSpec:
     held_out: TextSpec | None = None
     texts: Mapping[str, TextSpec] = field(default_factory=dict)
     tasks: tuple[TaskSpec, ...] = ()
+    compare_with: tuple[ModelSpec, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     choose: Choose = "all"
 

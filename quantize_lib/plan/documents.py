@@ -20,6 +20,7 @@ from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.verdict import Verdict
+from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.targets import PublishSpec, all_options, get_target
 from quantize_lib.wording import joined
 
@@ -119,10 +120,8 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
     return {
         "id": job.id,
         "model": {
-            "id": model.id,
+            **_named(model),
             "name": model.name,
-            "local": model.local is not None,
-            "revision": None if model.local else model.revision,
             "trust_remote_code": model.trust_remote_code,
             "allow_pickle": model.allow_pickle,
             "allow_quantized_base": model.allow_quantized_base,
@@ -142,6 +141,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             },
             CHOOSE: job.evaluate.choose,
             "tasks": [_task(task, job) for task in job.evaluate.tasks],
+            "compare_with": [_named(build) for build in job.evaluate.compare_with],
         },
         "estimate": estimate
         and {
@@ -179,6 +179,11 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
             "commit": verdict.commit,
         },
     }
+
+
+def _named(model: ModelSpec) -> dict[str, Any]:
+    revision = None if model.local else model.revision
+    return {"id": model.id, "local": model.local is not None, "revision": revision}
 
 
 def _task(task: TaskSpec, job: Job) -> dict[str, Any]:

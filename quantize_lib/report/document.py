@@ -18,7 +18,7 @@ from quantize_lib import __version__
 from quantize_lib.errors import UsageError, code_of
 from quantize_lib.files import finite, read_json, write_json, write_text
 from quantize_lib.harness.spec import TaskFigure
-from quantize_lib.job.records import text_from_json, text_to_json
+from quantize_lib.job.records import BuildFigures, text_from_json, text_to_json
 from quantize_lib.methods import get_method
 from quantize_lib.report.figures import (
     figures_from,
@@ -145,6 +145,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         else text_to_json(measured.evaluation),
         **({"texts": texts} if (texts := _texts_json(measured)) else {}),
         **({"tasks": tasks} if (tasks := _tasks_json(record)) else {}),
+        **({"builds": builds} if (builds := _builds_json(measured)) else {}),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
@@ -168,6 +169,29 @@ def _texts_json(measured: Measurements | None) -> dict[str, Any]:
         name: {"evaluation": text_to_json(one.text), "figures": figures_json(one.figures)}
         for name, one in found.items()
     }
+
+
+def _builds_json(measured: Measurements | None) -> dict[str, Any]:
+    return {
+        name: {
+            "revision": one.revision,
+            "size": one.size,
+            "figures": figures_json(one.figures),
+            "texts": {text: figures_json(figures) for text, figures in one.texts.items()},
+            "fault": one.fault,
+        }
+        for name, one in ({} if measured is None else measured.builds).items()
+    }
+
+
+def _build_from(data: Mapping[str, Any]) -> BuildFigures:
+    return BuildFigures(
+        revision=data["revision"],
+        size=data["size"],
+        figures=figures_from(data),
+        texts={text: figures_from({"figures": figures}) for text, figures in data["texts"].items()},
+        fault=data["fault"],
+    )
 
 
 def _tasks_json(record: CellRecord) -> dict[str, Any]:
@@ -205,6 +229,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
                 for name, one in data.get("texts", {}).items()
             },
             tasks={name: known(TaskFigure, task) for name, task in data.get("tasks", {}).items()},
+            builds={name: _build_from(one) for name, one in data.get("builds", {}).items()},
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(

@@ -14,6 +14,7 @@ from quantize_lib.pictures.layers import LayerSeries, layer_errors
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.pictures.scatter import Axis, Point, scatter
 from quantize_lib.report.comparison import proven_figures, short_labels
+from quantize_lib.report.other_builds import BY_OTHERS, other_builds
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import format_bytes, format_duration, plain
 
@@ -24,7 +25,10 @@ _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 def quality_picture(
     name: str, records: Sequence[CellRecord], metric: Metric, best: Iterable[str]
 ) -> Picture | None:
-    """A metric against the size on disk, for the cells of one model; None where fewer than two have a figure.
+    """A metric against the size on disk, for the cells of one model and for other builds of its base.
+
+    Returns:
+        None where fewer than two have a figure.
 
     Args:
         name: of the picture.
@@ -51,6 +55,17 @@ def quality_picture(
                 best=record.id in best,
             )
         )
+    points += [
+        Point(
+            label=_short(build.rpartition("/")[2]),
+            series=BY_OTHERS,
+            x=found.size,
+            y=other.after,
+            error=_positive(other.standard_error),
+        )
+        for build, found in other_builds(records).items()
+        if (other := found.figures.get(metric.name)) is not None and other.after is not None
+    ]
     if len(points) < 2:
         return None
     unit, factor = _unit(max(point.x for point in points))

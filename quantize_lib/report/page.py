@@ -10,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.metrics import Metric
+from quantize_lib.job.records import BuildFigures
+from quantize_lib.metrics import Figure, Metric
 from quantize_lib.metrics.uncertain import cell_with_error
 from quantize_lib.pages import render_page
 from quantize_lib.pictures.picture import Picture
 from quantize_lib.report.comparison import best_cells, best_rule, by_model, leading_metric, proven_figures
 from quantize_lib.report.drawings import cost_picture, layers_picture, quality_picture
+from quantize_lib.report.other_builds import RULE, faults, hub_page, other_builds
 from quantize_lib.report.records import CARD_FILE, CellRecord, CellStatus
 from quantize_lib.report.tables import SHOWN
 from quantize_lib.text import format_bytes, format_duration
@@ -72,11 +74,14 @@ def report_page(records: Iterable[CellRecord], head: PageHead, folder: Path) -> 
                 (f"{counts[status]} {status}", kind) for status, kind in _KINDS.items() if counts[status]
             ],
             "metrics": metrics,
+            "by_others": RULE,
             "rule": None if leading is None else best_rule(leading),
             "models": [
                 {
                     "name": model,
                     "rows": [_row(record, metrics, record.id in best, folder) for record in cells],
+                    "builds": [_build(name, build, metrics) for name, build in other_builds(cells).items()],
+                    "faults": faults(cells),
                     "pictures": _pictures(number, cells, leading, best) if number < _MOST_PICTURED else (),
                     "others": _others(number, cells, others, best) if number < _MOST_PICTURED else (),
                     "layers": [_worst(record) for record in cells if record.layer_errors],
@@ -118,6 +123,18 @@ def _row(record: CellRecord, metrics: Sequence[Metric], best: bool, folder: Path
         "loaded": "" if reload is None else format_bytes(reload.peak_memory_bytes),
         "seconds": "" if measured is None else format_duration(measured.seconds),
         "peak": "" if measured is None else format_bytes(measured.peak_memory_bytes),
+    }
+
+
+def _build(name: str, build: BuildFigures, metrics: Sequence[Metric]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "page": hub_page(name, build),
+        "size": format_bytes(build.size),
+        "figures": [
+            (metric.column, cell_with_error(metric, build.figures.get(metric.name, Figure())))
+            for metric in metrics
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from quantize_lib.errors import ErrorCode
 from quantize_lib.harness.spec import TaskFigure
-from quantize_lib.job.records import Reload, TextRecord
+from quantize_lib.job.records import BuildFigures, Reload, TextRecord
 from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric, Verdict
 from quantize_lib.source.facts import Terms
@@ -54,6 +54,8 @@ class Measurements:
     """On further held-out texts, by name."""
     tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
     """Of lm-evaluation-harness, by their ids."""
+    builds: Mapping[str, BuildFigures] = field(default_factory=dict)
+    """Of other builds of the base model on the same texts, by the names that the manifest has for them."""
     reload: Reload | None = None
 
     @property

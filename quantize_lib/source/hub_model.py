@@ -6,14 +6,10 @@ of each shard by a range request. Everything is read at one commit, resolved onc
 
 from __future__ import annotations
 
-import shutil
-import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from quantize_lib.architecture.placing import place
@@ -23,7 +19,7 @@ from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.explanations import reading_errors
 from quantize_lib.hub.remote_files import RemoteFile, fetch_file, read_start
 from quantize_lib.hub.retry import READING
-from quantize_lib.reporting import Progress, Reporter
+from quantize_lib.reporting import Reporter
 from quantize_lib.source.base_card import MAX_BYTES, BaseCard, parse_card
 from quantize_lib.source.card_rules import is_link
 from quantize_lib.source.dequantized import dequantized_weights
@@ -42,9 +38,10 @@ from quantize_lib.source.headers import (
     shards_of,
     single_file,
 )
+from quantize_lib.source.hub_files import CONNECTIONS, fetch_files, not_cached
 from quantize_lib.source.judge import check_model, read_config
 from quantize_lib.source.listing import Listing
-from quantize_lib.source.local import SHOW_PROGRESS_FROM, make_source, no_tokenizer
+from quantize_lib.source.local import make_source, no_tokenizer
 from quantize_lib.source.model_files import CARD, CONFIG, has_tokenizer, is_side_file
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.pickled import (
@@ -56,12 +53,10 @@ from quantize_lib.source.pickled import (
     parse_pickled_index,
 )
 from quantize_lib.source.recognise import no_weights
-from quantize_lib.source.remote import Resolved, is_intact, list_model
-from quantize_lib.text import format_bytes
+from quantize_lib.source.remote import Resolved, list_model
 
 _FIRST_READ = 100_000
 """Most headers fit in this; the rest of the others is asked for again."""
-_CONNECTIONS = 8
 
 
 def resolve_hub(model: ModelSpec, *, token: str | None) -> Resolved:
@@ -82,13 +77,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
     """
     commit, files = resolved.revision, resolved.files
     with reading_errors(model.id, commit):
-        listing = Listing(
-            model=model,
-            where=model.id,
-            sizes={name: file.size for name, file in files.items()},
-            read=lambda name: _small_file(model, name, files, commit, token),
-            header=lambda name: _remote_header(model, name, files[name].size, commit, token),
-        )
+        listing = hub_listing(model, resolved, token=token)
         config = read_config(listing)
         weights = _read_weights(listing, files, config, commit, token)
         if model.allow_quantized_base:
@@ -98,7 +87,7 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
         placed = place(config, weights, own_class=own_class)
         if not has_tokenizer(files):
             raise no_tokenizer(model)
-        missing = _not_cached(model, _needed(model, files, weights.files), commit)
+        missing = not_cached(model, _needed(model, files, weights.files), commit)
         card = _card(model, files, commit, token)
     return ModelFacts(
         config=config,
@@ -121,6 +110,18 @@ def inspect_hub(model: ModelSpec, resolved: Resolved, *, token: str | None) -> M
     )
 
 
+def hub_listing(model: ModelSpec, resolved: Resolved, *, token: str | None) -> Listing:
+    """What a repository holds at its commit; the client's errors while reading are for `reading_errors`."""
+    commit, files = resolved.revision, resolved.files
+    return Listing(
+        model=model,
+        where=model.id,
+        sizes={name: file.size for name, file in files.items()},
+        read=lambda name: _small_file(model, name, files, commit, token),
+        header=lambda name: _remote_header(model, name, files[name].size, commit, token),
+    )
+
+
 def hub_card(model: ModelSpec, resolved: Resolved, *, token: str | None) -> BaseCard:
     """The card of a Hub model.
 
@@ -132,65 +133,13 @@ def hub_card(model: ModelSpec, resolved: Resolved, *, token: str | None) -> Base
 
 
 def fetch_hub(model: ModelSpec, facts: ModelFacts, reporter: Reporter, *, token: str | None) -> ModelSource:
-    """Download what is needed of a Hub model into the Hub's own cache (HF_HOME), and check it.
-
-    Every file is compared with the hash in the Hub's list, also one that lay in the cache: neither the client
-    nor its cache looks at more than sizes. A file that is not what the list says is fetched anew, once.
+    """Download what is needed of a Hub model, and check it.
 
     Raises:
-        SourceError: where it cannot be reached, there is no room for it, or a file arrives damaged twice.
+        SourceError: as `fetch_files`.
     """
-    client = hub_client(token)
     needed = _needed(model, facts.files, facts.weight_files)
-
-    def download(names: Collection[str], *, force: bool) -> None:
-        total = sum(needed[name].size for name in names)
-        _check_room(model, total)
-        with (
-            reporter.progress(f"Downloading {model.name}", total, "B") as bar,
-            ThreadPoolExecutor(_CONNECTIONS) as pool,
-        ):
-            shown = _bar_class(bar)
-
-            def one(name: str) -> None:
-                fetch_file(client, model.id, name, facts.revision, retry=READING, bar=shown, force=force)
-
-            list(pool.map(one, names))
-
-    with reading_errors(model.id, facts.revision):
-        download(_not_cached(model, needed, facts.revision), force=False)
-        folder = fetch_file(client, model.id, CONFIG, facts.revision, retry=READING).parent
-        if damaged := _damaged(model, folder, needed, reporter):
-            reporter.warning(f"{model.id}: {', '.join(damaged)} is damaged and fetched again")
-            download(damaged, force=True)
-            damaged = _damaged(model, folder, {name: needed[name] for name in damaged}, reporter)
-    if damaged:
-        raise SourceError(
-            f"{model.id}: {', '.join(damaged)} arrived twice with other bytes than the Hub lists",
-            hint="Check the disk of HF_HOME, and what stands between here and the Hub (a proxy, a mirror).",
-        )
-    return make_source(folder, facts)
-
-
-def _damaged(
-    model: ModelSpec, folder: Path, files: Mapping[str, RemoteFile], reporter: Reporter
-) -> list[str]:
-    total = sum(file.size for file in files.values())
-    lock = threading.Lock()
-    with (
-        reporter.progress(f"Checking {model.name}", total, "B")
-        if total >= SHOW_PROGRESS_FROM
-        else nullcontext() as bar,
-        ThreadPoolExecutor(_CONNECTIONS) as pool,
-    ):
-
-        def advance(count: int) -> None:
-            if bar is not None:
-                with lock:
-                    bar.advance(count)
-
-        intact = pool.map(lambda name: is_intact(folder / name, files[name], advance=advance), files)
-        return [name for name, good in zip(files, intact, strict=True) if not good]
+    return make_source(fetch_files(model, needed, facts.revision, reporter, token=token), facts)
 
 
 def _card(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str, token: str | None) -> BaseCard:
@@ -237,7 +186,7 @@ def _read_weights(
     if INDEX in files:
         weight_map = parse_index(_small_file(model, INDEX, files, commit, token))
         shards, _ = shards_of(weight_map, files)
-        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
             headers = dict(zip(shards, pool.map(read, shards), strict=True))
         return combine(weight_map, headers.__getitem__, there=files)
     if not (model.allow_pickle and has_pickled(files)):
@@ -279,54 +228,3 @@ def _needed(
         for name, file in files.items()
         if name in wanted or is_side_file(name, code=model.trust_remote_code)
     }
-
-
-def _not_cached(model: ModelSpec, files: Mapping[str, RemoteFile], commit: str) -> dict[str, RemoteFile]:
-    from huggingface_hub import try_to_load_from_cache
-
-    return {
-        name: file
-        for name, file in files.items()
-        if not isinstance(try_to_load_from_cache(model.id, name, revision=commit), str)
-    }
-
-
-def _check_room(model: ModelSpec, needed: int) -> None:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    cache = Path(HF_HUB_CACHE)
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise SourceError(
-            f"{model.id} needs {format_bytes(needed)} more on disk; {existing} has {format_bytes(free)} free",
-            hint="Free some space, or set HF_HOME to a larger disk.",
-        )
-
-
-def _bar_class(bar: Progress) -> type[Any]:
-    """What the Hub's client asks of a progress bar: shows nothing itself, hands on the bytes."""
-    lock = threading.Lock()
-
-    class Relay:
-        def __init__(self, *, initial: int = 0, **_: object) -> None:
-            # A download that goes on where it stopped says so here.
-            self.update(initial)
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def close(self) -> None:
-            pass
-
-        def update(self, count: float | None = 1) -> None:
-            with lock:
-                bar.advance(int(count or 0))
-
-        def set_postfix_str(self, *_: object, **__: object) -> None:
-            pass
-
-    return Relay

@@ -58,7 +58,7 @@ def inspect_local(model: ModelSpec, folder: Path, reporter: Reporter | None = No
         SourceError: where the folder or its files cannot be used.
     """
     facts = read_facts(model, folder, revision="")
-    return replace(facts, revision=_content_hash(model, folder, facts.weight_files, reporter))
+    return replace(facts, revision=content_hash(model, folder, facts.weight_files, reporter))
 
 
 def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
@@ -74,7 +74,7 @@ def read_facts(model: ModelSpec, folder: Path, *, revision: str) -> ModelFacts:
         )
     if not folder.is_dir():
         raise SourceError(f"{model.id}: {folder} is a file; a model is a folder")
-    listing = _list(model, folder)
+    listing = folder_listing(model, folder)
     config = read_config(listing)
     names = [path.name for path in folder.iterdir()]
     weights = _read_weights(listing, folder, config, names)
@@ -135,7 +135,8 @@ def no_tokenizer(model: ModelSpec) -> SourceError:
     )
 
 
-def _list(model: ModelSpec, folder: Path) -> Listing:
+def folder_listing(model: ModelSpec, folder: Path) -> Listing:
+    """What lies in a folder."""
     return Listing(
         model=model,
         where=str(folder),
@@ -195,7 +196,7 @@ def _read(path: Path, *, limit: int = -1) -> bytes:
         raise SourceError(f"{path} cannot be read: {reason}") from error
 
 
-def _content_hash(model: ModelSpec, folder: Path, shards: Sequence[str], reporter: Reporter | None) -> str:
+def content_hash(model: ModelSpec, folder: Path, shards: Sequence[str], reporter: Reporter | None) -> str:
     """sha256 over the names, sizes and bytes of every file that decides what comes out."""
     side = [path.relative_to(folder).as_posix() for path in side_files(folder, code=model.trust_remote_code)]
     names = sorted({CONFIG, *shards, *side})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from quantize_lib.errors import CheckpointError, QuantizerError
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import RESULT_FILE
-from quantize_lib.job.records import TextRecord
+from quantize_lib.job.records import BuildFigures, TextRecord
 from quantize_lib.job.result import CellResult, FailedCell, JobResult, QuantizedCell, write_result
 from quantize_lib.process_memory import peak_memory
 from quantize_lib.versions import versions
@@ -22,6 +22,7 @@ class Answer:
         versions: of everything that has a part in it.
         calibration, held_out: the texts, once they are tokens.
         cells: by id, those of which something is known.
+        builds: other builds of the base model, by name.
         shared_seconds: None until every pass came to its end.
         peak_memory_bytes: of earlier processes.
         unfinished: whether another process can go on from what this one leaves.
@@ -33,6 +34,7 @@ class Answer:
         self.calibration: TextRecord | None = None
         self.held_out = HeldOut()
         self.cells: dict[str, CellResult] = {}
+        self.builds: dict[str, BuildFigures] = {}
         self.shared_seconds: float | None = None
         self.peak_memory_bytes = 0
         self.unfinished = False
@@ -67,6 +69,7 @@ class Answer:
             calibration=self.calibration,
             evaluation=self.held_out.first,
             texts=self.held_out.texts,
+            builds=self.builds,
             unfinished=self.unfinished,
         )
 

@@ -14,8 +14,14 @@ from quantize_lib import __version__
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
 from quantize_lib.job.layout import PASSES
-from quantize_lib.job.records import TextRecord
-from quantize_lib.job.result import CellResult, FailedCell, cell_from_json, cell_to_json
+from quantize_lib.job.records import BuildFigures, TextRecord
+from quantize_lib.job.result import (
+    CellResult,
+    FailedCell,
+    build_from_json,
+    cell_from_json,
+    cell_to_json,
+)
 from quantize_lib.methods import get_method
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
@@ -95,6 +101,7 @@ class Finished:
         cells: by id; changes are written with `save`.
         means: the pass's on the sample, by the cell's id and the metric's name.
         sample: how many held-out sequences the sample has.
+        builds: what was measured of other builds of the base model, by their names.
         shared_seconds: wall time of their passes that no single cell caused.
         peak_memory_bytes: the most that a process took for them.
     """
@@ -104,6 +111,7 @@ class Finished:
         self.cells: dict[str, CellResult] = {}
         self.means: dict[str, dict[str, float]] = {}
         self.sample = 0
+        self.builds: dict[str, BuildFigures] = {}
         self.shared_seconds = 0.0
         self.peak_memory_bytes = 0
         self._file = root / _FINISHED_FILE
@@ -137,6 +145,7 @@ class Finished:
                 shutil.rmtree(folder)
         if fits:
             self.sample = int(data["sample"])
+            self.builds = {name: build_from_json(one) for name, one in data.get("builds", {}).items()}
             self.shared_seconds = float(data["shared_seconds"])
             self.peak_memory_bytes = int(data["peak_memory_bytes"])
 
@@ -156,6 +165,7 @@ class Finished:
                 "sample": self.sample,
                 "shared_seconds": self.shared_seconds,
                 "peak_memory_bytes": self.peak_memory_bytes,
+                "builds": {name: asdict(build) for name, build in self.builds.items()},
                 "cells": {
                     cell_id: {
                         "key": self._keys[cell_id],

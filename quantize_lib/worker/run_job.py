@@ -35,6 +35,7 @@ from quantize_lib.tasks import task_of
 from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.choose_bits import with_bits
 from quantize_lib.worker.held_out import load_held_out
+from quantize_lib.worker.job_builds import measure_builds
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
@@ -156,6 +157,8 @@ class _Job:
         self._answer.peak_memory_bytes = finished.peak_memory_bytes
         check_cells(job, facts, finished, held_out.ids, self._answer.device, self._reporter)
         run_job_tasks(job, facts, finished, self._answer.device, self._reporter)
+        measure_builds(job, facts, finished, held_out, self._answer.device, self._reporter)
+        self._answer.builds = finished.builds
         self._answer.unfinished = any(
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
         )

@@ -110,7 +110,7 @@ def test_the_job_in_a_container_names_only_paths_of_the_container(tmp_path: Path
     )
     old = os.umask(0o077)
     try:
-        write_container_job(job, "/model/model", tmp_path / "inside")
+        write_container_job(job, "/model/model", (), tmp_path / "inside")
     finally:
         os.umask(old)
     written = (tmp_path / "inside" / "job.json").read_text(encoding="utf-8")

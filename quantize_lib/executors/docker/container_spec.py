@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from quantize_lib.job.job_file import JobFile, JobText, write_job
 JOB_FOLDER = "/job"
 OUTPUT_FOLDER = "/output"
 MODEL_FOLDER = "/model"
+BUILDS_FOLDER = "/builds"
 MAX_PROCESSES = 256 + 16 * (os.cpu_count() or 1)
 """Threads count too: PyTorch and GPTQModel have some for each core."""
 _SCRATCH_BYTES = 2**30
@@ -108,15 +109,17 @@ class ContainerSpec:
         }
 
 
-def binds_of(model: Bind, inside: Path, output: Path) -> tuple[Bind, ...]:
+def binds_of(model: Bind, inside: Path, output: Path, *builds: Bind) -> tuple[Bind, ...]:
     """All that a container sees of the host.
 
     Args:
         inside: what it reads beside the model, at `JOB_FOLDER`.
         output: what it writes to, at `OUTPUT_FOLDER`.
+        builds: other builds of the base model.
     """
     return (
         model,
+        *builds,
         Bind(source=inside, target=JOB_FOLDER),
         Bind(source=output, target=OUTPUT_FOLDER, read_only=False),
     )
@@ -139,16 +142,25 @@ def container_user(output_dir: Path) -> tuple[int, int]:
     return _ROOTS_USER, _ROOTS_USER
 
 
-def model_bind(folder: Path) -> tuple[Bind, str]:
-    """The bind of a base model, and its folder in the container.
+def build_binds(job: JobFile) -> tuple[tuple[Bind, ...], list[str]]:
+    """The binds of other builds of the base model, and their folders in the container."""
+    found = [model_bind(build.path, f"{BUILDS_FOLDER}/{index}") for index, build in enumerate(job.builds)]
+    return tuple(bind for bind, _ in found), [folder for _, folder in found]
+
+
+def model_bind(folder: Path, target: str = MODEL_FOLDER) -> tuple[Bind, str]:
+    """The bind of a base model or another build of it, and its folder in the container.
+
+    Args:
+        target: the container's folder that it lies in.
 
     A snapshot in the Hub's cache consists of links to `../../blobs`, so the whole repository's folder comes.
     """
     folder = folder.resolve()
     repository = folder.parent.parent
     if folder.parent.name == "snapshots" and (repository / "blobs").is_dir():
-        return Bind(source=repository, target=MODEL_FOLDER), f"{MODEL_FOLDER}/snapshots/{folder.name}"
-    target = f"{MODEL_FOLDER}/{folder.name}"
+        return Bind(source=repository, target=target), f"{target}/snapshots/{folder.name}"
+    target = f"{target}/{folder.name}"
     return Bind(source=folder, target=target), target
 
 
@@ -170,12 +182,13 @@ def check_readable(folder: Path, user: tuple[int, int]) -> None:
             )
 
 
-def write_container_job(job: JobFile, model: str, inside: Path) -> None:
+def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside: Path) -> None:
     """Write the job as the container sees it, with its texts, into a folder that it can read.
 
     Args:
         job: with the host's paths.
         model: the base model's folder in the container.
+        builds: the folders of other builds there, in their order.
     """
     inside.mkdir()
 
@@ -197,6 +210,9 @@ def write_container_job(job: JobFile, model: str, inside: Path) -> None:
                 for name, given in job.texts.items()
                 if (moved := text(given, f"text-{name}.json")) is not None
             },
+            builds=tuple(
+                replace(build, path=Path(folder)) for build, folder in zip(job.builds, builds, strict=True)
+            ),
             output=Path(OUTPUT_FOLDER),
         ),
     )

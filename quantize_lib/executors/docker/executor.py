@@ -18,6 +18,7 @@ from quantize_lib.executors.docker.container_output import OutputLimits, exceede
 from quantize_lib.executors.docker.container_spec import (
     ContainerSpec,
     binds_of,
+    build_binds,
     check_readable,
     container_user,
     model_bind,
@@ -158,18 +159,20 @@ class DockerExecutor:
         # What is there already is an earlier container's: it goes on from there, and can harm only itself.
         output_dir.mkdir(mode=0o700, exist_ok=True)
         bind, model = model_bind(job.model.path)
+        builds, build_folders = build_binds(job)
         user = container_user(output_dir)
         give_back((cell.id for cell in job.cells), folder, output_dir, user)
-        check_readable(job.model.path, user)
+        for readable in (job.model.path, *(build.path for build in job.builds)):
+            check_readable(readable, user)
         on_gpu = self._on_gpu(job.device)
         # Rather slower than ended by the kernel at its limit.
         bounded = job if on_gpu else replace(job, max_memory=self._memory)
-        write_container_job(bounded, model, folder / "container-job")
+        write_container_job(bounded, model, build_folders, folder / "container-job")
         size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
         spec = ContainerSpec(
             image=self._image(job.device),
             user=user,
-            binds=binds_of(bind, folder / "container-job", output_dir),
+            binds=binds_of(bind, folder / "container-job", output_dir, *builds),
             memory=self._memory,
             file_size=size,
             gpus=on_gpu,
