@@ -94,6 +94,7 @@ def _job(options: argparse.Namespace, reporter: Reporter) -> int:
         try_tokenizer(options.job, options.answer)
         return ExitCode.OK
     from quantize_lib.environment import end_with_parent
+    from quantize_lib.evaluate.template import template
     from quantize_lib.job.events import EventReporter
     from quantize_lib.job.job_file import read_job
     from quantize_lib.worker.run_job import run_job
@@ -101,4 +102,6 @@ def _job(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.events:
         # An executor listens; without it nothing is left to work for.
         end_with_parent()
-    return run_job(read_job(options.job), EventReporter(sys.stdout) if options.events else reporter)
+    job = read_job(options.job)
+    with template():
+        return run_job(job, EventReporter(sys.stdout) if options.events else reporter)

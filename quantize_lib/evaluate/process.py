@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.architecture.tensors import TensorInfo
-from quantize_lib.environment import ending, run_module
+from quantize_lib.environment import ending
 from quantize_lib.errors import EvaluationError
+from quantize_lib.evaluate.template import start_module
 from quantize_lib.files import last_line, read_json, write_json
 
 
@@ -56,7 +57,7 @@ def answer_of(
         spec_file, result_file = Path(temporary) / "spec.json", Path(temporary) / "result.json"
         write_json(spec_file, spec)
         try:
-            code = run_module(module, spec_file, result_file, log=log, timeout=timeout)
+            code = start_module(module, spec_file, result_file, log=log, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise EvaluationError(
                 f"{name}: {doing} took longer than {timeout:.0f} s", hint=f"What it printed is in {log}."
