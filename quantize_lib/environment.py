@@ -107,6 +107,22 @@ def clean_environment() -> dict[str, str]:
     return environment
 
 
+def command_environment() -> dict[str, str]:
+    """A new environment for a program of the user's: as `clean_environment`, but it finds its own modules.
+
+    The programs of the environment that this package is installed in come first: `python` is the one that has
+    the libraries.
+    """
+    environment = clean_environment()
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        del environment[name]
+    if "PYTHONPATH" in os.environ:
+        environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    places = [str(Path(sys.executable).parent), *([path] if (path := environment.get("PATH")) else [])]
+    environment["PATH"] = os.pathsep.join(places)
+    return environment
+
+
 def run_module(module: str, question: Path, answer: Path, *, log: Path, timeout: float) -> int:
     """Run a module of this package on foreign files, in a fresh process with a clean environment.
 

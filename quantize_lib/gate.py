@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from quantize_lib.command.limits import judge_command
+from quantize_lib.command.spec import is_command_limit
 from quantize_lib.harness.limits import judge_tasks
 from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.metrics import (
@@ -59,10 +61,14 @@ def judge_limits(
     return (
         *(_judged(measurements, key, limits[key]) for key in known),
         *judge_tasks(measurements.tasks, limits),
+        *judge_command(measurements.command, limits),
         *(
             Verdict(key=key, outcome=Outcome.MISSED, text=f"{key} is set, and this version has no such limit")
             for key in limits
-            if key not in known and key != NO_WORSE_THAN and not is_task_limit(key)
+            if key not in known
+            and key != NO_WORSE_THAN
+            and not is_task_limit(key)
+            and not is_command_limit(key)
         ),
         *([compare(measurements, before)] if NO_WORSE_THAN in limits else ()),
     )

@@ -23,7 +23,7 @@ from quantize_lib.card.layers import layers_table
 from quantize_lib.card.metadata import base_model_id, metadata
 from quantize_lib.card.remake import manifest_of
 from quantize_lib.card.snippets import snippets
-from quantize_lib.card.tasks import task_rows
+from quantize_lib.card.tasks import command_rows, task_rows
 from quantize_lib.card.text_words import more_of
 from quantize_lib.formats import get_format
 from quantize_lib.methods import SETTINGS, get_method
@@ -123,6 +123,7 @@ def _values(
         "figures": figures(record),
         "evaluation": evaluation,
         "tasks": task_rows(record),
+        "tested": command_rows(record),
         "errors": measured is not None and has_errors(measured),
         "texts": further_figures(measured) if measured is not None and proven else (),
         "verdicts": record.verdicts if proven else (),

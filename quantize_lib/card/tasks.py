@@ -1,4 +1,4 @@
-"""A card's figures of tasks: the table, and the metadata that the Hub shows as evaluation results."""
+"""A card's figures of tasks and tests: tables, and the metadata that the Hub shows as evaluation results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantize_lib.card.escape import Safe, code
-from quantize_lib.harness.spec import TaskFigure
+from quantize_lib.harness.spec import TaskFigure, with_error
 from quantize_lib.metrics import NONE
 from quantize_lib.report.records import CellRecord
 from quantize_lib.text import plain
@@ -33,11 +33,19 @@ def task_rows(record: CellRecord) -> list[TaskRow]:
             name=code(name),
             metric=figure.metric + ("" if figure.more_is_better else " (less is better)"),
             examples=figure.examples,
-            before=_shown(figure.before, figure.before_error),
-            after=_shown(figure.after, figure.after_error),
+            before=with_error(figure.before, figure.before_error) or NONE,
+            after=with_error(figure.after, figure.after_error) or NONE,
         )
         for name, figure in _figures(record).items()
     ]
+
+
+def command_rows(record: CellRecord) -> list[tuple[Safe, str]]:
+    """The test command's figures, each with its name."""
+    measured = record.measurements
+    if measured is None or measured.command is None or not measured.proven:
+        return []
+    return [(code(name), f"{value:.6g}") for name, value in measured.command.figures.items()]
 
 
 def model_index(record: CellRecord) -> list[dict[str, Any]] | None:
@@ -70,9 +78,3 @@ def model_index(record: CellRecord) -> list[dict[str, Any]] | None:
 def _figures(record: CellRecord) -> dict[str, TaskFigure]:
     measured = record.measurements
     return dict(measured.tasks) if measured is not None and measured.proven else {}
-
-
-def _shown(value: float | None, error: float | None) -> str:
-    if value is None:
-        return NONE
-    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

@@ -168,6 +168,9 @@ def command_parser() -> argparse.ArgumentParser:
     job.add_argument(
         "--answer", type=Path, metavar="FILE", help="answer a question about a tokenizer, for programs"
     )
+    job.add_argument(
+        "--test", type=Path, metavar="FILE", help="run a test command and answer how it ended, for programs"
+    )
     return parser
 
 

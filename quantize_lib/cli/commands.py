@@ -93,6 +93,11 @@ def _job(options: argparse.Namespace, reporter: Reporter) -> int:
 
         try_tokenizer(options.job, options.answer)
         return ExitCode.OK
+    if options.test is not None:
+        from quantize_lib.command.run import answer_question
+
+        answer_question(options.job, options.test)
+        return ExitCode.OK
     from quantize_lib.environment import end_with_parent
     from quantize_lib.evaluate.template import template
     from quantize_lib.job.events import EventReporter

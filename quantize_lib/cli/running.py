@@ -127,6 +127,7 @@ def _execute(
     max_memory: int | None = None,
     docker: DockerExecutor | None = None,
 ) -> int:
+    from quantize_lib.executors.local_command import run_command_here
     from quantize_lib.host.run_options import RunOptions
     from quantize_lib.host.run_plan import run_plan
 
@@ -142,6 +143,7 @@ def _execute(
         max_memory=max_memory,
         # Where this process cannot try one.
         try_tokenizer=None if docker is None else docker.try_tokenizer,
+        run_command=run_command_here if docker is None else docker.run_command,
         image=None if docker is None else docker.pinned_image,
     )
     return run_plan(plan, run_options, reporter).code

@@ -56,6 +56,13 @@ class TaskFigure:
     key: str
 
 
+def with_error(value: float | None, error: float | None) -> str:
+    """A figure for people, with its standard error where there is one; empty where it is not known."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
+
+
 def task_limit_key(task: str, limit: str) -> str:
     """A limit's key among all limits of a gate: `tasks.arc_easy.min`."""
     return f"{_PREFIX}{task}.{limit}"

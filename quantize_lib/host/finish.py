@@ -12,10 +12,11 @@ from quantize_lib.architecture.placing import open_question
 from quantize_lib.card import quality_beside, render_card
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
-from quantize_lib.errors import ErrorCode, PublishError, QuantizerError
+from quantize_lib.errors import CheckpointError, ErrorCode, PublishError, QuantizerError
 from quantize_lib.files import sha256_file, write_json, write_text
 from quantize_lib.formats import named_format
 from quantize_lib.gate import check_gate, judge_limits
+from quantize_lib.host.command_runs import CommandRuns
 from quantize_lib.host.lookups import Identity
 from quantize_lib.host.output_folder import replace_folder
 from quantize_lib.host.prepare import Prepared
@@ -62,6 +63,7 @@ class Finisher:
         publisher: None where the run does not publish.
         command: how to make the checkpoint again, for the card.
         siblings: finds the other cells of a cell's model.
+        commands: runs the test command on a checkpoint.
         made_in: where a job on a device is computed, for report and card.
         given: the manifest's `publish.card`.
         force: publish also what was taken back by a rollback.
@@ -73,6 +75,7 @@ class Finisher:
     command: str
     reporter: Reporter
     siblings: Siblings
+    commands: CommandRuns
     made_in: Callable[[DeviceName], Mapping[str, str]] = lambda _device: {}
     given: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
@@ -115,6 +118,10 @@ class Finisher:
         if quantized.failure is not None:
             marked = replace(record, versions=versions, notes=_notes(quantized, prepared))
             return set_aside(marked, quantized.failure, checkpoint_dir, self.output, self.state, code=code)
+        try:
+            tested = self.commands.result(cell.id, prepared.job, checkpoint_dir)
+        except CheckpointError as error:
+            return replace(record, status="failed", error=str(error), code=error.code, versions=versions)
         terms = with_given(prepared.facts.terms, self.given)
         add_notice(checkpoint_dir, terms)
         fault = name_warning(terms, cell.repository)
@@ -124,7 +131,7 @@ class Finisher:
             terms=terms,
             path=cell.id,
             calibration=result.calibration if prepared.calibration else None,
-            measurements=_measurements(quantized, result, prepared, cell),
+            measurements=replace(_measurements(quantized, result, prepared, cell), command=tested),
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
+from quantize_lib.command.files import command_key
+from quantize_lib.command.spec import is_command_limit
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.lookups import Identity, Lookups
@@ -84,13 +86,15 @@ def look(job: Job, lookups: Lookups) -> Seen:
     Raises:
         SourceError: where the base model, its tokenizer or another build of it cannot be used.
         UsageError: where a cell's settings or a text's length do not fit it, naming the cell or the key, or a
-            task's file is none.
+            task's or a test command's file is none.
         CalibrationError: where a text cannot be read, or gives tokens that the model lacks.
     """
     facts = lookups.facts(job.model)
     _check_limits(job, facts)
     for one in job.evaluate.tasks:
         task_key(one)
+    if job.evaluate.command is not None:
+        command_key(job.evaluate.command)
     sizes, refused = _group_sizes(job, facts)
     _check_lengths(job, facts)
     _check_sizes(job, facts, sizes)
@@ -135,7 +139,7 @@ def _check_limits(job: Job, facts: ModelFacts) -> None:
             f"{job.model.id} is {task.words} and continues no text: other builds cannot be compared with it",
             hint="Give `compare_with` to the models that it is meant for, under their own `evaluate`.",
         )
-    of_text = [key for key in job.evaluate.limits if key != SIZE_LIMIT.key]
+    of_text = [key for key in job.evaluate.limits if key != SIZE_LIMIT.key and not is_command_limit(key)]
     if not task.continues and of_text:
         raise SourceError(
             f"{job.model.id} is {task.words} and continues no text: {joined(of_text)} cannot be judged of it",

@@ -14,6 +14,7 @@ from quantize_lib.card.front import metadata_of, with_metadata
 from quantize_lib.card.metadata import metadata, state_of
 from quantize_lib.card.render import render_card
 from quantize_lib.card.state import STATE_KEY
+from quantize_lib.command.spec import COMMAND
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file, write_json, write_text
 from quantize_lib.host.terms_notice import NOTICE_FILE, add_notice
@@ -30,7 +31,7 @@ _SAID = (*KEYS, "tags")
 _FOUND = "pipeline_tag"
 """Where the base card does not say it, it was found in the base model's config."""
 _ALWAYS = ("files", "notes", "terms", "limits")
-_AT_TIMES = ("card_by_hand", "choice", "verdicts")
+_AT_TIMES = ("card_by_hand", "choice", "verdicts", COMMAND)
 """Keys that a record has only where they say something."""
 
 
@@ -103,8 +104,9 @@ def recarded(
     if text is not None and text != fresh and touched:
         keys = {*given, *(LICENSE_KEYS if "license" in given else ())}
         return _kept(checkpoint, record, text, {key: wanted.get(key) for key in sorted(keys)})
-    recorded = _json(checkpoint / RECORD_FILE).get("limits", {})
-    if text is not None and not touched and recorded == dict(record.limits):
+    recorded, told = _json(checkpoint / RECORD_FILE), checkpoint_record(record)
+    same = all(recorded.get(key) == told.get(key) for key in ("limits", COMMAND))
+    if text is not None and not touched and same:
         said = metadata_of(text)
         if all(said.get(key) == wanted.get(key) for key in _SAID if key != _FOUND or key in base.fields):
             return record

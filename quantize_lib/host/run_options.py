@@ -9,6 +9,7 @@ from typing import Protocol
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import ExitCode
+from quantize_lib.host.command_runs import RunCommand
 from quantize_lib.host.survey import Surveyed
 from quantize_lib.host.tokenizers import TryTokenizer
 from quantize_lib.publish.base import Publisher
@@ -34,6 +35,7 @@ class RunOptions:
         log: gets what the libraries of the quantizing process print.
         try_tokenizer: tries one where this process has no library that loads it; None where there is no such
             place, or no need.
+        run_command: runs test commands; None where none is asked for.
         image: the container's image for a device, with its digest; None where there is no container.
         force: build every cell, whatever was built or published before.
         surveyed: where the plan was compared with what is published already; done here otherwise.
@@ -51,6 +53,7 @@ class RunOptions:
     force: bool = False
     surveyed: Surveyed | None = None
     try_tokenizer: TryTokenizer | None = None
+    run_command: RunCommand | None = None
     max_memory: int | None = None
 
 

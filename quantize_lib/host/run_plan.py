@@ -14,6 +14,7 @@ from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import (
+    CheckpointError,
     ErrorCode,
     ExitCode,
     PublishError,
@@ -25,6 +26,7 @@ from quantize_lib.files import Room
 from quantize_lib.formats import named_format, resolve_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.choices import Choices
+from quantize_lib.host.command_runs import CommandRuns, tested_alike
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
@@ -82,6 +84,9 @@ class _Run:
         self._room = Room(state / "room", _ROOM_BYTES * (1 + sum(1 for _ in plan.cells())))
         self._started = datetime.now(UTC)
         publisher = options.publisher
+        self._commands = CommandRuns(
+            options.run_command, output=options.output, state=state, reporter=reporter
+        )
         self._siblings = Siblings(
             plan, options.output, lambda name: None if publisher is None else publisher.page(name, "main")
         )
@@ -92,6 +97,7 @@ class _Run:
             command=options.command,
             reporter=reporter,
             siblings=self._siblings,
+            commands=self._commands,
             made_in=self._made_in,
             given=plan.publish.card,
             force=options.force,
@@ -111,6 +117,10 @@ class _Run:
             verdicts = self._verdicts()
             self._choices.begin(verdicts)
             waiting = [job for job in (self._left(job, verdicts) for job in self._plan.jobs) if job.cells]
+            # Those of which a cell is not skipped.
+            self._commands.check(
+                job for job in self._plan.jobs if any(cell.id not in self._records for cell in job.cells)
+            )
             if self._options.publisher is not None:
                 self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
             self._lookups.look_up(waiting)
@@ -249,7 +259,8 @@ class _Run:
                 self._options.output,
                 same_version=self._plan.publish.rebuild_on_new_version,
             )
-            if built is not None:
+            # What is published already is not tested again.
+            if built is not None and (verdict.build or tested_alike(built, job.evaluate)):
                 self._built[cell.id] = built
                 return True
         if verdict.build:
@@ -267,9 +278,13 @@ class _Run:
             limits = job.evaluate.limits
             return replace(built, status="skipped", choice=None, not_chosen=verdict.text, limits=limits)
         try:
+            built = self._tested(built, job, cell) if verdict.build else built
             # Other limits alone are no reason to publish a card again.
             now = self._finisher.judged(built, job.evaluate)[0] if verdict.build else built
             carded = self._carded(now, job, cell)
+        except CheckpointError as error:
+            self._reporter.error(f"{cell.id} failed: {error}")
+            return replace(built, status="failed", error=str(error), code=error.code)
         except PublishError as error:
             self._reporter.error(f"{cell.id}: {error}")
             return replace(built, error=str(error), code=error.code)
@@ -285,6 +300,14 @@ class _Run:
         self._reporter.info(f"{built.id} is skipped: {why}")
         url = page_of(self._options.publisher, built.repository, verdict)
         return replace(held, status="skipped", commit=verdict.commit, url=url)
+
+    def _tested(self, built: CellRecord, job: Job, cell: Cell) -> CellRecord:
+        """The record with the test command's result, which is what an earlier run found where it passed."""
+        measured = built.measurements
+        if measured is None or tested_alike(built, job.evaluate):
+            return built
+        result = self._commands.result(cell.id, job, self._options.output / cell.id)
+        return replace(built, measurements=replace(measured, command=result))
 
     def _carded(self, built: CellRecord, job: Job, cell: Cell) -> CellRecord:
         folder = self._options.output / cell.id

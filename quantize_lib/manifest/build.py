@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from quantize_lib.command.spec import COMMAND, is_command_limit
 from quantize_lib.devices import DeviceName
 from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.manifest.card_words import resolve_card
@@ -19,6 +20,7 @@ from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.tasks import TASKS, check_tasks
+from quantize_lib.manifest.test_command import check_command
 from quantize_lib.manifest.text import (
     MIX,
     check_shares,
@@ -255,6 +257,9 @@ class _Builder:
             check_tasks(self.at(*path) or (), path, self.base, self.report)
             path = (*place, "evaluate", COMPARE_WITH)
             check_builds(self.at(*path) or (), path, self.base, self.report)
+            path = (*place, "evaluate", COMMAND)
+            if command := self.at(*path):
+                check_command(command, path, self.base, self.report)
 
     def held_out(self, *evaluate: str | int) -> list[KeyPath]:
         """Where the held-out texts of an `evaluate` may stand."""
@@ -298,7 +303,9 @@ class _Builder:
             own = self.at(*owner, "evaluate")
             given = {**top, **own} if self.clean(*owner, "evaluate") else {}
             keys = limits_of(given, self.base) if given else {}
-            judging = any(is_task_limit(key) or split_key(key)[1] in LIMITS for key in keys)
+            judging = any(
+                is_task_limit(key) or is_command_limit(key) or split_key(key)[1] in LIMITS for key in keys
+            )
             if given.get(CHOOSE) == SMALLEST and not judging:
                 faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
         for path in faults:

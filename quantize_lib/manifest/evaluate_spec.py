@@ -9,6 +9,7 @@ from typing import Any
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.manifest.other_builds import COMPARE_WITH, build_spec
 from quantize_lib.manifest.tasks import TASKS, task_limits, task_spec
+from quantize_lib.manifest.test_command import command_limits, command_spec
 from quantize_lib.manifest.text import text_spec
 from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
 from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, EvaluateSpec
@@ -28,13 +29,14 @@ def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
         texts={} if first is None else _texts(evaluate.get(TEXTS, {}), first.sequence_length, base),
         tasks=tuple(task_spec(task, base) for task in evaluate.get(TASKS, ())),
         compare_with=tuple(build_spec(written, base) for written in evaluate.get(COMPARE_WITH, ())),
+        command=command_spec(evaluate, base),
         limits=limits_of(evaluate, base),
         choose=evaluate.get(CHOOSE, EvaluateSpec.choose),
     )
 
 
 def limits_of(evaluate: Mapping[str, Any], base: Path) -> dict[str, float]:
-    """All limits by their keys (`metrics.limit_key`, `harness.spec.task_limit_key`).
+    """All limits by their keys, as `EvaluateSpec` has them.
 
     Args:
         evaluate, base: as for `evaluate_spec`.
@@ -46,7 +48,7 @@ def limits_of(evaluate: Mapping[str, Any], base: Path) -> dict[str, float]:
         for key, limit in ALL_LIMITS.items()
         if key in place
     }
-    limits |= task_limits(evaluate.get(TASKS, ()), base)
+    limits |= task_limits(evaluate.get(TASKS, ()), base) | command_limits(evaluate)
     return limits | ({NO_WORSE_THAN: 0.0} if NO_WORSE_THAN in evaluate else {})
 
 

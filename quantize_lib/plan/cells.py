@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.command.spec import CommandSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.harness.spec import TaskSpec
 from quantize_lib.methods import get_method
@@ -35,8 +36,10 @@ class EvaluateSpec:
         texts: further ones by name, with sequences of the same length.
         tasks: of lm-evaluation-harness.
         compare_with: other builds of the base model.
+        command: the user's own test; None where there is none.
         limits: by their keys in the manifest (`metrics.ALL_LIMITS`), those on a further text by
-            `metrics.limit_key`, those on a task by `harness.spec.task_limit_key`; empty for no gate.
+            `metrics.limit_key`, those on a task by `harness.spec.task_limit_key`, those of the command by
+            `command.spec.command_limit_key`; empty for no gate.
         choose: which of the model's cells that meet them are published.
     """
 
@@ -44,6 +47,7 @@ class EvaluateSpec:
     texts: Mapping[str, TextSpec] = field(default_factory=dict)
     tasks: tuple[TaskSpec, ...] = ()
     compare_with: tuple[ModelSpec, ...] = ()
+    command: CommandSpec | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     choose: Choose = "all"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.command.spec import COMMAND, is_command_limit, split_limit
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
 from quantize_lib.errors import UsageError
@@ -142,6 +143,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             CHOOSE: job.evaluate.choose,
             "tasks": [_task(task, job) for task in job.evaluate.tasks],
             "compare_with": [_named(build) for build in job.evaluate.compare_with],
+            COMMAND: _command(job),
         },
         "estimate": estimate
         and {
@@ -190,6 +192,19 @@ def _task(task: TaskSpec, job: Job) -> dict[str, Any]:
     limits = {name: job.evaluate.limits.get(task_limit_key(task.id, name)) for name in TASK_LIMITS}
     given = {**asdict(task), "file": None if task.file is None else _path(task.file), **limits}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _command(job: Job) -> dict[str, Any] | None:
+    command = job.evaluate.command
+    if command is None:
+        return None
+    limits: dict[str, dict[str, float]] = {}
+    for key, limit in job.evaluate.limits.items():
+        if is_command_limit(key) and key != COMMAND:
+            name, kind = split_limit(key)
+            limits.setdefault(name, {})[kind] = limit
+    files = [_path(file) for file in command.files]
+    return {"command": list(command.words), "files": files, "timeout": command.timeout, "limits": limits}
 
 
 def _text(text: TextSpec) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib import __version__
+from quantize_lib.command.spec import COMMAND, CommandResult
 from quantize_lib.errors import UsageError, code_of
 from quantize_lib.files import finite, read_json, write_json, write_text
 from quantize_lib.harness.spec import TaskFigure
@@ -146,6 +147,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         **({"texts": texts} if (texts := _texts_json(measured)) else {}),
         **({"tasks": tasks} if (tasks := _tasks_json(record)) else {}),
         **({"builds": builds} if (builds := _builds_json(measured)) else {}),
+        **({} if measured is None or measured.command is None else {COMMAND: asdict(measured.command)}),
         "reload": None if measured is None or measured.reload is None else reload_json(measured.reload),
         "versions": dict(record.versions),
         "files": dict(record.files),
@@ -230,6 +232,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
             },
             tasks={name: known(TaskFigure, task) for name, task in data.get("tasks", {}).items()},
             builds={name: _build_from(one) for name, one in data.get("builds", {}).items()},
+            command=None if data.get(COMMAND) is None else known(CommandResult, data[COMMAND]),
             reload=None if data["reload"] is None else reload_from(data["reload"]),
         )
     return CellRecord(

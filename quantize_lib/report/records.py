@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from quantize_lib.command.spec import CommandResult
 from quantize_lib.errors import ErrorCode
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import BuildFigures, Reload, TextRecord
@@ -56,6 +57,8 @@ class Measurements:
     """Of lm-evaluation-harness, by their ids."""
     builds: Mapping[str, BuildFigures] = field(default_factory=dict)
     """Of other builds of the base model on the same texts, by the names that the manifest has for them."""
+    command: CommandResult | None = None
+    """Of the user's own test command; None where it was not run."""
     reload: Reload | None = None
 
     @property

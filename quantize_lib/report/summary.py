@@ -16,6 +16,7 @@ from quantize_lib.report.comparison import (
 )
 from quantize_lib.report.records import CellRecord
 from quantize_lib.report.tables import HEADS, row, short
+from quantize_lib.report.tested import tested_of
 from quantize_lib.text import format_bytes, markdown
 
 _MAX_BYTES = 2**20
@@ -43,7 +44,7 @@ def summary_markdown(records: Iterable[CellRecord]) -> str:
         lines += ["", *said]
     text = "\n".join(lines) + "\n"
     charts = () if leading is None else _charts(models, leading)
-    for part in (*charts, _settings(cells)):
+    for part in (*_tested(models), *charts, _settings(cells)):
         # Whole or not at all: a fence or a fold that was cut would take in what follows.
         if len((text + part).encode()) <= _MAX_BYTES:
             text += part
@@ -64,6 +65,15 @@ def _remark(name: str, remark: tuple[str, str]) -> str:
     what, fix = remark
     said = f"- **{markdown(name)}**: {markdown(short(what))}"
     return f"{said} **What to do:** {markdown(short(fix))}" if fix else said
+
+
+def _tested(models: Mapping[str, Sequence[CellRecord]]) -> Iterator[str]:
+    """What tasks and tests measured, a table for each model."""
+    for model, cells in models.items():
+        if (found := tested_of(cells)) is not None:
+            rows = ((f"{model}: tasks and tests", *found.heads), *found.rows)
+            first, *rest = ("| " + " | ".join(map(markdown, one)) + " |" for one in rows)
+            yield "\n" + "\n".join([first, "| --- |" + " ---: |" * len(found.heads), *rest]) + "\n"
 
 
 def _charts(models: Mapping[str, Sequence[CellRecord]], metric: Metric) -> Iterator[str]:

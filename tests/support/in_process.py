@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from quantize_lib.errors import EngineError, ExitCode, QuantizerError, UsageError
+from quantize_lib.executors.local_command import run_command_here
 from quantize_lib.host.run_options import RunOptions
 from quantize_lib.host.run_plan import run_plan
 from quantize_lib.job.job_file import read_job
@@ -69,6 +70,7 @@ def run_here(
             command="model-quantizer run",
             log=output.parent / "log.txt",
             show=shown.append,
+            run_command=run_command_here,
         ),
         reporter,
     )

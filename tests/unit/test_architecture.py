@@ -42,6 +42,7 @@ EDGES: dict[str, set[str]] = {
     "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
     "targets": {"names", "registry"},
     "harness": {"errors", "files", "metrics", "text"},
+    "command": {"environment", "errors", "files", "metrics", "text"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods", "tasks", "wording"},
     "generation_config": {"errors", "text", "wording"},
@@ -55,13 +56,13 @@ EDGES: dict[str, set[str]] = {
     },
     "calibration": {"errors", "files", "hub", "text", "wording"},
     "plan": {
-        *("architecture", "calibration", "cell_words", "devices", "effective_settings", "errors"),
-        *("files", "formats", "harness", "methods", "metrics", "schemas", "sizing", "source", "targets"),
-        *("tasks", "text", "wording"),
+        *("architecture", "calibration", "cell_words", "command", "devices", "effective_settings"),
+        *("errors", "files", "formats", "harness", "methods", "metrics", "schemas", "sizing", "source"),
+        *("targets", "tasks", "text", "wording"),
     },
     "manifest": {
-        *("calibration", "devices", "errors", "formats", "harness", "methods", "metrics", "names"),
-        *("plan", "schemas", "source", "targets", "wording"),
+        *("calibration", "command", "devices", "errors", "formats", "harness", "methods", "metrics"),
+        *("names", "plan", "schemas", "source", "targets", "wording"),
     },
     # What travels, and who computes.
     "job": {
@@ -84,11 +85,11 @@ EDGES: dict[str, set[str]] = {
     },
     # Who judges, shows and publishes.
     "report": {
-        *("architecture", "cell_words", "errors", "files", "harness", "job", "methods", "metrics", "pages"),
-        *("pictures", "schemas", "source", "targets", "text"),
+        *("architecture", "cell_words", "command", "errors", "files", "harness", "job", "methods", "metrics"),
+        *("pages", "pictures", "schemas", "source", "targets", "text"),
     },
     "no_worse": {"job", "metrics", "report"},
-    "gate": {"harness", "metrics", "no_worse", "report"},
+    "gate": {"command", "harness", "metrics", "no_worse", "report"},
     "card": {
         *("architecture", "calibration", "effective_settings", "errors", "formats", "harness", "job"),
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
@@ -98,7 +99,7 @@ EDGES: dict[str, set[str]] = {
         *("text",),
     },
     "host": {
-        *("architecture", "calibration", "card", "checkpoint", "devices", "effective_settings"),
+        *("architecture", "calibration", "card", "checkpoint", "command", "devices", "effective_settings"),
         *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
         *("metrics", "names", "parallel", "plan", "publish", "report", "reporting", "source", "targets"),
         *("tasks", "text", "tokenizer", "wording"),
@@ -112,12 +113,15 @@ EDGES: dict[str, set[str]] = {
     "chat": {
         *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),
     },
-    "executors": {"devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"},
+    "executors": {
+        *("command", "devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"),
+    },
     "cli": {
         *(
             "architecture",
             "benchmark",
             "chat",
+            "command",
             "environment",
             "errors",
             "executors",
@@ -147,6 +151,7 @@ LIGHT = {
         "pictures",
         "benchmark",
         "chat",
+        "command",
     ),
 }
 """Loaded by `--help`, `validate` and `plan`."""

@@ -18,6 +18,7 @@ from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import ErrorCode, ExitCode
 from quantize_lib.files import read_json
 from quantize_lib.host.choices import Choices, chosen, passed_over
+from quantize_lib.host.command_runs import CommandRuns
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.siblings import Siblings
@@ -151,7 +152,13 @@ def make(
     reporter = PlainReporter(said or io.StringIO())
     siblings = Siblings(plan(folder), folder, lambda _: None)
     finisher = Finisher(
-        output=folder, state=folder, publisher=None, command="", reporter=reporter, siblings=siblings
+        output=folder,
+        state=folder,
+        publisher=None,
+        command="",
+        reporter=reporter,
+        siblings=siblings,
+        commands=CommandRuns(None, output=folder, state=folder, reporter=reporter),
     )
     choices = Choices(plan(folder), folder, finisher, reporter)
     choices.begin({one.id: BUILD for one in records})

@@ -100,10 +100,15 @@ def give_back(cells: Iterable[str], source: Path, output: Path, user: tuple[int,
         folder = source / name
         if not folder.is_dir() or (output / name).exists():
             continue
-        if os.getuid() == 0:
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, *user, follow_symlinks=False)
+        hand_to(folder, user)
         folder.rename(output / name)
+
+
+def hand_to(folder: Path, user: tuple[int, int]) -> None:
+    """Let a folder of ours belong to the container's user, who is another one where root starts it."""
+    if os.getuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, *user, follow_symlinks=False)
 
 
 def _make_ours(folder: Path, *, depth: int) -> None:

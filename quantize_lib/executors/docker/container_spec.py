@@ -109,16 +109,17 @@ class ContainerSpec:
         }
 
 
-def binds_of(model: Bind, inside: Path, output: Path, *builds: Bind) -> tuple[Bind, ...]:
+def binds_of(model: Bind | None, inside: Path, output: Path, *builds: Bind) -> tuple[Bind, ...]:
     """All that a container sees of the host.
 
     Args:
+        model: None where it needs none.
         inside: what it reads beside the model, at `JOB_FOLDER`.
         output: what it writes to, at `OUTPUT_FOLDER`.
         builds: other builds of the base model.
     """
     return (
-        model,
+        *([] if model is None else [model]),
         *builds,
         Bind(source=inside, target=JOB_FOLDER),
         Bind(source=output, target=OUTPUT_FOLDER, read_only=False),

@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quantize_lib.command.question import CommandAnswer
+from quantize_lib.command.spec import CommandSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
+from quantize_lib.executors.docker.command import run_in_container
 from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, give_back, take
 from quantize_lib.executors.docker.container_spec import (
     ContainerSpec,
@@ -152,6 +155,34 @@ class DockerExecutor:
             return self._run(spec, limits, output_dir, log, reporter, seconds)
 
         return try_in_container(question, self._image(device), self._memory, run)
+
+    def run_command(
+        self,
+        spec: CommandSpec,
+        checkpoint: Path | None,
+        *,
+        device: DeviceName,
+        work: Path,
+        log: Path,
+        reporter: Reporter,
+    ) -> CommandAnswer:
+        """Run a test command on a checkpoint; as `host.command_runs.RunCommand`."""
+
+        def run(
+            container: ContainerSpec, limits: OutputLimits, output_dir: Path, seconds: float
+        ) -> Mapping[str, Any]:
+            log.touch()
+            return self._run(container, limits, output_dir, log, reporter, seconds)
+
+        return run_in_container(
+            spec,
+            checkpoint,
+            image=self._image(device),
+            memory=self._memory,
+            gpus=self._on_gpu(device),
+            work=work,
+            run=run,
+        )
 
     def _make(self, job: JobFile, output_dir: Path, log: Path, reporter: Reporter) -> None:
         """Run the job in a container, from where an earlier one was killed."""
