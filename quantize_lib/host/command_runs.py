@@ -131,7 +131,7 @@ def log_file(output: Path, cell_id: str) -> Path:
     return output / f"{cell_id}.test.log"
 
 
-def tested_alike(record: CellRecord, evaluate: EvaluateSpec) -> bool:
+def passed_before(record: CellRecord, evaluate: EvaluateSpec) -> bool:
     """Whether a checkpoint has the result of the command that is asked for, on these files.
 
     One that did not pass is run again: what it lacked may be there now.

@@ -26,7 +26,7 @@ from quantize_lib.files import Room
 from quantize_lib.formats import named_format, resolve_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.choices import Choices
-from quantize_lib.host.command_runs import CommandRuns, tested_alike
+from quantize_lib.host.command_runs import CommandRuns, passed_before
 from quantize_lib.host.finish import Finisher
 from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
@@ -260,7 +260,7 @@ class _Run:
                 same_version=self._plan.publish.rebuild_on_new_version,
             )
             # What is published already is not tested again.
-            if built is not None and (verdict.build or tested_alike(built, job.evaluate)):
+            if built is not None and (verdict.build or passed_before(built, job.evaluate)):
                 self._built[cell.id] = built
                 return True
         if verdict.build:
@@ -304,7 +304,7 @@ class _Run:
     def _tested(self, built: CellRecord, job: Job, cell: Cell) -> CellRecord:
         """The record with the test command's result, which is what an earlier run found where it passed."""
         measured = built.measurements
-        if measured is None or tested_alike(built, job.evaluate):
+        if measured is None or passed_before(built, job.evaluate):
             return built
         result = self._commands.result(cell.id, job, self._options.output / cell.id)
         return replace(built, measurements=replace(measured, command=result))

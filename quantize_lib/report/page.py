@@ -20,7 +20,7 @@ from quantize_lib.report.drawings import cost_picture, layers_picture, quality_p
 from quantize_lib.report.other_builds import RULE, faults, hub_page, other_builds
 from quantize_lib.report.records import CARD_FILE, CellRecord, CellStatus
 from quantize_lib.report.tables import SHOWN
-from quantize_lib.report.tested import tested_of
+from quantize_lib.report.task_table import task_table
 from quantize_lib.text import format_bytes, format_duration
 
 PAGE_FILE = "report.html"
@@ -85,7 +85,7 @@ def report_page(records: Iterable[CellRecord], head: PageHead, folder: Path) -> 
                     "faults": faults(cells),
                     "pictures": _pictures(number, cells, leading, best) if number < _MOST_PICTURED else (),
                     "others": _others(number, cells, others, best) if number < _MOST_PICTURED else (),
-                    "tested": tested_of(cells),
+                    "tested": task_table(cells),
                     "layers": [_worst(record) for record in cells if record.layer_errors],
                 }
                 for number, (model, cells) in enumerate(models.items())

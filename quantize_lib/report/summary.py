@@ -16,7 +16,7 @@ from quantize_lib.report.comparison import (
 )
 from quantize_lib.report.records import CellRecord
 from quantize_lib.report.tables import HEADS, row, short
-from quantize_lib.report.tested import tested_of
+from quantize_lib.report.task_table import task_table
 from quantize_lib.text import format_bytes, markdown
 
 _MAX_BYTES = 2**20
@@ -70,7 +70,7 @@ def _remark(name: str, remark: tuple[str, str]) -> str:
 def _tested(models: Mapping[str, Sequence[CellRecord]]) -> Iterator[str]:
     """What tasks and tests measured, a table for each model."""
     for model, cells in models.items():
-        if (found := tested_of(cells)) is not None:
+        if (found := task_table(cells)) is not None:
             rows = ((f"{model}: tasks and tests", *found.heads), *found.rows)
             first, *rest = ("| " + " | ".join(map(markdown, one)) + " |" for one in rows)
             yield "\n" + "\n".join([first, "| --- |" + " ---: |" * len(found.heads), *rest]) + "\n"

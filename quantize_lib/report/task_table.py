@@ -11,7 +11,7 @@ from quantize_lib.report.records import CellRecord, Measurements
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class TaskTable:
     """A row for each figure.
 
     Attributes:
@@ -23,14 +23,14 @@ class Tested:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tested_of(records: Sequence[CellRecord]) -> Tested | None:
+def task_table(records: Sequence[CellRecord]) -> TaskTable | None:
     """The table of one model's cells; None where nothing was tested, or no figure counts."""
     cells = [(record, found) for record in records if (found := _figures(record.measurements))]
     if not cells:
         return None
     labels = short_labels([record for record, _ in cells])
     names = list(dict.fromkeys(name for _, found in cells for name in found))
-    return Tested(
+    return TaskTable(
         heads=("base model", *(labels[record.id] for record, _ in cells)),
         rows=tuple(
             (
