@@ -65,6 +65,7 @@ def test_a_manifest_is_valid(example: Example, tmp_path: Path) -> None:
     (tmp_path / "models" / "mine").mkdir(parents=True)
     for name in (
         *("held-out.txt", "held-out-chats.jsonl", "chats.jsonl", "calibration/a.txt", "tasks/cities.yml"),
+        *("tests/check.py", "tests/questions.jsonl"),
         *("news.txt", "code.txt", "german.txt"),
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
