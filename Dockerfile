@@ -19,7 +19,7 @@ RUN set -eu; \
     test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || headers=python3-dev; \
     apt-get update -qq; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev $headers
-COPY requirements/build.txt requirements/cpu.txt requirements/gptqmodel.txt requirements/
+COPY requirements/build.txt requirements/cpu.txt requirements/gptqmodel.txt requirements/tasks.txt requirements/
 # One step, so that the lock files alone decide when it is done again. The build tools come first, since
 # nothing is built in an isolated environment, whose contents no hash would pin. At the end they leave with pip
 # and what is of no use here: headers, tests, libraries for other devices (0.4 GB).
@@ -29,11 +29,12 @@ RUN set -eu; \
     locked() { pip install --quiet --require-hashes --no-build-isolation "$@"; }; \
     locked -r requirements/build.txt; \
     locked ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} -r requirements/cpu.txt; \
+    locked -r requirements/tasks.txt; \
     locked --no-deps -r requirements/gptqmodel.txt; \
     pip uninstall --quiet --yes hatchling wheel pip; \
     cd /opt/venv/lib/python3*/site-packages; \
     rm -rf torch/include torch/test torch/bin/*Test torch/bin/protoc* torch/bin/test_* \
-        pandas/tests pyarrow/include pyarrow/tests \
+        pandas/tests pyarrow/include pyarrow/tests scipy/*/tests scipy/*/*/tests sklearn/tests sklearn/*/tests nltk/test \
         bitsandbytes/libbitsandbytes_cuda* bitsandbytes/libbitsandbytes_rocm* bitsandbytes/libbitsandbytes_xpu*
 COPY entrypoint.py /opt/app/
 COPY schemas /opt/app/schemas

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from quantize_lib.cli.console.records import show_records
 from quantize_lib.errors import ExitCode, UsageError
+from quantize_lib.harness.travel import check_travels
 from quantize_lib.plan.cells import Plan
 from quantize_lib.reporting import Reporter
 
@@ -79,12 +80,9 @@ def _executor(
         return _local_executor(plan), None
     if options.max_memory is not None:
         raise UsageError("--max-memory belongs to --executor local", hint="A container's limit is --memory.")
-    if _has_tasks(plan):
-        raise UsageError(
-            "evaluate.tasks is for --executor local: the image has no lm-evaluation-harness, and a container "
-            "none of the tasks' files",
-            hint="Leave `tasks` out, or run without --executor docker.",
-        )
+    for job in plan.jobs:
+        for task in job.evaluate.tasks:
+            check_travels(task)
     from quantize_lib.executors.docker.executor import DockerExecutor, DockerOptions
 
     docker = DockerExecutor.open(
@@ -101,16 +99,13 @@ def _local_executor(plan: Plan) -> Executor:
     from quantize_lib.executors.local import run_local
 
     _refuse_foreign_code(plan)
-    if _has_tasks(plan) and importlib.util.find_spec("lm_eval") is None:
+    tasks = any(job.evaluate.tasks for job in plan.jobs)
+    if tasks and importlib.util.find_spec("lm_eval") is None:
         raise UsageError(
             "evaluate.tasks needs lm-evaluation-harness, which is not installed here",
             hint="Install the extra `tasks`: pip install 'model-quantizer-action[tasks]'",
         )
     return run_local
-
-
-def _has_tasks(plan: Plan) -> bool:
-    return any(job.evaluate.tasks for job in plan.jobs)
 
 
 def _execute(

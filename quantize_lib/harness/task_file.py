@@ -1,4 +1,4 @@
-"""A task's own file: looked at before the download, and known by its content and that of its data."""
+"""A task's own file: looked at before the download, and known by its content and that of what it names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FORM = (
 
 
 def task_key(task: TaskSpec) -> str:
-    """Digest of what determines a task's figure beside the model: how it is asked for, its file and its data.
+    """Digest of what determines a task's figure beside the model: how it is asked for, and its files.
 
     Raises:
-        UsageError: where its file cannot be read, or is no task.
+        UsageError: where one of them cannot be read, or is no task.
     """
-    files = [] if task.file is None else [task.file, *_data_files(read_task(task.file), task.file)]
+    files = [] if task.file is None else TaskFile(task.file).files
     try:
         digests = [sha256_file(file) for file in files]
     except OSError as error:
@@ -30,18 +30,69 @@ def task_key(task: TaskSpec) -> str:
     return sha256_json([task.id, task.limit, task.num_fewshot, task.metric, digests])
 
 
-def read_task(file: Path) -> dict[str, Any]:
-    """A task's file as plain data; functions that it names are not looked at.
+class TaskFile:
+    """What a task's file says, as plain data, and what else it needs; functions are not looked at.
+
+    Attributes:
+        path: its own.
+        data: its keys, over those of the files that it includes.
+        written: the paths that it names, as they are written: files that are included, and data.
+        files: itself, then what it includes, the modules of its functions that lie beside it, and its data.
 
     Raises:
         UsageError: where it cannot be read, is not YAML, or is no task.
     """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written: list[str] = []
+        self._modules: list[Path] = []
+        self._read: list[Path] = []
+        self.data = self._merged(path)
+        if not isinstance(self.data.get("task"), str):
+            raise _no_task(path)
+        self.files = [*self._read, *dict.fromkeys(self._modules), *self._data_files()]
+
+    def _merged(self, path: Path) -> dict[str, Any]:
+        """A file's keys over those of the files that it includes, which follow it in `files`."""
+        data, functions = _load(path)
+        self._read.append(path)
+        modules = (function.rpartition(".")[0].replace(".", "/") for function in functions)
+        beside = (path.parent / f"{module}.py" for module in modules if module)
+        self._modules += [module for module in beside if module.is_file()]
+        merged: dict[str, Any] = {}
+        for name in _texts(data.pop("include", None)):
+            self.written.append(name)
+            if (included := path.parent / name) in self._read:
+                raise UsageError(f"{path} includes {included}, which is a part of it already")
+            merged |= self._merged(included)
+        return merged | data
+
+    def _data_files(self) -> Iterator[Path]:
+        """The local files that the data are read from, in their order; relative to the task's own file."""
+        arguments, folder = self.data.get("dataset_kwargs"), self.path.parent
+        for name in _texts(arguments.get("data_files") if isinstance(arguments, dict) else None):
+            self.written.append(name)
+            if "://" not in name:
+                pattern = "*" in name and not Path(name).is_absolute()
+                yield from sorted(folder.glob(name)) if pattern else [folder / name]
+
+
+def _load(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """A file's plain data, and the functions that it names."""
     import yaml
+
+    functions: list[str] = []
 
     class Loader(yaml.SafeLoader):
         """Knows the library's tag for functions."""
 
-    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
+    def function(loader: Any, node: Any) -> str:
+        name: str = loader.construct_scalar(node)
+        functions.append(name)
+        return name
+
+    Loader.add_constructor("!function", function)
     try:
         data = yaml.load(file.read_bytes(), Loader=Loader)
     except OSError as error:
@@ -51,18 +102,13 @@ def read_task(file: Path) -> dict[str, Any]:
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}"
         why = getattr(error, "problem", None) or str(error)
         raise UsageError(f"{place} is not YAML: {plain(why)}", hint=_FORM) from error
-    if not isinstance(data, dict) or not isinstance(data.get("task"), str):
-        raise UsageError(f"{file} is no task: it has no `task`, which is its name", hint=_FORM)
-    return data
+    if not isinstance(data, dict):
+        raise _no_task(file)
+    return data, functions
 
 
-def _data_files(data: dict[str, Any], file: Path) -> Iterator[Path]:
-    """The local files that a task's data are read from, in their order."""
-    arguments = data.get("dataset_kwargs")
-    for name in _texts(arguments.get("data_files") if isinstance(arguments, dict) else None):
-        if "://" not in name:
-            path = file.parent / name
-            yield from sorted(file.parent.glob(name)) if not path.is_absolute() and "*" in name else [path]
+def _no_task(file: Path) -> UsageError:
+    return UsageError(f"{file} is no task: it has no `task`, which is its name", hint=_FORM)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from quantize_lib.command.files import command_key
 from quantize_lib.command.spec import is_command_limit
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.harness.task_file import task_key
+from quantize_lib.harness.travel import check_travels
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.metrics import SIZE_LIMIT
@@ -93,6 +94,9 @@ def look(job: Job, lookups: Lookups) -> Seen:
     _check_limits(job, facts)
     for one in job.evaluate.tasks:
         task_key(one)
+        if job.model.trust_remote_code or job.model.allow_pickle:
+            # Such a model runs in a container, or not at all.
+            check_travels(one)
     if job.evaluate.command is not None:
         command_key(job.evaluate.command)
     sizes, refused = _group_sizes(job, facts)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from quantize_lib.command.spec import CommandResult
 from quantize_lib.errors import ErrorCode
 from quantize_lib.report import write_report
 from quantize_lib.report.page import PAGE_FILE
@@ -22,8 +23,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A report of cells with long and hostile words, pictures included."""
     folder = tmp_path_factory.mktemp("output")
     layers = {f"model.layers.{index}.mlp.down_proj": 0.01 * (index + 1) for index in range(30)}
+    tested = CommandResult(exit_code=0, fault=None, figures={"a" * 64: 1e300}, seconds=1, key="k")
     records = [
-        replace(RECORD, layer_errors=layers),
+        replace(RECORD, layer_errors=layers, measurements=replace(MEASURED, command=tested)),
         replace(RECORD, id=LONG, path=LONG, notes=(LONG * 3,), settings={"dynamic": {LONG: {"bits": 8}}}),
         replace(
             RECORD,

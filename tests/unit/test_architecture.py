@@ -114,7 +114,8 @@ EDGES: dict[str, set[str]] = {
         *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),
     },
     "executors": {
-        *("command", "devices", "environment", "errors", "files", "job", "reporting", "text", "tokenizer"),
+        *("command", "devices", "environment", "errors", "files", "harness", "job", "reporting", "text"),
+        *("tokenizer",),
     },
     "cli": {
         *(
@@ -126,6 +127,7 @@ EDGES: dict[str, set[str]] = {
             "errors",
             "executors",
             "formats",
+            "harness",
             "host",
             "job",
             "manifest",

@@ -15,7 +15,8 @@ from quantize_lib.card.tasks import model_index, task_rows
 from quantize_lib.errors import UsageError
 from quantize_lib.gate import check_gate
 from quantize_lib.harness.spec import TaskFigure, TaskSpec
-from quantize_lib.harness.task_file import read_task, task_key
+from quantize_lib.harness.task_file import TaskFile, task_key
+from quantize_lib.harness.travel import check_travels, copy_task
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobTask, read_job, write_job
 from quantize_lib.job.result import QuantizedCell, cell_from_json, cell_to_json
 from quantize_lib.manifest import InvalidManifestError, parse_manifest
@@ -104,7 +105,7 @@ def test_what_is_wrong_with_a_task_is_told_where_it_stands(
 def test_a_file_that_is_no_task_is_told_with_its_place(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "t.yml").write_text(text)
     with pytest.raises(UsageError) as caught:
-        read_task(tmp_path / "t.yml")
+        TaskFile(tmp_path / "t.yml")
     assert f"{tmp_path}/{message}" in caught.value.message
     assert caught.value.hint
 
@@ -186,3 +187,74 @@ def test_figures_that_the_reload_did_not_reproduce_are_not_shown() -> None:
     unproven = replace(MEASURED, tasks={"a": FIGURE}, reload=None)
     assert task_rows(replace(RECORD, measurements=unproven)) == []
     assert model_index(replace(RECORD, measurements=unproven)) is None
+
+
+def task_file(folder: Path, text: str = FILE, **others: str) -> TaskSpec:
+    """A task's file in a folder of its own, with others beside it by name without suffix."""
+    (folder / "tasks").mkdir(exist_ok=True)
+    (folder / "tasks" / "cities.jsonl").write_text("{}")
+    for name, content in {"cities.yml": text, **others}.items():
+        (folder / "tasks" / name).write_text(content)
+    return TaskSpec(id="cities", file=folder / "tasks" / "cities.yml")
+
+
+def test_a_tasks_files_are_what_it_includes_the_modules_of_its_functions_and_its_data(
+    tmp_path: Path,
+) -> None:
+    spec = task_file(
+        tmp_path,
+        "include: base.yml\ntask: cities\ndoc_to_text: !function utils.text\n",
+        **{"base.yml": FILE + "dataset_path: csv\nprocess_docs: !function sub.more.docs\n", "utils.py": ""},
+    )
+    (tmp_path / "tasks" / "sub").mkdir()
+    (tmp_path / "tasks" / "sub" / "more.py").write_text("")
+    assert spec.file is not None
+    found = TaskFile(spec.file)
+    names = [str(file.relative_to(tmp_path / "tasks")) for file in found.files]
+    assert names == ["cities.yml", "base.yml", "utils.py", "sub/more.py", "cities.jsonl"]
+    assert found.data["dataset_path"] == "csv"
+    before = task_key(spec)
+    (tmp_path / "tasks" / "sub" / "more.py").write_text("changed = True")
+    assert task_key(spec) != before
+    copied = copy_task(spec, tmp_path / "copy")
+    assert copied.file == tmp_path / "copy" / "cities.yml"
+    assert TaskFile(copied.file).files == [tmp_path / "copy" / name for name in names]
+
+
+def test_a_task_whose_data_lie_above_it_is_copied_with_them(tmp_path: Path) -> None:
+    spec = task_file(tmp_path, FILE.replace("cities.jsonl", "../data/*.jsonl"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jsonl").write_text("{}")
+    copied = copy_task(spec, tmp_path / "copy")
+    assert copied.file == tmp_path / "copy" / "tasks" / "cities.yml"
+    assert (tmp_path / "copy" / "data" / "a.jsonl").is_file()
+
+
+def test_files_that_include_each_other_are_told(tmp_path: Path) -> None:
+    spec = task_file(tmp_path, FILE + "include: base.yml\n", **{"base.yml": "include: cities.yml\n"})
+    with pytest.raises(UsageError, match=r"base\.yml includes .*cities\.yml, which is a part of it already"):
+        task_key(spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "the task arc_easy needs its data set from the Hub, and a container has no network"),
+        (
+            FILE.replace("cities.jsonl", "https://x/y.jsonl"),
+            "names https://x/y.jsonl, and a container has no",
+        ),
+        (FILE.replace("cities.jsonl", "/data/y.jsonl"), "names /data/y.jsonl, which has another path"),
+        ("task: a\ndataset_path: acme/cities\n", "needs the data set acme/cities, and a container has no"),
+    ],
+)
+def test_a_task_that_no_container_can_run_is_told(text: str | None, message: str, tmp_path: Path) -> None:
+    spec = TaskSpec(id="arc_easy") if text is None else task_file(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        check_travels(spec)
+    assert message in caught.value.message
+    assert "--executor local" in (caught.value.hint or "")
+
+
+def test_a_task_with_local_data_can_be_run_in_a_container(tmp_path: Path) -> None:
+    check_travels(task_file(tmp_path))

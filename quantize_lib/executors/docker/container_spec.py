@@ -18,12 +18,14 @@ from quantize_lib.environment import THREAD_DEFAULTS
 from quantize_lib.errors import EngineError
 from quantize_lib.executors.docker.daemon import OWNER_LABEL, process_identity
 from quantize_lib.files import read_json
-from quantize_lib.job.job_file import JobFile, JobText, write_job
+from quantize_lib.harness.travel import copy_task
+from quantize_lib.job.job_file import JobFile, JobTask, JobText, write_job
 
 JOB_FOLDER = "/job"
 OUTPUT_FOLDER = "/output"
 MODEL_FOLDER = "/model"
 BUILDS_FOLDER = "/builds"
+_TASKS = "tasks"
 MAX_PROCESSES = 256 + 16 * (os.cpu_count() or 1)
 """Threads count too: PyTorch and GPTQModel have some for each core."""
 _SCRATCH_BYTES = 2**30
@@ -184,7 +186,7 @@ def check_readable(folder: Path, user: tuple[int, int]) -> None:
 
 
 def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside: Path) -> None:
-    """Write the job as the container sees it, with its texts, into a folder that it can read.
+    """Write the job as the container sees it, with its texts and tasks, into a folder that it can read.
 
     Args:
         job: with the host's paths.
@@ -198,6 +200,11 @@ def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside:
             return None
         given.texts.rename(inside / name)
         return replace(given, texts=Path(JOB_FOLDER, name))
+
+    def task(given: JobTask, number: int) -> JobTask:
+        spec = copy_task(given.spec, inside / _TASKS / str(number))
+        assert spec.file is not None, "only tasks with files travel"
+        return replace(given, spec=replace(spec, file=JOB_FOLDER / spec.file.relative_to(inside)))
 
     write_job(
         inside / "job.json",
@@ -215,6 +222,7 @@ def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside:
                 replace(build, path=Path(folder)) for build, folder in zip(job.builds, builds, strict=True)
             ),
             output=Path(OUTPUT_FOLDER),
+            tasks=tuple(task(given, number) for number, given in enumerate(job.tasks)),
         ),
     )
     let_read(inside)
@@ -222,9 +230,8 @@ def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside:
 
 def let_read(inside: Path) -> None:
     """Let the container's user, who may be another one, read a folder whatever this process's umask."""
-    inside.chmod(0o755)
-    for path in inside.iterdir():
-        path.chmod(0o644)
+    for path in (inside, *inside.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def state_limit(job: JobFile) -> int:

@@ -1,8 +1,8 @@
-"""A test command in a container: without network and token, beside a checkpoint that it can only read."""
+"""Tasks and a test command in containers: without network and token, beside what they can only read."""
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,19 @@ except OSError as error:
 print("seen in", checkpoint)
 """
 
+TASK = """task: endings
+dataset_path: json
+dataset_kwargs: {data_files: {test: ../data/endings.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: !function utils.text
+doc_to_choice: "{{choices}}"
+doc_to_target: "{{answer}}"
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
 
-def test_a_test_command_runs_in_the_image_without_network_token_or_the_right_to_write(
+
+def test_tasks_and_a_test_command_run_in_the_image_without_network_token_or_the_right_to_write(
     image: str, tmp_path: Path, calibration_text: Path
 ) -> None:
     model = save_tiny_model(tmp_path / "tiny", calibration_text)
@@ -41,14 +52,23 @@ def test_a_test_command_runs_in_the_image_without_network_token_or_the_right_to_
         "files": ["check.py", "data"],
         "limits": {"rows": {"min": 3}},
     }
-    path = manifest(tmp_path, model, calibration_text, FASTEST, evaluate={"test_command": test})
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "endings.yml").write_text(TASK)
+    (tmp_path / "tasks" / "utils.py").write_text("def text(row): return 'The ' + row['word']\n")
+    rows = [{"word": word, "choices": [" was", " is"], "answer": 0} for word in ("man", "war")]
+    (tmp_path / "data" / "endings.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    evaluate = {"test_command": test, "tasks": [{"file": "tasks/endings.yml"}]}
+    path = manifest(tmp_path, model, calibration_text, FASTEST, evaluate=evaluate)
     env = {**without_torch(tmp_path), "HF_TOKEN": "hf_secret"}
     code, said = run(tmp_path, "--no-publish", "--image", image, env=env)
     assert code == 0, said
     (cell,) = report(tmp_path / "out").values()
     assert cell["test_command"]["figures"]["rows"] == 3
+    task = cell["tasks"]["endings"]
+    assert (task["metric"], task["examples"]) == ("acc", 2)
+    assert None not in (task["before"], task["after"])
     assert "seen in /model/" in (tmp_path / "out" / f"{cell['id']}.test.log").read_text()
-    assert os.listdir(tmp_path / "out" / ".state") == ["lock"]
+    assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
 
     document = yaml.safe_load(path.read_text())
     document["evaluate"]["test_command"]["command"] = ["no-such-program"]
