@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +13,21 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from quantize_lib.card.tasks import model_index, task_rows
+from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.errors import UsageError
 from quantize_lib.gate import check_gate
 from quantize_lib.harness.spec import TaskFigure, TaskSpec
 from quantize_lib.harness.task_file import TaskFile, task_key
 from quantize_lib.harness.travel import check_travels, copy_task
+from quantize_lib.host.lookups import Lookups
+from quantize_lib.host.prepare import look
 from quantize_lib.job.job_file import JobCell, JobFile, JobModel, JobTask, read_job, write_job
 from quantize_lib.job.result import QuantizedCell, cell_from_json, cell_to_json
 from quantize_lib.manifest import InvalidManifestError, parse_manifest
 from quantize_lib.methods import settings_of
 from quantize_lib.plan.cells import EvaluateSpec
 from quantize_lib.report import record_from_json, record_to_json
+from tests.support.model_files import write_model
 from tests.support.records import MEASURED, RECORD
 
 FILE = """task: cities
@@ -258,3 +263,16 @@ def test_a_task_that_no_container_can_run_is_told(text: str | None, message: str
 
 def test_a_task_with_local_data_can_be_run_in_a_container(tmp_path: Path) -> None:
     check_travels(task_file(tmp_path))
+
+
+def test_a_model_that_needs_a_container_and_a_task_that_cannot_be_run_there_are_refused_by_plan(
+    tmp_path: Path,
+) -> None:
+    write_model(tmp_path / "one")
+    entry = {"id": "./one", "allow_pickle": True, "quantize": [{"method": "bitsandbytes", "bits": 8}]}
+    document = {"version": 1, "models": [entry], "evaluate": {"tasks": [{"task": "arc_easy"}]}}
+    (job,) = parse_manifest(yaml.safe_dump(document), path=tmp_path / "quantize.yml").jobs
+    lookups = Lookups(PlainReporter(io.StringIO()))
+    with pytest.raises(UsageError, match="arc_easy needs its data set from the Hub, and a container has no"):
+        look(job, lookups)
+    assert look(replace(job, model=replace(job.model, allow_pickle=False)), lookups).job.cells
