@@ -23,7 +23,9 @@ def command_key(spec: CommandSpec) -> str:
     try:
         found = {name: [sha256_file(path), os.access(path, os.X_OK)] for name, path in _files(spec)}
     except OSError as error:
-        raise _unreadable(error) from error
+        raise UsageError(
+            f"{error.filename} cannot be read for the test command: {error.strerror or error}"
+        ) from error
     return sha256_json([list(spec.words), found])
 
 
@@ -39,7 +41,9 @@ def copy_files(spec: CommandSpec, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     except OSError as error:
-        raise _unreadable(error) from error
+        raise UsageError(
+            f"{error.filename} cannot be copied for the test command: {error.strerror or error}"
+        ) from error
 
 
 def _files(spec: CommandSpec) -> Iterator[tuple[str, Path]]:
@@ -69,7 +73,3 @@ def _regular(path: Path) -> Path:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _unreadable(error: OSError) -> UsageError:
-    return UsageError(f"{error.filename} cannot be read for the test command: {error.strerror or error}")

@@ -28,8 +28,8 @@ def run_command_here(
 
     Raises:
         CheckpointError: where it changed a file of the checkpoint.
-        UsageError: where its files cannot be read.
-        OSError: where they cannot be copied.
+        UsageError: where its files cannot be read or copied.
+        OSError: where the disk takes no more.
     """
     folder = work / "folder"
     folder.mkdir()

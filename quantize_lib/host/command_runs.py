@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.command.files import command_key
 from quantize_lib.command.question import CommandAnswer
 from quantize_lib.command.spec import COMMAND, CommandResult, CommandSpec
@@ -31,8 +32,8 @@ class RunCommand(Protocol):
     Raises:
         CheckpointError: where it changed the checkpoint.
         EngineError: where it could not be run.
-        UsageError: where its files cannot be read.
-        OSError: where they cannot be copied.
+        UsageError: where its files cannot be read or copied.
+        OSError: where the disk takes no more.
     """
 
     def __call__(
@@ -68,13 +69,17 @@ class CommandRuns:
         Raises:
             UsageError: naming the one that is not, or a file that cannot be read.
             EngineError: where it cannot be found out.
+            CheckpointError: where the output folder cannot be written.
         """
         asked = ((job.evaluate.command, job.device) for job in jobs)
         for spec, device in {(spec, device) for spec, device in asked if spec is not None}:
             if self._run is None:
                 return
             log = self._state / "test.log"
-            answer = self._answer(self._run, spec, None, device, log)
+            try:
+                answer = self._answer(self._run, spec, None, device, log)
+            except OSError as error:
+                raise cannot_write(self._output, error) from error
             log.unlink(missing_ok=True)
             if answer.problem is not None:
                 raise UsageError(
@@ -94,8 +99,9 @@ class CommandRuns:
             return None
         log = log_file(self._output, cell_id)
         self._reporter.info(f"{cell_id}: the test command runs; what it prints is in {log.name}")
-        answer = CommandAnswer()
+        answer, key = CommandAnswer(), ""
         try:
+            key = command_key(spec)
             answer = self._answer(self._run, spec, checkpoint, job.device, log)
             problem = answer.problem
         except (EngineError, UsageError) as error:
@@ -109,7 +115,7 @@ class CommandRuns:
             fault=None if problem is None else plain(problem),
             figures=answer.figures,
             seconds=answer.seconds,
-            key=command_key(spec),
+            key=key,
         )
         took = format_duration(result.seconds)
         figures = "".join(f", {name} {value:.6g}" for name, value in result.figures.items())

@@ -52,8 +52,8 @@ def run_in_container(
 
     Raises:
         EngineError: where the engine did not run it, or it took too much.
-        UsageError: where its files cannot be read.
-        OSError: where they cannot be copied.
+        UsageError: where its files cannot be read or copied.
+        OSError: where the disk takes no more.
     """
     inside, output = work / "job", work / "output"
     inside.mkdir()
