@@ -125,6 +125,7 @@ EDGES: dict[str, set[str]] = {
             "command",
             "environment",
             "errors",
+            "evaluate",
             "executors",
             "formats",
             "harness",
