@@ -271,6 +271,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity | None) -> CellRecord:
         repository=cell.repository,
         fingerprint=None if identity is None else identity.fingerprint,
         inputs={} if identity is None else identity.inputs,
+        fingerprinted={} if identity is None else identity.fingerprinted,
         terms=None if identity is None else identity.model.terms,
         limits=job.evaluate.limits,
     )

@@ -139,6 +139,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "figures": {} if measured is None else figures_json(measured.figures),
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
+        **({"fingerprinted": dict(record.fingerprinted)} if record.fingerprinted else {}),
         "settings": plain_json(record.settings),
         "calibration": None if record.calibration is None else text_to_json(record.calibration),
         "evaluation": None
@@ -254,6 +255,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         url=data.get("url"),
         fingerprint=data["fingerprint"],
         inputs=data.get("inputs", {}),
+        fingerprinted=data.get("fingerprinted", {}),
         calibration=None if data["calibration"] is None else text_from_json(data["calibration"]),
         measurements=measurements,
         versions=data["versions"],

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quantize_lib import __version__
+from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
@@ -150,6 +151,9 @@ class Publication:
         merged = with_sections(with_rejected(card, rejected), kept_sections(old))
         if merged != card:
             local[_CARD] = LocalFile.of_bytes(merged.encode("utf-8"))
+            if ATTESTATION_FILE in local:
+                # The record stays as it was signed; whoever verifies it knows what is handed on in a card.
+                return local
             record = json.loads(local[RECORD_FILE].read())
             record["files"][_CARD] = local[_CARD].sha256
             local[RECORD_FILE] = LocalFile.of_bytes(to_json(record).encode("utf-8"))
@@ -164,7 +168,7 @@ class Publication:
         except ValueError:
             return frozenset()
         files = record.get("files") if isinstance(record, dict) else None
-        return frozenset(files) if isinstance(files, dict) else frozenset()
+        return frozenset((*files, ATTESTATION_FILE)) if isinstance(files, dict) else frozenset()
 
     def _waiting(self, local: Mapping[str, LocalFile]) -> Published | None:
         """The open pull request that has this checkpoint already.
@@ -178,11 +182,12 @@ class Publication:
         if found.waits:
             commit = self._remote.commit_of(found.revision)
             files = self._remote.files(commit)
-            # Its card may have been made for an earlier one; anybody may have written its title.
+            # Its card may have been made for an earlier one, and every run signs anew; anybody may have
+            # written its title.
             if all(
                 name in files and file.equals(files[name])
                 for name, file in local.items()
-                if name not in (_CARD, RECORD_FILE)
+                if name not in (_CARD, RECORD_FILE, ATTESTATION_FILE)
             ):
                 return Published(commit=commit, proposal=found.url)
         elif not self._force:
