@@ -1,7 +1,7 @@
 """Whether a workflow of a GitHub repository signed a checkpoint's report.
 
-Signatures are checked by the Python package `sigstore` or by GitHub's own `gh`, whichever is installed;
-neither is a dependency. `sigstore` uses the keys that come with its release and asks nobody; `gh` alone knows
+Signatures are checked by the Python package `sigstore` (the extra `signatures`) or by GitHub's own `gh`,
+whichever is installed. `sigstore` uses the keys that come with its release and asks nobody; `gh` alone knows
 those by which GitHub signs for private repositories.
 """
 
