@@ -39,7 +39,8 @@ from quantize_lib.targets import PublishSpec
 
 REPORT_FILE = "report.json"
 _COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
-_OF_THE_RUN = ("status", "error", "code", "path", "commit", "url", "not_chosen")
+_ALWAYS_OF_THE_RUN = ("error", "code", "path", "commit", "url")
+_OF_THE_RUN = ("status", *_ALWAYS_OF_THE_RUN, "not_chosen")
 """What a checkpoint cannot know of itself."""
 
 
@@ -217,6 +218,20 @@ def _errors_json(record: CellRecord) -> dict[str, float | None]:
 def checkpoint_record(record: CellRecord) -> dict[str, Any]:
     """What travels inside a checkpoint: the cell of the report without what only the run knows."""
     return {key: value for key, value in record_to_json(record).items() if key not in _OF_THE_RUN}
+
+
+def checkpoint_record_from_json(data: Mapping[str, Any]) -> CellRecord:
+    """The record that `checkpoint_record` gave; what only the run knows is as if it were published.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: where it does not follow the schema.
+    """
+    return record_from_json(published_cell(data))
+
+
+def published_cell(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of a report, as its schema says, from what travels inside a checkpoint."""
+    return {**data, **dict.fromkeys(_ALWAYS_OF_THE_RUN), "status": "published"}
 
 
 def record_from_json(data: Mapping[str, Any]) -> CellRecord:

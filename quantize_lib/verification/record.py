@@ -13,7 +13,7 @@ from quantize_lib.card.state import card_state
 from quantize_lib.errors import CheckpointError, PublishError
 from quantize_lib.files import sha256_json
 from quantize_lib.formats import format_of_config
-from quantize_lib.report import record_from_json
+from quantize_lib.report import published_cell, record_from_json
 from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord
 from quantize_lib.text import format_bytes, plain
 from quantize_lib.verification.findings import Finding, failed, not_checked, ok
@@ -21,8 +21,6 @@ from quantize_lib.verification.places import Place
 
 _CONFIG = "config.json"
 _WEIGHTS = ".safetensors"
-_OF_THE_RUN = {"status": "published", "error": None, "code": None, "path": None, "commit": None, "url": None}
-"""What a report inside a checkpoint leaves out, so that the schema of a run's report serves for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def _cell(place: Place, data: bytes) -> CellRecord:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} is not JSON: {plain(str(error))}") from None
     schema = {"$ref": "#/$defs/cell", "$defs": report_schema()["$defs"]}
-    whole = {**found, **_OF_THE_RUN} if isinstance(found, dict) else found
+    whole = published_cell(found) if isinstance(found, dict) else found
     problem = best_match(Draft202012Validator(schema).iter_errors(whole))
     if problem is not None:
         raise CheckpointError(

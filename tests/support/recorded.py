@@ -19,7 +19,9 @@ FINGERPRINT = sha256_json(FINGERPRINTED)
 WEIGHTS = bytes(range(256))
 
 
-def recorded_checkpoint(folder: Path, *, run: str | None = None, fingerprint: str = FINGERPRINT) -> Path:
+def recorded_checkpoint(
+    folder: Path, *, run: str | None = None, fingerprint: str = FINGERPRINT, weights: bytes = WEIGHTS
+) -> Path:
     """A checkpoint of a few bytes with card and report.
 
     Args:
@@ -27,7 +29,7 @@ def recorded_checkpoint(folder: Path, *, run: str | None = None, fingerprint: st
     """
     folder.mkdir(parents=True)
     write_json(folder / "config.json", {"quantization_config": {"quant_method": "gptq", "bits": 4}})
-    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "model.safetensors").write_bytes(weights)
     (folder / "README.md").write_text(
         "---\nlicense: apache-2.0\nmodel_quantizer:\n"
         f"  fingerprint: {fingerprint}\n  version: 0.1.0\n---\n\n# Tiny\n",
@@ -35,7 +37,7 @@ def recorded_checkpoint(folder: Path, *, run: str | None = None, fingerprint: st
     )
     record = replace(
         RECORD,
-        measurements=replace(MEASURED, size_after=len(WEIGHTS)),
+        measurements=replace(MEASURED, size_after=len(weights)),
         fingerprint=fingerprint,
         fingerprinted=FINGERPRINTED,
         provenance={} if run is None else {"workflow_run": run},

@@ -228,7 +228,7 @@ def test_signing_needs_an_identity_and_makes_publishing_a_step_of_its_own() -> N
 def test_what_is_signed_is_named_as_checksum_files_name_it_and_nothing_else_is(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.json"
     bundle.write_text("{}")
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"status": "built", "path": "a"},
         {"status": "gated", "path": "b"},
         {"status": "built", "path": None},

@@ -31,12 +31,12 @@ def checkpoint(tmp_path: Path) -> Path:
     return recorded_checkpoint(tmp_path / "cell", run=RUN)
 
 
-def findings(folder: Path, **options: str) -> dict[str, Finding]:
-    return {one.check: one for one in verify(LocalPlace(folder), **options).findings}
+def findings(folder: Path, signed_by: str | None = None) -> dict[str, Finding]:
+    return {one.check: one for one in verify(LocalPlace(folder), signed_by=signed_by).findings}
 
 
-def states(folder: Path, **options: str) -> dict[str, str]:
-    return {check: one.state for check, one in findings(folder, **options).items()}
+def states(folder: Path, signed_by: str | None = None) -> dict[str, str]:
+    return {check: one.state for check, one in findings(folder, signed_by=signed_by).items()}
 
 
 GOOD = {"files": "ok", "report": "ok", "fingerprint": "ok", "signature": "not checked"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from quantize_lib import __version__
@@ -70,8 +71,11 @@ class Publication:
         import httpx2
 
         failures = conflicts = 0
+        first: Head | None = None
         while True:
             head = self._remote.head() or self._remote.create()
+            # Where an answer was lost, the present one may be ours already.
+            first = first or head
             refuse_foreign(self._remote.name, head)
             self._check_access(head)
             if conflicts and head.state.fingerprint == self._fingerprint:
@@ -82,7 +86,7 @@ class Publication:
             needed = changes(local, before, self._published(head, before))
             if not needed:
                 self._check(head.commit, local, before, before, needed)
-                return Published(commit=head.commit)
+                return _replacing(first, Published(commit=head.commit))
             if self._propose:
                 # Who merges it also decides who sees the repository.
                 waiting = self._waiting(local)
@@ -110,7 +114,7 @@ class Publication:
                         raise
                 continue
             self._settle(done, head, local, before, needed)
-            return done
+            return _replacing(head, done)
 
     def _check_access(self, head: Head) -> None:
         """Before anything is sent: was it taken back, and may everybody see it who sees the repository?
@@ -272,6 +276,12 @@ class Publication:
 
     def _description(self) -> str:
         return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
+
+
+def _replacing(before: Head, done: Published) -> Published:
+    """A publication with what it was published over."""
+    is_other = before.is_ours and before.commit != done.commit
+    return replace(done, replaced=before.commit if is_other else None)
 
 
 def proposed(remote: HubRepository, fingerprint: str) -> Proposal | None:
