@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quantize_lib.cli.argument_types import DEVICES, positive
 
-_GITHUB_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
+_GITHUB_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
 _HOTTEST = 10
 """A temperature above which everything is drawn alike."""
 

@@ -24,7 +24,7 @@ from quantize_lib.text import plain
 from quantize_lib.verification.findings import Finding, failed, not_checked, ok
 from quantize_lib.verification.record import Record
 
-_RUN = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+)/actions/runs/[0-9]+")
+_RUN = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+)/actions/runs/[0-9]+")
 _ISSUER = "https://token.actions.githubusercontent.com"
 _WORKFLOWS = r"^https://github\.com/"
 _STATEMENT = "application/vnd.in-toto+json"
