@@ -52,7 +52,7 @@ def vocabulary(config: Mapping[str, Any]) -> int:
 
 def hidden_size(config: Mapping[str, Any]) -> int | None:
     """Channels of the hidden states, where the config says them."""
-    return _first(text_config(config), _HIDDEN)
+    return first_whole(text_config(config), _HIDDEN)
 
 
 def block_count(config: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -71,7 +71,7 @@ def positions(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> i
         config: `config.json`.
         tensors: what the safetensors headers say: a learned table of positions is among them.
     """
-    said = _first(text_config(config), _POSITIONS)
+    said = first_whole(text_config(config), _POSITIONS)
     tables = (
         info.shape[0]
         for name, info in tensors.items()
@@ -108,7 +108,8 @@ def is_beside(name: str) -> bool:
     return _OTHER_SENSES.search(name) is not None
 
 
-def _first(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
+def first_whole(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
+    """The first of these keys that is a positive whole number; None where none is."""
     return next((value for key in keys if (value := _whole(config.get(key))) is not None), None)
 
 

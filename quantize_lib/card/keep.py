@@ -55,6 +55,17 @@ def with_sections(card: str, sections: tuple[str, ...]) -> str:
     return "\n\n".join([card.rstrip("\n"), *missing]) + "\n"
 
 
+def without_sections(card: str) -> str:
+    """A card as it was before `with_sections`, ending in one line feed.
+
+    Raises:
+        PublishError: as `kept_sections`.
+    """
+    for section in kept_sections(card):
+        card = card.replace(section, "", 1)
+    return card.rstrip("\n") + "\n"
+
+
 def _unpaired(word: str, name: str) -> PublishError:
     other = "end" if word == "keep" else "keep"
     return PublishError(

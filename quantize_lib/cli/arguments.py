@@ -10,11 +10,13 @@ from pathlib import Path
 
 from quantize_lib import __version__
 from quantize_lib.cli.argument_types import DEVICES, positive
-from quantize_lib.cli.measuring_arguments import add_benchmark, add_chat
+from quantize_lib.cli.measuring_arguments import add_benchmark, add_chat, add_verify
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS
 
-COMMANDS = ("validate", "plan", "run", "publish", "evaluate", "benchmark", "chat", "families", "job")
+COMMANDS = (
+    *("validate", "plan", "run", "publish", "evaluate", "verify", "benchmark", "chat", "families", "job"),
+)
 
 _EPILOG = """\
 exit codes: 0 all well; 1 a bug of ours; 2 the command line or the manifest is wrong; 3 at least one cell
@@ -151,6 +153,7 @@ def command_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--samples", type=positive, default=10, help="sequences of text; default: 10")
     evaluate.add_argument("--sequence-length", type=positive, default=512, help="tokens each; default: 512")
 
+    add_verify(_add(commands, "verify", "check that a published checkpoint is what its report says"))
     add_benchmark(_add(commands, "benchmark", "time checkpoints beside their base model"))
     add_chat(_add(commands, "chat", "talk to a checkpoint in the terminal"))
 

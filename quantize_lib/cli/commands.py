@@ -13,6 +13,7 @@ from quantize_lib.cli.families import show_families
 from quantize_lib.cli.measuring import benchmark, chat
 from quantize_lib.cli.planning import show_plan, validate
 from quantize_lib.cli.running import run, run_single_model
+from quantize_lib.cli.verifying import verify
 from quantize_lib.errors import ExitCode, UsageError
 from quantize_lib.reporting import Reporter
 
@@ -31,6 +32,7 @@ def dispatch(options: argparse.Namespace, reporter: Reporter) -> int:
         "run": run,
         "publish": _publish,
         "evaluate": _evaluate,
+        "verify": verify,
         "benchmark": benchmark,
         "chat": chat,
         "families": show_families,

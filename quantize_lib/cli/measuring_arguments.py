@@ -1,14 +1,45 @@
-"""The words of `benchmark` and `chat`."""
+"""The words of `verify`, `benchmark` and `chat`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from quantize_lib.cli.argument_types import DEVICES, positive
 
+_GITHUB_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
 _HOTTEST = 10
 """A temperature above which everything is drawn alike."""
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """The words of `verify`."""
+    parser.add_argument(
+        "place", metavar="REPO_OR_DIR", help="a checkpoint's folder, or NAMESPACE/NAME on the Hub"
+    )
+    parser.add_argument(
+        "--revision", metavar="REVISION", help="a branch, tag or commit on the Hub; default: main"
+    )
+    parser.add_argument(
+        "--signed-by",
+        type=_github_repository,
+        metavar="OWNER/NAME",
+        help="fail unless a workflow of this GitHub repository signed it; default: a signature is checked "
+        "if there is one",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="load it and measure the first sequences of its held-out text again",
+    )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="that text, where it was in files (repeatable); default: the data set that the report names",
+    )
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +138,12 @@ def add_chat(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of what is drawn; default: 0")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where it runs; default: auto")
+
+
+def _github_repository(text: str) -> str:
+    if not _GITHUB_REPOSITORY.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a repository on GitHub, as in acme/models")
+    return text
 
 
 def _whole(text: str) -> int:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, codes_of
+from quantize_lib.formats import marlin
+from quantize_lib.formats.entry import (
+    SERVERS,
+    BlockShape,
+    CheckpointContext,
+    Format,
+    Misfit,
+    Served,
+    codes_of,
+)
 from quantize_lib.formats.loaders import WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
@@ -57,6 +66,10 @@ class _Awq(Format):
                 side="output", size=out_features, reason=f"AWQ packs {_PACKED_OUTPUTS} outputs into one word"
             )
         return None
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        fast = marlin.takes(shards, served.group_size)
+        return dict.fromkeys(SERVERS, marlin.MARLIN if fast else "AWQ GEMM, in float16")
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
-from quantize_lib.formats.entry import CheckpointContext, Format, Layer
+from quantize_lib.formats.entry import VLLM, CheckpointContext, Format, Layer, Served
 from quantize_lib.formats.loaders import (
     FOUR_DIMENSIONS,
     IN_FLOAT32_ALONE,
@@ -56,6 +56,8 @@ class _BitsAndBytes(Format):
     exclusive = True
     one_dtype = True
     compares_outputs = True
+    # vLLM: "Prequant BitsAndBytes models with tensor parallelism is not supported".
+    splits = False
     limit = "The layers need the bitsandbytes library wherever they are loaded."
     requirements = ("transformers", "accelerate", "bitsandbytes")
 
@@ -88,6 +90,9 @@ class _BitsAndBytes(Format):
         if bits == 4 and not _fits_a_cpu((layer.in_features, layer.out_features)):
             return _CPU_TAKES
         return super().leaves(traits, layer, bits)
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        return {VLLM: "bitsandbytes' own"}
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings

@@ -6,11 +6,12 @@ its compressors' bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import DEQUANTIZE, CompressedTensors
-from quantize_lib.formats.entry import Misfit
+from quantize_lib.formats.entry import SERVERS, VLLM, Misfit, Served
 from quantize_lib.formats.loaders import LISTED_EXPERTS
 from quantize_lib.formats.rounded import Floats, InputRounding, RoundedLayer
 from quantize_lib.formats.traits import Traits
@@ -64,6 +65,9 @@ class _Fp8(_FloatLayout):
             return False
         groups = quantization["config_groups"].values()
         return all(group["weights"]["strategy"] == self.strategy for group in groups)
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        return dict.fromkeys(SERVERS, f"FP8 units; {marlin.MARLIN} where a GPU has none")
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
@@ -122,6 +126,12 @@ class _Fp8Block(_Fp8):
             f"{fp8.SCALES.name}: {fp8.CHANNEL} takes every size",
         )
 
+    def shard_misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
+        if out_features % fp8.BLOCK_SIZE:
+            reason = f"{fp8.BLOCK_SIZE} outputs of a part share a scale"
+            return Misfit(side="output", size=out_features, reason=reason)
+        return super().shard_misfit(in_features, out_features, bits)
+
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
     ) -> tuple[float, int]:
@@ -152,6 +162,10 @@ class _Fp4(_FloatLayout):
         if in_features % self.group == 0:
             return None
         return Misfit(side="input", size=in_features, reason=f"{self.group} weights share a scale")
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        # Of the group sizes of these two it has kernels of its own.
+        return {VLLM: marlin.MARLIN} if marlin.takes(shards, None) else {}
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings

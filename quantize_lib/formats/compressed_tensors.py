@@ -7,12 +7,13 @@ other widths 0.15). The layouts of small floating-point numbers are in `compress
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import CompressedTensors
 from quantize_lib.formats.compressed_floats import LAYOUTS, layout_of
-from quantize_lib.formats.entry import Format, codes_of
+from quantize_lib.formats.entry import SERVERS, VLLM, Format, Misfit, Served, codes_of
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.traits import Traits
 from quantize_lib.methods import Method, Settings, get_method
@@ -22,6 +23,7 @@ from quantize_lib.methods.settings import Scheme
 if TYPE_CHECKING:
     from torch import Tensor
 
+_WORD = 32
 _EXACT_IN_HALF = 4
 """A scale has 8 significant bits and a code of 4 bits has 3 more, which a float16 product holds exactly; a
 code of 8 bits has 7 more. Loading with `dequantize` multiplies in the dtype of the scales on disk."""
@@ -59,10 +61,21 @@ class _PackQuantized(CompressedTensors):
         found = (layout for layout in LAYOUTS if layout.wrote(quantization))
         return next(found, self)
 
+    def shard_misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
+        if in_features * bits % _WORD == 0:
+            return None
+        reason = f"{bits}-bit codes of a part fill whole {_WORD}-bit words only"
+        return Misfit(side="input", size=in_features, reason=reason)
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        if served.bits in marlin.BITS and marlin.takes(shards, served.group_size):
+            return dict.fromkeys(SERVERS, marlin.MARLIN)
+        return {VLLM: f"a slower one than {marlin.MARLIN}"}
+
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
     ) -> tuple[float, int]:
-        words = -(-in_features * bits // 32)
+        words = -(-in_features * bits // _WORD)
         return out_features * (4 * words + groups * (2 if bits <= _EXACT_IN_HALF else 4)) + 16, 3
 
     def pack(self, layer: RoundedLayer) -> dict[str, Tensor]:

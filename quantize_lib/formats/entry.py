@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -16,6 +16,10 @@ from quantize_lib.precision import Precision, precision_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+VLLM = "vLLM"
+SERVERS = (VLLM, "SGLang")
 
 
 class Layer(Protocol):
@@ -64,6 +68,21 @@ class BlockShape:
 
     model_type: str
     widths: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """How the weights of a checkpoint are rounded, for who serves it.
+
+    Attributes:
+        bits: of every layer.
+        group_size: resolved; -1 for one group per row, and where the method has none.
+        symmetric: whether all zero points are in the middle.
+    """
+
+    bits: int
+    group_size: int
+    symmetric: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +161,8 @@ class Format(ABC):
     as_loaded: ClassVar[bool] = False
     compares_outputs: ClassVar[bool] = False
     limit: ClassVar[str]
+    splits: ClassVar[bool] = True
+    """Whether servers read a part of each layer on each of several GPUs."""
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
 
@@ -202,6 +223,21 @@ class Format(ABC):
         """Why one of these layers cannot be packed; None where all can."""
         found = (self.misfit(inputs, outputs, bits) for inputs, outputs in sorted(sizes))
         return next((misfit for misfit in found if misfit is not None), None)
+
+    def shard_misfit(self, in_features: int, out_features: int, bits: int) -> Misfit | None:
+        """Why a GPU's part of a layer, of these sizes, cannot be read; None where it can."""
+        return self.misfit(in_features, out_features, bits)
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        """By which kernel each server multiplies, by the server's name; without those that do not serve it.
+
+        As read in their sources, not run here.
+
+        Args:
+            shards: inputs and outputs of a GPU's parts of the layers.
+            served: how they are rounded.
+        """
+        return {}
 
     @abstractmethod
     def layer_bytes(

@@ -7,11 +7,12 @@ scaled and clipped weights, for models whose layers AWQ loaders cannot replace.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
-from quantize_lib.formats.entry import CheckpointContext, Format, Layer, Misfit, codes_of
+from quantize_lib.formats import marlin
+from quantize_lib.formats.entry import SERVERS, CheckpointContext, Format, Layer, Misfit, Served, codes_of
 from quantize_lib.formats.loaders import FUSED_EXPERTS, KEEPS_LAYERS, OWN_LAYERS, WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
@@ -54,11 +55,6 @@ _OF_SEVERAL = (
 )
 _BLOCK = re.compile(r"(.*?)\.(\d+)\.(.+)")
 _BELOW = r"(?:\..+)?"
-_MARLIN_GROUPS = (-1, 32, 64, 128)
-"""Group sizes of vLLM's fast GPTQ kernel; its fallback computes in float16 only."""
-_MARLIN_BITS = (4, 8)
-
-
 _SMALL_GROUP = 16
 """Inputs in a group that PyTorch's own kernel for 4 bits does not take on a CPU."""
 
@@ -106,6 +102,10 @@ class _Gptq(Format):
                 reason = f"{bits}-bit codes fill whole 32-bit words only"
                 return Misfit(side=side, size=size, reason=reason)
         return None
+
+    def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
+        fast = served.symmetric and served.bits in marlin.BITS and marlin.takes(shards, served.group_size)
+        return dict.fromkeys(SERVERS, marlin.MARLIN if fast else "ExLlama, in float16")
 
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
@@ -177,7 +177,7 @@ class _Gptq(Format):
         return (*found, _OF_SEVERAL) if is_mixed(settings) else found
 
     def usage(self, use: Usage) -> dict[str, str]:
-        fast = use.bits in _MARLIN_BITS and use.symmetric and use.group_size in _MARLIN_GROUPS
+        fast = use.bits in marlin.BITS and use.symmetric and use.group_size in marlin.GROUPS
         # Their other kernels compute in float16 alone.
         dtype = () if fast else ("--dtype", "float16")
         words = {

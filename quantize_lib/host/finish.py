@@ -238,12 +238,17 @@ def publish_checkpoint(
         origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
         force=force,
     )
+    for note in done.notes:
+        reporter.warning(f"{record.id}: {note}")
+    notes = (*record.notes, *done.notes)
     if done.proposal is not None:
         reporter.info(f"{record.id} is in a pull request that waits to be merged: {done.proposal}")
-        return replace(record, status="built", error=None, code=None, commit=done.commit, url=done.proposal)
+        told = replace(record, status="built", error=None, code=None, notes=notes)
+        return replace(told, commit=done.commit, url=done.proposal)
     url = publisher.page(record.repository, done.commit)
     reporter.info(f"{record.id} is published: {url or f'{record.repository} at {done.commit}'}")
-    return replace(record, status="published", error=None, code=None, commit=done.commit, url=url)
+    told = replace(record, status="published", error=None, code=None, notes=notes)
+    return replace(told, commit=done.commit, url=url)
 
 
 def _refusal(publisher: Publisher, card: Path) -> str | None:
@@ -271,6 +276,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity | None) -> CellRecord:
         repository=cell.repository,
         fingerprint=None if identity is None else identity.fingerprint,
         inputs={} if identity is None else identity.inputs,
+        fingerprinted={} if identity is None else identity.fingerprinted,
         terms=None if identity is None else identity.model.terms,
         limits=job.evaluate.limits,
     )

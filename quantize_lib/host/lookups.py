@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from quantize_lib.calibration.datasets import dataset_commit
 from quantize_lib.calibration.text_spec import TextSpec
@@ -14,7 +14,7 @@ from quantize_lib.host.tokenizers import Tokenizers
 from quantize_lib.methods import get_method
 from quantize_lib.parallel import in_parallel
 from quantize_lib.plan.cells import Cell, Job
-from quantize_lib.plan.fingerprint import fingerprint, inputs
+from quantize_lib.plan.fingerprint import fingerprint, fingerprinted, inputs
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import Resolved, card_of, inspect, read_facts, resolve
 from quantize_lib.source.base_card import BaseCard
@@ -36,11 +36,13 @@ class Identity:
         model: the base model at its revision.
         fingerprint: of the cell.
         inputs: what it is made of.
+        fingerprinted: what it is the digest of.
     """
 
     model: Resolved
     fingerprint: str
     inputs: dict[str, str]
+    fingerprinted: dict[str, Any] = field(default_factory=dict)
 
 
 class Lookups:
@@ -187,6 +189,7 @@ class Lookups:
             model=model,
             fingerprint=fingerprint(cell, job, **revisions),
             inputs=inputs(cell, job, **revisions),
+            fingerprinted=fingerprinted(cell, job, **revisions),
         )
 
     def _resolve(self, model: ModelSpec) -> None:

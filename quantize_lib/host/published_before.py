@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantize_lib.errors import PublishError
 from quantize_lib.metrics import NO_WORSE_THAN
 from quantize_lib.publish.base import Publisher
-from quantize_lib.report import record_from_json
+from quantize_lib.report import checkpoint_record_from_json
 from quantize_lib.report.records import CellRecord, PublishedBefore
 
 
@@ -17,8 +17,7 @@ def published_before(publisher: Publisher | None, record: CellRecord) -> Publish
         data = publisher.record(record.repository)
         if data is None:
             return PublishedBefore()
-        whole = {**data, "status": "published", "error": None, "path": None, "commit": None}
-        return PublishedBefore(measurements=record_from_json(whole).measurements)
+        return PublishedBefore(measurements=checkpoint_record_from_json(data).measurements)
     except PublishError as error:
         return PublishedBefore(fault=error.message)
     except (KeyError, TypeError, ValueError, AttributeError):

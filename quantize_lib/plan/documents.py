@@ -20,6 +20,7 @@ from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
 from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
+from quantize_lib.plan.serving import Serving
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.targets import PublishSpec, all_options, get_target
@@ -159,11 +160,13 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
 
 def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> dict[str, Any]:
     settings = effective_settings(cell.settings)
-    estimated = None
+    estimated: dict[str, Any] | None = None
     if estimate and cell.id in estimate.cells:
         estimated = {"checkpoint_bytes": estimate.cells[cell.id]}
         if "group_size" in settings and not is_automatic(cell.settings):
             estimated["group_size"] = estimate.group_sizes[cell.id]
+        if cell.id in estimate.serving:
+            estimated["serving"] = _serving(estimate.serving[cell.id])
     named = settings.pop("format", None)
     return {
         "id": cell.id,
@@ -180,6 +183,16 @@ def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> 
             "text": verdict.text,
             "commit": verdict.commit,
         },
+    }
+
+
+def _serving(serving: Serving) -> dict[str, Any]:
+    return {
+        "cache_bytes": serving.cache_bytes,
+        "splits": [{"gpus": split.gpus, "kernels": dict(split.kernels)} for split in serving.splits],
+        # JSON has no other keys.
+        "limits": {str(gpus): limit for gpus, limit in serving.limits.items()},
+        "unknown": serving.unknown,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from quantize_lib.architecture.assignment import assign, format_of
@@ -13,6 +13,7 @@ from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.plan.cells import Job
 from quantize_lib.plan.checkpoint_size import kept_bytes, layer_bytes
 from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
+from quantize_lib.plan.serving import Serving, serving
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.pickled import is_pickled
 
@@ -32,6 +33,7 @@ class JobEstimate:
         cells: bytes of each checkpoint's weights, by cell id.
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
         formats: name of the format that is taken, by cell id.
+        serving: what servers need of each checkpoint, by cell id.
     """
 
     job: str
@@ -43,6 +45,7 @@ class JobEstimate:
     cells: Mapping[str, int]
     group_sizes: Mapping[str, int]
     formats: Mapping[str, str]
+    serving: Mapping[str, Serving] = field(default_factory=dict)
 
 
 def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) -> JobEstimate:
@@ -68,6 +71,9 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         cells=cells,
         group_sizes=dict(group_sizes),
         formats={cell.id: format_of(facts, cell.settings).name for cell in job.cells},
+        serving={
+            cell.id: serving(facts, cell.settings, group_size=group_sizes[cell.id]) for cell in job.cells
+        },
     )
 
 

@@ -20,7 +20,17 @@ _PART = re.compile(r"(sha256:)?[0-9a-f]{16,64}")
 
 
 def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> str:
-    """Hex sha256 of base model, settings and calibration data.
+    """Hex sha256 of `fingerprinted`.
+
+    Args:
+        cell, job, model_revision, calibration_revision: as for `fingerprinted`.
+    """
+    revisions = {"model_revision": model_revision, "calibration_revision": calibration_revision}
+    return sha256_json(fingerprinted(cell, job, **revisions))
+
+
+def fingerprinted(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> dict[str, Any]:
+    """Base model, settings and calibration data, as JSON has them.
 
     It does not depend on paths, on the cell's name, on the order of cells, on device, publishing or
     evaluation; nor on calibration data where the method does not use any.
@@ -33,20 +43,18 @@ def fingerprint(cell: Cell, job: Job, *, model_revision: str, calibration_revisi
     """
     model = job.model
     calibrated = get_method(cell.settings.method).calibrated
-    return sha256_json(
-        {
-            "format": FORMAT,
-            # A local folder is known by its content, wherever it lies.
-            "model": {
-                "id": None if model.local else model.id,
-                "revision": model_revision,
-                "trust_remote_code": model.trust_remote_code,
-                "allow_pickle": model.allow_pickle,
-            },
-            "settings": _settings(cell),
-            "calibration": _text(job.calibration, calibration_revision) if calibrated else None,
-        }
-    )
+    return {
+        "format": FORMAT,
+        # A local folder is known by its content, wherever it lies.
+        "model": {
+            "id": None if model.local else model.id,
+            "revision": model_revision,
+            "trust_remote_code": model.trust_remote_code,
+            "allow_pickle": model.allow_pickle,
+        },
+        "settings": _settings(cell),
+        "calibration": _text(job.calibration, calibration_revision) if calibrated else None,
+    }
 
 
 def inputs(cell: Cell, job: Job, *, model_revision: str, calibration_revision: str) -> dict[str, str]:

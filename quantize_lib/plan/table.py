@@ -9,6 +9,7 @@ from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.cells import Cell, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
+from quantize_lib.plan.serving import Serving
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.targets import label
 from quantize_lib.text import format_bytes
@@ -42,6 +43,8 @@ def plan_table(
         download, disk, memory = map(format_bytes, needs) if needs else [_UNKNOWN] * 3
         jobs.append((job.id, job.device, str(len(job.cells)), download, disk, memory))
     lines = [*_columns(cells, right=(3, 4)), "", *_columns(jobs, right=(2, 3, 4, 5))]
+    if any(estimate.serving for estimate in estimates.values()):
+        lines += ["", *_columns(_served(plan, estimates), right=(1, 2))]
     lines += ["", f"Published to {label(plan.publish)}."]
     lines += [
         f"Of {choice.model} the smallest that meets its limits: {joined(choice.ids, 'or')}."
@@ -49,6 +52,38 @@ def plan_table(
     ]
     lines += [f"Warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
+
+
+def _served(plan: Plan, estimates: Mapping[str, JobEstimate]) -> list[tuple[str, ...]]:
+    """What servers need of each checkpoint."""
+    rows: list[tuple[str, ...]] = [("Served", "Weights", "Cache, 1,000 tokens", "GPUs", "Kernel")]
+    for job in plan.jobs:
+        estimate = estimates.get(job.id)
+        for cell in job.cells if estimate else ():
+            assert estimate is not None
+            need = estimate.serving[cell.id]
+            cache = _UNKNOWN if need.cache_bytes is None else format_bytes(need.cache_bytes)
+            gpus = ", ".join(str(split.gpus) for split in need.splits) or _UNKNOWN
+            if need.limits:
+                least = min(need.limits)
+                gpus += f"; not {least}: {need.limits[least]}"
+            how = need.unknown or _kernels(need)
+            rows.append((cell.id, format_bytes(estimate.cells[cell.id]), cache, gpus, how))
+    return rows
+
+
+def _kernels(need: Serving) -> str:
+    """By which kernels a checkpoint is read, with the numbers of GPUs where they differ."""
+    found: dict[str, list[int]] = {}
+    for split in need.splits:
+        servers: dict[str, list[str]] = {}
+        for server, kernel in split.kernels.items():
+            servers.setdefault(kernel, []).append(server)
+        words = "; ".join(f"{kernel} ({', '.join(names)})" for kernel, names in servers.items())
+        found.setdefault(words or _UNKNOWN, []).append(split.gpus)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"on {', '.join(map(str, gpus))}: {words}" for words, gpus in found.items())
 
 
 def _why(verdict: Verdict) -> str:

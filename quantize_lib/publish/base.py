@@ -42,10 +42,14 @@ class Published:
         commit: 40 hex digits.
         proposal: address of the pull request that has this commit and waits to be merged; None where it is
             on the main branch.
+        replaced: the commit that held a checkpoint before; None where there was none, or it is the same one.
+        notes: what failed beside the publication, which stays; for log and report.
     """
 
     commit: str
     proposal: str | None = None
+    replaced: str | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

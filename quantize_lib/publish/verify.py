@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from quantize_lib.attestation import ATTESTATION_FILE, read_bundle, statement, subjects
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
@@ -29,6 +30,9 @@ ALLOWED = (
 """File names that a checkpoint may hold beside licence and notices."""
 _SIDE_FOLDERS = ("additional_chat_templates",)
 """The one folder that transformers itself writes beside a model's files."""
+_UNSIGNED = "Sign it again, or remove that file to publish the checkpoint without a signature."
+_BESIDE = (RECORD_FILE, ATTESTATION_FILE)
+"""What a report cannot name: itself, and what holds its digest."""
 
 
 def check_files(folder: Path, *, code: Collection[str] = ()) -> tuple[str, ...]:
@@ -47,10 +51,11 @@ def check_files(folder: Path, *, code: Collection[str] = ()) -> tuple[str, ...]:
 
 
 def recorded_files(checkpoint: Path, fingerprint: str) -> dict[str, str]:
-    """The files that the checkpoint's own report names, and the report.
+    """The files that the checkpoint's own report names, the report, and its signature where there is one.
 
     Raises:
-        PublishError: where the report is missing, or is of another checkpoint.
+        PublishError: where the report is missing, or is of another checkpoint, or the signature is of another
+            report.
     """
     path = checkpoint / RECORD_FILE
     try:
@@ -66,7 +71,34 @@ def recorded_files(checkpoint: Path, fingerprint: str) -> dict[str, str]:
             f"{checkpoint} has the fingerprint {data.get('fingerprint')!r} instead of {fingerprint!r}",
             hint="It was built with other settings; build it again.",
         )
-    return {**{str(name): str(value) for name, value in files.items()}, RECORD_FILE: digest}
+    named = {str(name): str(value) for name, value in files.items()}
+    return {**named, RECORD_FILE: digest, **_signature(checkpoint, digest)}
+
+
+def _signature(checkpoint: Path, record: str) -> dict[str, str]:
+    """The digest of the signature beside the report, by its name; nothing where there is none.
+
+    Args:
+        record: hex sha256 of the report.
+
+    Raises:
+        PublishError: where it is of another report: who checks it would be told of a forgery.
+    """
+    path = checkpoint / ATTESTATION_FILE
+    if not path.is_file():
+        return {}
+    try:
+        signed = subjects(statement(read_bundle(path.read_bytes())))
+    except OSError as error:
+        raise PublishError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise PublishError(f"{path} is no signature: {error}", hint=_UNSIGNED) from None
+    if record not in signed:
+        raise PublishError(
+            f"{path} is the signature of another report than {RECORD_FILE}, which was changed since",
+            hint=_UNSIGNED,
+        )
+    return {ATTESTATION_FILE: sha256_file(path)}
 
 
 def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
@@ -74,7 +106,7 @@ def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
 
     Args:
         files: sha256 by relative POSIX path, as recorded. The record itself may be left out, as it cannot
-            hold its own hash.
+            hold its own hash, and so may its signature.
 
     Raises:
         PublishError: where a file is missing, too many, changed or not regular, or its name is not allowed.
@@ -85,8 +117,7 @@ def verify_checkpoint(folder: Path, files: Mapping[str, str]) -> None:
         found = {name: sha256_file(folder / name) for name in check_files(folder, code=code)}
     except OSError as error:
         raise PublishError(f"{folder} cannot be read: {error.strerror or error}") from error
-    if RECORD_FILE not in files:
-        found.pop(RECORD_FILE, None)
+    found = {name: digest for name, digest in found.items() if name in files or name not in _BESIDE}
     problems = [
         *(f"{name} is missing" for name in sorted(files.keys() - found.keys())),
         *(f"{name} is not part of the checkpoint" for name in sorted(found.keys() - files.keys())),

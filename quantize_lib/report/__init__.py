@@ -3,6 +3,8 @@
 from quantize_lib.report.document import (
     REPORT_FILE,
     checkpoint_record,
+    checkpoint_record_from_json,
+    published_cell,
     read_manifest_path,
     read_publish_spec,
     read_report,
@@ -19,7 +21,9 @@ __all__ = [
     "RECORD_FILE",
     "REPORT_FILE",
     "checkpoint_record",
+    "checkpoint_record_from_json",
     "exit_code",
+    "published_cell",
     "read_manifest_path",
     "read_publish_spec",
     "read_report",

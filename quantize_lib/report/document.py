@@ -39,7 +39,8 @@ from quantize_lib.targets import PublishSpec
 
 REPORT_FILE = "report.json"
 _COST = ("size_before", "size_after", "seconds", "peak_memory_bytes")
-_OF_THE_RUN = ("status", "error", "code", "path", "commit", "url", "not_chosen")
+_ALWAYS_OF_THE_RUN = ("error", "code", "path", "commit", "url")
+_OF_THE_RUN = ("status", *_ALWAYS_OF_THE_RUN, "not_chosen")
 """What a checkpoint cannot know of itself."""
 
 
@@ -139,6 +140,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "figures": {} if measured is None else figures_json(measured.figures),
         "fingerprint": record.fingerprint,
         "inputs": dict(record.inputs),
+        **({"fingerprinted": dict(record.fingerprinted)} if record.fingerprinted else {}),
         "settings": plain_json(record.settings),
         "calibration": None if record.calibration is None else text_to_json(record.calibration),
         "evaluation": None
@@ -218,6 +220,20 @@ def checkpoint_record(record: CellRecord) -> dict[str, Any]:
     return {key: value for key, value in record_to_json(record).items() if key not in _OF_THE_RUN}
 
 
+def checkpoint_record_from_json(data: Mapping[str, Any]) -> CellRecord:
+    """The record that `checkpoint_record` gave; what only the run knows is as if it were published.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: where it does not follow the schema.
+    """
+    return record_from_json(published_cell(data))
+
+
+def published_cell(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of a report, as its schema says, from what travels inside a checkpoint."""
+    return {**data, **dict.fromkeys(_ALWAYS_OF_THE_RUN), "status": "published"}
+
+
 def record_from_json(data: Mapping[str, Any]) -> CellRecord:
     """The record of a cell of a report that follows the schema."""
     measurements = None
@@ -254,6 +270,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         url=data.get("url"),
         fingerprint=data["fingerprint"],
         inputs=data.get("inputs", {}),
+        fingerprinted=data.get("fingerprinted", {}),
         calibration=None if data["calibration"] is None else text_from_json(data["calibration"]),
         measurements=measurements,
         versions=data["versions"],

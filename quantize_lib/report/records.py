@@ -119,6 +119,9 @@ class CellRecord:
     fingerprint: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What the fingerprint is made of (`plan.fingerprint.inputs`), so that a plan can say what changed."""
+    fingerprinted: Mapping[str, Any] = field(default_factory=dict)
+    """What the fingerprint is the digest of (`plan.fingerprint.fingerprinted`), so that anybody can recompute
+    it; empty in a report of an earlier version."""
     calibration: TextRecord | None = None
     measurements: Measurements | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

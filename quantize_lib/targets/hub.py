@@ -45,6 +45,19 @@ PULL_REQUEST = Option(
 )
 
 
+DISCUSSION = Option(
+    name="discussion",
+    default=False,
+    words={
+        "title": "Discussion",
+        "description": "Open a discussion that says what a new revision changed, with the figures before and "
+        "after; with `pull_request` a comment on that. Only for `to: hub`; nothing is said of a first "
+        "publication.",
+        "type": "boolean",
+    },
+)
+
+
 def _check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for option in (TAG, COLLECTION):
         if values.get(PULL_REQUEST.name) and values.get(option.name):
@@ -58,7 +71,7 @@ TARGET = Target(
     summary="which needs a token",
     label="the Hugging Face Hub",
     publisher="quantize_lib.publish.hub.publisher:HubPublisher",
-    options=(TAG, COLLECTION, PULL_REQUEST),
+    options=(TAG, COLLECTION, PULL_REQUEST, DISCUSSION),
     check=_check,
     credentials="quantize_lib.hub.credentials:need_write_access",
     is_open=True,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantize_lib.architecture.language_model import text_config
 from quantize_lib.calibration.text_spec import TextSpec
@@ -16,6 +17,9 @@ from quantize_lib.reporting import Reporter
 from quantize_lib.source.checkpoint import checkpoint_config, checkpoint_positions
 from quantize_lib.tasks import task_of
 from quantize_lib.tokenizer.loading import load_tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def evaluate_folder(
@@ -95,12 +99,31 @@ def _sample(
 ) -> Path:
     from safetensors.torch import save_file
 
-    from quantize_lib.calibration.texts import collect_texts
-    from quantize_lib.calibration.tokens import tokenize
-
     spec = TextSpec(
         files=tuple(file.absolute() for file in files), samples=samples, sequence_length=sequence_length
     )
+    path = work / "sample.safetensors"
+    save_file({"ids": held_out_tokens(folder, spec, {}, reporter=reporter)}, path)
+    return path
+
+
+def held_out_tokens(
+    folder: Path, spec: TextSpec, chat_template_kwargs: Mapping[str, Any], *, reporter: Reporter
+) -> Tensor:
+    """Token ids of a text by a folder's own tokenizer, int64 (sequences, length).
+
+    Args:
+        folder: a checkpoint or model.
+        spec: where the text comes from and how much of it; one source, no mix.
+        chat_template_kwargs: variables of the template by which conversations become text.
+
+    Raises:
+        CalibrationError: where the text cannot be read, or is too short.
+        EvaluationError: where the tokenizer does not load.
+    """
+    from quantize_lib.calibration.texts import collect_texts
+    from quantize_lib.calibration.tokens import tokenize
+
     try:
         tokenizer = load_tokenizer(folder, trust_remote_code=False)
     except SourceError as error:
@@ -112,12 +135,11 @@ def _sample(
     batch = tokenize(
         texts.texts,
         tokenizer,
-        samples=samples,
-        sequence_length=sequence_length,
-        seed=0,
+        samples=spec.samples,
+        sequence_length=spec.sequence_length,
+        seed=spec.seed,
         allow_short=False,
         rows=rows if isinstance(rows, int) else None,
+        chat_template_kwargs=chat_template_kwargs,
     )
-    path = work / "sample.safetensors"
-    save_file({"ids": batch.ids}, path)
-    return path
+    return batch.ids

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from quantize_lib.report import read_report
+from quantize_lib.attestation import ATTESTATION_FILE, read_bundle, statement, subjects
+from quantize_lib.files import sha256_file
+from quantize_lib.report import RECORD_FILE, read_report
 from tests.support.action_runner import HARMLESS_COMMANDS, ROOT, ActionResult, Runner, ready_environment
 from tests.support.model_files import LLAMA, write_model
 from tests.support.small_runs import FASTEST, evaluation, manifest, save_tiny_model
@@ -61,7 +63,11 @@ def mixed(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, calibration_text: Path, held_out_text: Path
 ) -> tuple[Runner, ActionResult]:
     """A run with a model that works and one that is not there, both tokens given."""
-    runner = Runner(tmp_path_factory.mktemp("mixed"), "push")
+    runner = Runner(
+        tmp_path_factory.mktemp("mixed"),
+        "push",
+        environment={"ACTIONS_ID_TOKEN_REQUEST_URL": "https://identity.example"},
+    )
     ready_environment(runner, "cpu")
     poison(runner.workspace)
     bad_model(runner.workspace)
@@ -83,6 +89,7 @@ def mixed(
             "device": "cpu",
             "output": "out put",
             "artifacts": "true",
+            "attest": "true",
             "hf-token-read": READ,
             "hf-token-write": WRITE,
         },
@@ -101,12 +108,25 @@ def test_every_step_ran_in_its_order(mixed: tuple[Runner, ActionResult]) -> None
         PLAN,
         "Restore the state of unfinished work",
         QUANTIZE,
+        "Sign what is to be published",
+        "Put the signature beside it",
         PUBLISH,
         "Keep the state of unfinished work",
         "Keep the checkpoints",
         "Set the outputs",
     ]
-    assert len(result.steps) == 12
+    assert len(result.steps) == 14
+
+
+def test_what_is_signed_is_the_report_of_what_is_published_and_the_signature_is_beside_it(
+    mixed: tuple[Runner, ActionResult],
+) -> None:
+    runner, result = mixed
+    assert result.step("Sign what is to be published").ran
+    published = runner.workspace / "published" / GOOD
+    signed = subjects(statement(read_bundle((published / ATTESTATION_FILE).read_bytes())))
+    assert signed == {sha256_file(published / RECORD_FILE)}
+    assert (runner.artifacts / result.outputs["artifact"] / GOOD / ATTESTATION_FILE).is_file()
 
 
 def test_a_failed_cell_fails_the_action_and_the_others_are_published(

@@ -372,3 +372,25 @@ def test_evaluate_prints_what_it_measured_as_json(five: Five, held_out_text: Pat
     assert said["tokens"] == 128
     assert 100 < said["perplexity"] < 10_000
     assert said["size"] == (folder / "model.safetensors").stat().st_size
+
+
+def test_a_published_figure_is_measured_again_and_a_dishonest_one_is_found(
+    five: Five, calibration_text: Path, held_out_text: Path, tmp_path: Path
+) -> None:
+    words = ("--measure", "--text", held_out_text)
+    honest = five.published / "tiny-gptq-4bit"
+    done = command("verify", honest, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "figures      ok: on the first 4 sequences of the held-out text: perplexity" in done.stdout
+    dishonest = tmp_path / "dishonest"
+    shutil.copytree(honest, dishonest)
+    record = read_json(dishonest / RECORD)
+    means = record["figures"]["perplexity"]["sequence_means"]
+    record["figures"]["perplexity"]["sequence_means"] = [mean - 0.1 for mean in means]
+    (dishonest / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    done = command("verify", dishonest, *words, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "figures      failed: " in done.stdout
+    other = command("verify", honest, "--measure", "--text", calibration_text, cwd=tmp_path)
+    assert other.returncode == 2
+    assert "that is not the text of the report" in other.stderr

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.attestations import unsigned_bundle
 from tools import bootstrap
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +118,7 @@ class Runner:
             "actions/cache/restore": self._cache_restore,
             "actions/cache/save": self._cache_save,
             "actions/upload-artifact": self._upload_artifact,
+            "actions/attest": self._attest,
         }
 
     def use(
@@ -246,6 +248,15 @@ class Runner:
         assert not target.exists(), "a cache's key is written once"
         copy_cache(self.workspace / given["path"], target)
         return {}
+
+    def _attest(self, given: Mapping[str, str]) -> dict[str, str]:
+        """A bundle as the real one leaves it, but for the signature."""
+        assert set(given) == {"subject-checksums"}
+        assert self.environment["ACTIONS_ID_TOKEN_REQUEST_URL"]
+        lines = Path(given["subject-checksums"]).read_text(encoding="utf-8").splitlines()
+        bundle = self.temp / "attestation.json"
+        bundle.write_bytes(unsigned_bundle(dict(line.split("  ")[::-1] for line in lines)))
+        return {"bundle-path": str(bundle), "attestation-id": "1"}
 
     def _upload_artifact(self, given: Mapping[str, str]) -> dict[str, str]:
         assert set(given) <= {"name", "path", "if-no-files-found", "overwrite", "retention-days"}

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from yaml import safe_load
 
+from quantize_lib.attestation import ATTESTATION_FILE
+from quantize_lib.files import sha256_file
+from quantize_lib.report.records import RECORD_FILE
 from tests.support.action_inputs import DEFAULTS, FORK, PUSH
+from tools.action.attest import attach, checksums
 from tools.action.inputs import DEFAULTS as DEFAULT_VALUES
 from tools.action.inputs import InputError, Inputs, from_fork, read_inputs
 from tools.action.main import prepare
@@ -205,3 +209,34 @@ def test_a_pull_request_of_a_fork_is_not_trusted() -> None:
 )
 def test_whose_commit_it_is_stands_in_the_event(event: dict[str, Any], fork: bool) -> None:
     assert from_fork(event, "acme/models") is fork
+
+
+def test_signing_needs_an_identity_and_makes_publishing_a_step_of_its_own() -> None:
+    with pytest.raises(InputError, match=r"^attest: the job needs the permissions `id-token: write`"):
+        inputs(attest="true")
+    assert inputs(attest="true", command="plan").attest
+    identity = {
+        **DEFAULTS,
+        "INPUT_ATTEST": "true",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://identity.example",
+    }
+    assert read_inputs(identity, PUSH).two_steps
+    assert not read_inputs({**identity, "INPUT_PUBLISH": "false"}, PUSH).two_steps
+    assert not read_inputs(identity, FORK).attest
+
+
+def test_what_is_signed_is_named_as_checksum_files_name_it_and_nothing_else_is(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text("{}")
+    cells: list[dict[str, Any]] = [
+        {"status": "built", "path": "a"},
+        {"status": "gated", "path": "b"},
+        {"status": "built", "path": None},
+    ]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / RECORD_FILE).write_text("{}")
+    assert checksums(tmp_path, cells) == f"{sha256_file(bundle)}  a/{RECORD_FILE}\n"
+    attach(bundle, tmp_path, cells)
+    assert (tmp_path / "a" / ATTESTATION_FILE).read_text() == "{}"
+    assert not (tmp_path / "b" / ATTESTATION_FILE).exists()

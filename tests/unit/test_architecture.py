@@ -14,6 +14,7 @@ PACKAGE = ROOT / "quantize_lib"
 EDGES: dict[str, set[str]] = {
     # On the ground floor.
     "errors": set(),
+    "attestation": set(),
     "devices": {"errors"},
     "environment": set(),
     "files": {"text"},
@@ -95,8 +96,8 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
-        *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),
-        *("text",),
+        *("attestation", "card", "errors", "files", "hub", "names", "plan", "registry", "report", "source"),
+        *("targets", "text"),
     },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "command", "devices", "effective_settings"),
@@ -112,6 +113,10 @@ EDGES: dict[str, set[str]] = {
     },
     "chat": {
         *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),
+    },
+    # Anybody's check of what was published.
+    "verification": {
+        *("attestation", "card", "errors", "files", "formats", "hub", "report", "source", "text"),
     },
     "executors": {
         *("command", "devices", "environment", "errors", "files", "harness", "job", "reporting", "text"),
@@ -134,7 +139,7 @@ EDGES: dict[str, set[str]] = {
             "manifest",
         ),
         *("methods", "plan", "publish", "report", "reporting", "source", "targets", "text", "tokenizer"),
-        *("versions", "worker"),
+        *("metrics", "names", "verification", "versions", "worker"),
     },
     "__main__": {"cli"},
 }
@@ -155,13 +160,15 @@ LIGHT = {
         "benchmark",
         "chat",
         "command",
+        "attestation",
+        "verification",
     ),
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
     "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "lm_eval",
-    "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers",
-    "torch", "transformers",
+    "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "sigstore",
+    "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}

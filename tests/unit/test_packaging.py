@@ -17,7 +17,7 @@ FIRST_PARTY = {"quantize_lib", "tools", "tests", "benchmarks", "examples"}
 DISTRIBUTION = {"yaml": "pyyaml"}
 """Of an imported package, where it is not named as its distribution."""
 MAY_IMPORT = {
-    "quantize_lib": ("cpu", "tasks"),
+    "quantize_lib": ("cpu", "signatures", "tasks"),
     "entrypoint.py": (),
     "tools": ("cpu",),
     "examples": ("cpu", "demo"),

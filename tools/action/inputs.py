@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, str] = {
     "hf-token-write": "",
     "cache": "true",
     "artifacts": "false",
+    "attest": "false",
 }
 """As in action.yml, which GitHub uses for an input that is not written. One that is written and empty, as
 `${{ inputs.publish }}` is on a schedule, comes as it is."""
@@ -41,6 +42,8 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@[A-Za-z0-9][A-Za-z0-9+._-]*:[0-9A-Fa-f]+)?"
 )
 _TOKEN = re.compile(r"[!-~]+")
+_IDENTITY = "ACTIONS_ID_TOKEN_REQUEST_URL"
+"""GitHub sets it in jobs with `id-token: write`."""
 # These are patterns where the cache and artifact steps read a path.
 _PATTERN = frozenset("*?[]!{}")
 
@@ -59,6 +62,7 @@ class Inputs:
         publish: false for a pull request of a fork, whatever was asked for.
         can_write: whether there is a token to publish with, or the job may prove who it is instead
             (`id-token: write`).
+        attest: whether the checkpoints are signed; never in a pull request of a fork.
         trusted: whether the event may use tokens at all: false for a pull request of a fork.
         defaulted: inputs that were written and empty, where the default is not.
     """
@@ -74,6 +78,7 @@ class Inputs:
     output: str
     cache: bool
     artifacts: bool
+    attest: bool
     can_write: bool
     trusted: bool
     defaulted: tuple[str, ...]
@@ -86,8 +91,8 @@ class Inputs:
 
     @property
     def two_steps(self) -> bool:
-        """Whether publishing is a step of its own, which alone may write."""
-        return self.command == "run" and self.publish and self.can_write
+        """Whether publishing is a step of its own: it alone may write, and signing comes before it."""
+        return self.command == "run" and self.publish and (self.can_write or self.attest)
 
     @property
     def profile(self) -> str:
@@ -156,8 +161,11 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         if values[name] and not _TOKEN.fullmatch(values[name]):
             # The value itself stays out of the log.
             problems.append(f"{name}: holds white space or characters that no token has")
-    booleans = {name: switch(name) for name in ("publish", "changed-only", "cache", "artifacts")}
+    booleans = {name: switch(name) for name in ("publish", "changed-only", "cache", "artifacts", "attest")}
     trusted = not from_fork(event, environ.get("GITHUB_REPOSITORY", ""))
+    attest = booleans["attest"] and trusted
+    if attest and values["command"].lower() == "run" and not environ.get(_IDENTITY):
+        problems.append("attest: the job needs the permissions `id-token: write` and `attestations: write`")
     inputs = Inputs(
         manifest=path("manifest"),
         command=choice("command", COMMANDS),
@@ -170,7 +178,8 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         output=path("output"),
         cache=booleans["cache"],
         artifacts=booleans["artifacts"],
-        can_write=bool(values["hf-token-write"] or environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")),
+        attest=attest,
+        can_write=bool(values["hf-token-write"] or environ.get(_IDENTITY)),
         trusted=trusted,
         defaulted=tuple(name for name, value in given.items() if not value and DEFAULTS[name]),
     )

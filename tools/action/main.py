@@ -1,4 +1,4 @@
-"""The action's steps, one subcommand each: prepare, install, plan, run, publish, finish.
+"""The action's steps, one subcommand each: prepare, install, plan, run, attach, publish, finish.
 
 Every value comes from the environment, and every program is started with a list of arguments: nothing that a
 caller writes is ever read as code. Standard library only; the tool itself runs in an environment of its own.
@@ -20,6 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools import bootstrap
+from tools.action.attest import attach as attach_bundle
+from tools.action.attest import checksums
 from tools.action.github import annotate, read_event, set_outputs
 from tools.action.images import pull
 from tools.action.inputs import DEFAULTS, InputError, Inputs, read_inputs
@@ -185,7 +187,20 @@ def run() -> int:
     bring_back(Path(inputs.output))
     before = _written(inputs)
     code = _tool(inputs, words, environment=environment).returncode
-    return _settle(work, inputs, code, reported=_written(inputs) != before)
+    reported = _written(inputs) != before
+    if inputs.attest and reported and (lines := checksums(Path(inputs.output), _cells(inputs))):
+        # A file: there may be more than a variable holds.
+        file = work / "checksums.txt"
+        file.write_text(lines, encoding="utf-8")
+        set_outputs(os.environ, {"checksums": str(file)})
+    return _settle(work, inputs, code, reported=reported)
+
+
+def attach() -> int:
+    """Put GitHub's signature into the checkpoints that it is of."""
+    inputs = Inputs.load(work_folder())
+    attach_bundle(Path(os.environ["BUNDLE"]), Path(inputs.output), _cells(inputs))
+    return 0
 
 
 def publish() -> int:
@@ -297,7 +312,7 @@ def _word(value: bool) -> str:
 
 
 STEPS: Mapping[str, Callable[[], int]] = {
-    step.__name__: step for step in (prepare, install, plan, run, publish, finish)
+    step.__name__: step for step in (prepare, install, plan, run, attach, publish, finish)
 }
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.plan.fingerprint import known_choice, known_inputs
@@ -97,7 +98,7 @@ class DirectoryPublisher(Publisher):
                 self._recover(repository, target)
                 _refuse_foreign(target)
                 state = _state(target)
-                if state is not None and state.commit == commit:
+                if state is not None and state.commit == commit and _is_signed_so(target, files):
                     return published
                 try:
                     _stage(checkpoint, staging, files)
@@ -181,6 +182,12 @@ def _state(target: Path) -> PublishedState | None:
         inputs=known_inputs(data.get("inputs")),
         choice=known_choice(data.get("choice")),
     )
+
+
+def _is_signed_so(target: Path, files: Mapping[str, str]) -> bool:
+    """Whether a repository has the signature that is to be published, or has none either."""
+    signature = target / ATTESTATION_FILE
+    return files.get(ATTESTATION_FILE) == (sha256_file(signature) if signature.is_file() else None)
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from quantize_lib import __version__
+from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
@@ -69,8 +71,11 @@ class Publication:
         import httpx2
 
         failures = conflicts = 0
+        first: Head | None = None
         while True:
             head = self._remote.head() or self._remote.create()
+            # Where an answer was lost, the present one may be ours already.
+            first = first or head
             refuse_foreign(self._remote.name, head)
             self._check_access(head)
             if conflicts and head.state.fingerprint == self._fingerprint:
@@ -81,7 +86,7 @@ class Publication:
             needed = changes(local, before, self._published(head, before))
             if not needed:
                 self._check(head.commit, local, before, before, needed)
-                return Published(commit=head.commit)
+                return _replacing(first, Published(commit=head.commit))
             if self._propose:
                 # Who merges it also decides who sees the repository.
                 waiting = self._waiting(local)
@@ -109,7 +114,7 @@ class Publication:
                         raise
                 continue
             self._settle(done, head, local, before, needed)
-            return done
+            return _replacing(head, done)
 
     def _check_access(self, head: Head) -> None:
         """Before anything is sent: was it taken back, and may everybody see it who sees the repository?
@@ -150,6 +155,9 @@ class Publication:
         merged = with_sections(with_rejected(card, rejected), kept_sections(old))
         if merged != card:
             local[_CARD] = LocalFile.of_bytes(merged.encode("utf-8"))
+            if ATTESTATION_FILE in local:
+                # The record stays as it was signed; whoever verifies it knows what is handed on in a card.
+                return local
             record = json.loads(local[RECORD_FILE].read())
             record["files"][_CARD] = local[_CARD].sha256
             local[RECORD_FILE] = LocalFile.of_bytes(to_json(record).encode("utf-8"))
@@ -164,7 +172,7 @@ class Publication:
         except ValueError:
             return frozenset()
         files = record.get("files") if isinstance(record, dict) else None
-        return frozenset(files) if isinstance(files, dict) else frozenset()
+        return frozenset((*files, ATTESTATION_FILE)) if isinstance(files, dict) else frozenset()
 
     def _waiting(self, local: Mapping[str, LocalFile]) -> Published | None:
         """The open pull request that has this checkpoint already.
@@ -178,11 +186,12 @@ class Publication:
         if found.waits:
             commit = self._remote.commit_of(found.revision)
             files = self._remote.files(commit)
-            # Its card may have been made for an earlier one; anybody may have written its title.
+            # Its card may have been made for an earlier one, and every run signs anew; anybody may have
+            # written its title.
             if all(
                 name in files and file.equals(files[name])
                 for name, file in local.items()
-                if name not in (_CARD, RECORD_FILE)
+                if name not in (_CARD, RECORD_FILE, ATTESTATION_FILE)
             ):
                 return Published(commit=commit, proposal=found.url)
         elif not self._force:
@@ -267,6 +276,12 @@ class Publication:
 
     def _description(self) -> str:
         return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
+
+
+def _replacing(before: Head, done: Published) -> Published:
+    """A publication with what it was published over."""
+    is_other = before.is_ours and before.commit != done.commit
+    return replace(done, replaced=before.commit if is_other else None)
 
 
 def proposed(remote: HubRepository, fingerprint: str) -> Proposal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from quantize_lib.publish.base import (
     Publisher,
     check_repository,
 )
+from quantize_lib.publish.hub.announcement import announce
 from quantize_lib.publish.hub.publication import HARMLESS, Publication, proposed, refuse_foreign
 from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
@@ -30,7 +32,7 @@ from quantize_lib.publish.hub.token_check import check_access
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import PublishSpec
-from quantize_lib.targets.hub import PULL_REQUEST
+from quantize_lib.targets.hub import DISCUSSION, PULL_REQUEST
 from quantize_lib.text import plain
 
 _RECORD_BYTES = 2**26
@@ -143,8 +145,11 @@ class HubPublisher(Publisher):
                 retry=self._retry,
                 conflicts=self._conflicts,
             ).run()
-            if published.proposal is not None:
-                return published
+        if self._spec[DISCUSSION]:
+            published = replace(published, notes=announce(remote, published))
+        if published.proposal is not None:
+            return published
+        with publishing_errors(repository):
             if not seen.private and remote.is_pending():
                 self._open(remote, seen, published.commit)
         apply_options(remote, self._spec, origin, published.commit)

@@ -201,6 +201,30 @@ class HubRepository:
             for one in found
         ]
 
+    def discuss(self, title: str, text: str) -> None:
+        """Open a discussion, unless there is one of that title: so it may be asked for again.
+
+        Args:
+            text: Markdown.
+        """
+
+        def once() -> None:
+            api = self._api
+            known = api.get_repo_discussions(self.name, discussion_type="discussion")
+            if all(one.title != title for one in known):
+                api.create_discussion(self.name, title, description=text)
+
+        self._retry.call(once)
+
+    def comment(self, number: int, text: str) -> None:
+        """Write below a pull request, once: where the answer is lost, it may be there all the same.
+
+        Args:
+            number: of the pull request.
+            text: Markdown.
+        """
+        parsed(lambda: self._api.comment_discussion(self.name, number, text))
+
     def commit_of(self, revision: str) -> str:
         """The commit that a revision stands for now."""
         found = self._retry.call(lambda: self._api.model_info(self.name, revision=revision)).sha

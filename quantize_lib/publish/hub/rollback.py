@@ -13,7 +13,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from quantize_lib.card.keep import kept_sections, with_sections
+from quantize_lib.attestation import ATTESTATION_FILE
+from quantize_lib.card.keep import kept_sections, with_sections, without_sections
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
@@ -43,8 +44,8 @@ class _Publication:
 
     @property
     def ours(self) -> frozenset[str]:
-        """The files that it named as its own."""
-        return frozenset((*self.record["files"], RECORD_FILE))
+        """The files that it named as its own, and what they cannot name."""
+        return _own(self.record) & self.files.keys()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +167,12 @@ class Rollback:
 
     def _content(self, head: Head, earlier: _Publication, rejected: list[str]) -> dict[str, LocalFile]:
         """The earlier card with the sections that people wrote by now and what was taken back; its record."""
-        card = self._card(earlier.commit)
-        for section in kept_sections(card):
-            card = card.replace(section, "", 1)
-        card = with_sections(with_rejected(card, rejected), kept_sections(self._card(head.commit)))
+        card = with_rejected(without_sections(self._card(earlier.commit)), rejected)
+        card = with_sections(card, kept_sections(self._card(head.commit)))
         file = LocalFile.of_bytes(card.encode("utf-8"))
+        if ATTESTATION_FILE in earlier.files:
+            # The record comes back as it was signed.
+            return {_CARD: file}
         record = {**earlier.record, "files": {**earlier.record["files"], _CARD: file.sha256}}
         return {_CARD: file, RECORD_FILE: LocalFile.of_bytes(to_json(record).encode("utf-8"))}
 
@@ -179,7 +181,7 @@ class Rollback:
 
     def _ours(self, head: Head) -> frozenset[str]:
         record = self._record(head.commit)
-        return frozenset() if record is None else frozenset(record["files"])
+        return frozenset() if record is None else _own(record)
 
     def _check(
         self,
@@ -215,3 +217,8 @@ class Rollback:
                 + plain(", ".join(wrong)),
                 hint="What was there before was put back by a further commit.",
             )
+
+
+def _own(record: Mapping[str, Any]) -> frozenset[str]:
+    """The files that a record names, itself and its signature."""
+    return frozenset((*record["files"], RECORD_FILE, ATTESTATION_FILE))
