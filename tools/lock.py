@@ -94,7 +94,7 @@ def run_uv(requirements: str, *options: str, keep: str = "", form: str = "requir
         form: of the result, as uv calls it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, result = Path(folder) / "requirements.in", Path(folder) / f"pylock.{form}"
+        source, result = Path(folder) / "requirements.in", Path(folder) / form
         source.write_text(requirements, encoding="utf-8")
         if keep:
             result.write_text(keep, encoding="utf-8")
@@ -108,16 +108,26 @@ def run_uv(requirements: str, *options: str, keep: str = "", form: str = "requir
 
 
 def compile_lock(
-    requirements: Sequence[str], *options: str, keep: str = "", machines: Sequence[Machine] = MACHINES
+    requirements: Sequence[str],
+    *,
+    agreeing: Sequence[str] = (),
+    index: Sequence[str] = (),
+    keep: str = "",
+    machines: Sequence[Machine] = MACHINES,
 ) -> list[Pin]:
     """Resolve requirements, and choose the files that the machines take.
+
+    Args:
+        agreeing: earlier lock files, to whose versions this one keeps.
+        index: options that say where there are files beside PyPI's.
+        keep: as for `run_uv`.
 
     Raises:
         LockError: a package that has wheels has none for one of the machines.
     """
-    resolved = run_uv("\n".join(requirements) + "\n", *options, keep=keep)
-    places = [option for option in options if not option.endswith(".txt") and option != "--constraint"]
-    packages = tomllib.loads(run_uv(resolved, "--no-deps", *places, form="pylock.toml"))["packages"]
+    constraints = [option for file in agreeing for option in ("--constraint", str(REQUIREMENTS / file))]
+    resolved = run_uv("\n".join(requirements) + "\n", *constraints, *index, keep=keep)
+    packages = tomllib.loads(run_uv(resolved, "--no-deps", *index, form="pylock.toml"))["packages"]
     offered = {(package["name"], package["version"]): files_of(package) for package in packages}
     pins: dict[str, Pin] = {}
     for name, extras, version, marker in _PIN.findall(resolved):
@@ -179,11 +189,6 @@ def write_lock(name: str, pins: Sequence[Pin]) -> None:
     (REQUIREMENTS / name).write_text(HEADER + "".join(pin.text() for pin in pins), encoding="utf-8")
 
 
-def constrained(*files: str) -> list[str]:
-    """Options that keep a lock file to the versions of earlier ones."""
-    return [option for file in files for option in ("--constraint", str(REQUIREMENTS / file))]
-
-
 def without(text: str, names: Collection[str]) -> str:
     """A lock file's text without the pins of some packages, named as lock files name them."""
     entries = re.split(r"^(?=\S)", text, flags=re.MULTILINE)
@@ -214,18 +219,18 @@ def main() -> int:
 
     write_lock("build.txt", compile_lock(BUILD_TOOLS, keep=kept("build.txt")))
     with_cuda = [machine for machine in MACHINES if machine.cuda]
-    for name, options, machines in (("cpu", cpu_torch, MACHINES), ("cuda", [], with_cuda)):
+    for name, index, machines in (("cpu", cpu_torch, MACHINES), ("cuda", [], with_cuda)):
         torch = f"torch=={TORCH_VERSION}" + ("+cpu" if name == "cpu" else "")
         # The extra `cuda` names the same packages as `cpu`.
         wanted, keep = [*core, *extras["cpu"], torch], kept(f"{name}.txt", "gptqmodel.txt")
-        locked = compile_lock(wanted, *constrained("build.txt"), *options, keep=keep, machines=machines)
+        locked = compile_lock(wanted, agreeing=["build.txt"], index=index, keep=keep, machines=machines)
         write_lock(f"{name}.txt", [pin for pin in locked if pin.name != "gptqmodel"])
         write_lock("gptqmodel.txt", [pin for pin in locked if pin.name == "gptqmodel"])
 
     # The rest shares an environment with cpu.txt, so its versions are the same.
-    shared = constrained("build.txt", "cpu.txt")
+    shared = ["build.txt", "cpu.txt"]
     for name, requirements in (("core", core), *((name, extras[name]) for name in ("demo", "tasks", "dev"))):
-        write_lock(f"{name}.txt", compile_lock(requirements, *shared, keep=kept(f"{name}.txt")))
+        write_lock(f"{name}.txt", compile_lock(requirements, agreeing=shared, keep=kept(f"{name}.txt")))
     return 0
 
 
