@@ -42,7 +42,7 @@ image: ## Build the CPU image from this checkout, for --executor docker
 benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (about 45 minutes)
 	$(VENV)/python -m benchmarks.engine
 
-lock: environment ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)
+lock: test-environment ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)
 	$(VENV)/python -m tools.lock
 
 clean: ## Remove the environment, caches and the demo's files
