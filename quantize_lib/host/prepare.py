@@ -96,8 +96,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     _check_limits(job, facts)
     for one in job.evaluate.tasks:
         task_key(one)
-        if job.model.trust_remote_code or job.model.allow_pickle:
-            # Such a model runs in a container, or not at all.
+        if _needs_container(job):
             check_travels(one)
     if job.evaluate.command is not None:
         command_key(job.evaluate.command)
@@ -107,7 +106,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     lookups.builds(job)
     notes = lookups.tokenizers.check(job)
     # A container brings its own libraries.
-    if lookups.tokenizers.elsewhere is None:
+    if lookups.tokenizers.elsewhere is None and not _needs_container(job):
         refused |= without_libraries([cell for cell in job.cells if cell.id in sizes], facts)
     return Seen(
         job=replace(job, cells=tuple(cell for cell in job.cells if cell.id not in refused)),
@@ -115,6 +114,11 @@ def look(job: Job, lookups: Lookups) -> Seen:
         group_sizes={cell: size for cell, size in sizes.items() if cell not in refused},
         refused=refused,
     )
+
+
+def _needs_container(job: Job) -> bool:
+    """Whether the model runs in a container, or not at all."""
+    return job.model.trust_remote_code or job.model.allow_pickle
 
 
 def check_texts(job: Job, lookups: Lookups) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     monkeypatch.setattr("quantize_lib.versions.version", found)
 
 
-def seen(manifest: Path, *, in_container: bool = False) -> Seen:
+def seen(manifest: Path, *, in_container: bool = False, foreign: bool = False) -> Seen:
     (job,) = parse_manifest(manifest.read_text(), path=manifest).jobs
+    job = replace(job, model=replace(job.model, allow_pickle=foreign))
     lookups = Lookups(PlainReporter(io.StringIO()))
     lookups.tokenizers.look_up([job])
     if in_container:
@@ -89,6 +91,8 @@ def test_the_light_install_quantizes_elsewhere_and_refuses_nothing(
 def test_a_container_has_its_own_libraries(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out(monkeypatch, "bitsandbytes")
     assert seen(manifest, in_container=True).refused == {}
+    # Runs in one, or not at all.
+    assert seen(manifest, foreign=True).refused == {}
 
 
 def test_plan_names_what_is_missing_on_this_machine(
