@@ -1,5 +1,5 @@
 # Two commands from a fresh clone do all the set-up: `make demo` and `make test`.
-# They need Python 3.11 or 3.12, git and make, on Linux x86-64.
+# They need Python 3.11 to 3.14, git, make and a C compiler, on Linux (x86-64, aarch64) or macOS (Apple Silicon).
 
 PYTHON ?= python3
 VENV := .venv/bin
@@ -42,8 +42,8 @@ image: ## Build the CPU image from this checkout, for --executor docker
 benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (about 45 minutes)
 	$(VENV)/python -m benchmarks.engine
 
-lock: ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)
-	$(PYTHON) tools/lock.py
+lock: test-environment ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)
+	$(VENV)/python -m tools.lock
 
 clean: ## Remove the environment, caches and the demo's files
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist examples/demo/work

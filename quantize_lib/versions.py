@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from quantize_lib import __version__
@@ -24,8 +25,18 @@ def versions() -> dict[str, str]:
     found = {"model-quantizer": __version__, "python": platform.python_version()}
     loaders = (name for entry in FORMATS.values() for name in entry.requirements)
     for name in dict.fromkeys((*_LIBRARIES, *loaders)):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        if (release := _release(name)) is not None:
+            found[name] = release
     return found
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Those that are not installed here."""
+    return [name for name in packages if _release(name) is None]
+
+
+def _release(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

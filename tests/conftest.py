@@ -6,12 +6,15 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quantize_lib.formats import FORMATS
+from quantize_lib.versions import missing
 from tests.support.chromium import Browser, browser, chromium
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +26,7 @@ _LEFT_OUT = pytest.StashKey[dict[str, int]]()
 _NEED = {
     "docker": "a Docker engine (tools/docker_engine.sh starts one), one of them also root",
     "browser": "a browser (tools/chromium.sh installs one)",
+    "linux": "Linux",
 }
 """What is said of the tests that a marker left out."""
 DEMO_DATA = ROOT / "examples" / "demo" / "work"
@@ -127,12 +131,13 @@ def _needs_root(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests out that need a Docker engine or a browser where there is none; in CI they fail."""
+    """Leave the tests out that need what is not here; in CI they fail."""
     if os.environ.get("CI") == "true":
         return
     left_out = {
         "docker": _without_docker([item for item in items if item.get_closest_marker("docker")]),
         "browser": _without_browser([item for item in items if item.get_closest_marker("browser")]),
+        "linux": [item for item in items if item.get_closest_marker("linux") and sys.platform != "linux"],
     }
     gone = [item for items in left_out.values() for item in items]
     items[:] = [item for item in items if item not in gone]
@@ -162,8 +167,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{count} tests were left out: they need {_NEED[name]}")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say under which rule the run stands."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say under which rule the run stands, and which libraries its tests will not find."""
     del config
     ci: Any = os.environ.get("CI")
-    return "CI: a skipped test fails" if ci == "true" else "a skipped test fails in CI"
+    lines = ["CI: a skipped test fails" if ci == "true" else "a skipped test fails in CI"]
+    needed = dict.fromkeys(name for entry in FORMATS.values() for name in entry.requirements)
+    if absent := missing(["torch", *needed]):
+        lines.append(f"not installed here, so tests that need them fail: {', '.join(absent)}")
+    return lines

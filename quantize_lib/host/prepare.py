@@ -10,9 +10,10 @@ from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
 from quantize_lib.command.files import command_key
 from quantize_lib.command.spec import is_command_limit
-from quantize_lib.errors import SourceError, UsageError
+from quantize_lib.errors import QuantizerError, SourceError, UsageError
 from quantize_lib.harness.task_file import task_key
 from quantize_lib.harness.travel import check_travels
+from quantize_lib.host.libraries import without_libraries
 from quantize_lib.host.lookups import Identity, Lookups
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.metrics import SIZE_LIMIT
@@ -42,7 +43,8 @@ class Prepared:
         texts: further held-out texts, by name.
         builds: other builds of the base model, to compare with.
         identities: by cell id.
-        refused: cells that the model cannot have, by id, with the reason; they are no longer in the job.
+        refused: cells that the model cannot have, or this machine cannot make, by id, with the reason; they
+            are no longer in the job.
     """
 
     job: Job
@@ -53,7 +55,7 @@ class Prepared:
     texts: Mapping[str, Texts] = field(default_factory=dict)
     builds: tuple[OtherBuild, ...] = ()
     identities: Mapping[str, Identity]
-    refused: Mapping[str, SourceError]
+    refused: Mapping[str, QuantizerError]
 
     def estimate(self) -> JobEstimate:
         """What the job will cost."""
@@ -69,7 +71,7 @@ class Seen:
     """What config, headers and tokenizer tell of a job.
 
     Attributes:
-        job: with the cells that the model can have.
+        job: with the cells that the model can have, and this machine make.
         facts: the base model's config and headers.
         group_sizes: resolved, by cell id.
         refused: the other cells, by id, with the reason.
@@ -78,7 +80,7 @@ class Seen:
     job: Job
     facts: ModelFacts
     group_sizes: Mapping[str, int]
-    refused: Mapping[str, SourceError]
+    refused: Mapping[str, QuantizerError]
 
 
 def look(job: Job, lookups: Lookups) -> Seen:
@@ -94,8 +96,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     _check_limits(job, facts)
     for one in job.evaluate.tasks:
         task_key(one)
-        if job.model.trust_remote_code or job.model.allow_pickle:
-            # Such a model runs in a container, or not at all.
+        if _needs_container(job):
             check_travels(one)
     if job.evaluate.command is not None:
         command_key(job.evaluate.command)
@@ -104,12 +105,20 @@ def look(job: Job, lookups: Lookups) -> Seen:
     _check_sizes(job, facts, sizes)
     lookups.builds(job)
     notes = lookups.tokenizers.check(job)
+    # A container brings its own libraries.
+    if lookups.tokenizers.elsewhere is None and not _needs_container(job):
+        refused |= without_libraries([cell for cell in job.cells if cell.id in sizes], facts)
     return Seen(
-        job=replace(job, cells=tuple(cell for cell in job.cells if cell.id in sizes)),
+        job=replace(job, cells=tuple(cell for cell in job.cells if cell.id not in refused)),
         facts=replace(facts, notes=(*facts.notes, *notes)),
-        group_sizes=sizes,
+        group_sizes={cell: size for cell, size in sizes.items() if cell not in refused},
         refused=refused,
     )
+
+
+def _needs_container(job: Job) -> bool:
+    """Whether the model runs in a container, or not at all."""
+    return job.model.trust_remote_code or job.model.allow_pickle
 
 
 def check_texts(job: Job, lookups: Lookups) -> None:
@@ -151,10 +160,10 @@ def _check_limits(job: Job, facts: ModelFacts) -> None:
         )
 
 
-def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str, SourceError]]:
+def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str, QuantizerError]]:
     """The group size of every cell that the model can have, and why it cannot have the others."""
     sizes: dict[str, int] = {}
-    refused: dict[str, SourceError] = {}
+    refused: dict[str, QuantizerError] = {}
     problems: list[UsageError] = []
     for cell in job.cells:
         try:

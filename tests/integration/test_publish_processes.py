@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from quantize_lib.environment import clean_environment
 from quantize_lib.files import sha256_file, write_json
 from quantize_lib.report.records import RECORD_FILE
@@ -111,6 +113,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_state_and_no_lock(tmp_path: Path
     assert [path.name for path in (root / ".publishing").iterdir()] == ["acme--tiny.lock"]
 
 
+@pytest.mark.linux
 def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
     one, big = _checkpoint(tmp_path / "one"), _checkpoint(tmp_path / "big", weights=1 << 20)
     disk = tmp_path / "disk"

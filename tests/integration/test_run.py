@@ -196,6 +196,7 @@ def test_plain_transformers_loads_a_checkpoint(five: Five) -> None:
     assert model(input_ids=ids).logits.isfinite().all()
 
 
+@pytest.mark.linux
 def test_no_token_reaches_the_processes_that_read_the_model(five: Five) -> None:
     assert len(five.children) >= 2
     assert all(CANARY.encode() not in environ for environ in five.children)

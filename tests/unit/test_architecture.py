@@ -103,7 +103,7 @@ EDGES: dict[str, set[str]] = {
         *("architecture", "calibration", "card", "checkpoint", "command", "devices", "effective_settings"),
         *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
         *("metrics", "names", "parallel", "plan", "publish", "report", "reporting", "source", "targets"),
-        *("tasks", "text", "tokenizer", "wording"),
+        *("tasks", "text", "tokenizer", "versions", "wording"),
     },
     # Beside a run: checkpoints as their users meet them.
     "benchmark": {

@@ -19,7 +19,7 @@ DISTRIBUTION = {"yaml": "pyyaml"}
 MAY_IMPORT = {
     "quantize_lib": ("cpu", "signatures", "tasks"),
     "entrypoint.py": (),
-    "tools": ("cpu",),
+    "tools": ("cpu", "dev"),
     "examples": ("cpu", "demo"),
     "benchmarks": ("cpu", "demo", "dev"),
     "tests": ("cpu", "demo", "dev"),

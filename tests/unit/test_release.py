@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from quantize_lib import __version__
-from tools.release import ReleaseError, check, check_ci, images, major_tag, notes
+from tools.release import KINDS, ReleaseError, check, check_ci, images, major_tag, notes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES_US = re.compile(r"\b[\w-]+/model-quantizer(?:/[\w./-]+)?@(v\d[\w.]*)")
@@ -101,6 +102,21 @@ def test_the_images_of_a_release_are_named_by_digest(tmp_path: Path) -> None:
     (tmp_path / "cuda").write_text("ghcr.io/acme/mq:latest\n", encoding="utf-8")
     with pytest.raises(ReleaseError, match=r"cuda: 'ghcr.io/acme/mq:latest' is not an image with its digest"):
         images(tmp_path)
+
+
+def test_every_architecture_is_built_where_it_runs_and_put_under_the_name_of_its_kind() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))["jobs"]
+    built = jobs["image"]["strategy"]["matrix"]["include"]
+    assert {(entry["kind"], entry["architecture"]) for entry in built} == {
+        ("cpu", "amd64"),
+        ("cpu", "arm64"),
+        ("cuda", "amd64"),
+    }
+    for entry in built:
+        assert entry["runner"].endswith("-arm") == (entry["architecture"] == "arm64")
+    (named,) = [step["run"] for step in jobs["release"]["steps"] if step.get("id") == "images"]
+    for kind in KINDS:
+        assert kind in re.findall(r"for kind in ([\w ]+);", named)[0].split()
 
 
 def test_every_example_takes_the_tag_that_the_release_of_this_version_moves() -> None:

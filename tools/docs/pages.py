@@ -17,7 +17,18 @@ from quantize_lib.benchmark.document import benchmark_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
-from tools.docs import action, cards, codes, command_line, examples, families, key_tables, metrics, texts
+from tools.docs import (
+    action,
+    cards,
+    codes,
+    command_line,
+    examples,
+    families,
+    key_tables,
+    machines,
+    metrics,
+    texts,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +53,7 @@ def parts() -> dict[str, str]:
         **families.tables(),
         **examples.blocks(),
         **codes.tables(),
+        **machines.tables(_yaml(".github/workflows/ci.yml")),
         **metrics.tables(),
         **texts.tables(),
     }
