@@ -11,10 +11,13 @@ from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transfor
 from quantize_lib.formats.rounded import Codes, Grid, InputRounding, RoundedLayer
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
+from quantize_lib.formats.whole import WholeModel
 from quantize_lib.methods import GRID, Method, Settings
 from quantize_lib.precision import Precision, precision_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 
@@ -84,6 +87,8 @@ class CheckpointContext:
         traits: of the model.
         modules: names in memory of the quantized layers that are written under another one.
         experts: those of the quantized layers that are an expert's.
+        model: the base model's name.
+        types: as `Format.types`, by the name under which a tensor is written.
     """
 
     method: Method
@@ -98,6 +103,8 @@ class CheckpointContext:
     traits: Traits = field(default_factory=lambda: Traits(model_type=""))
     modules: Mapping[str, str] = field(default_factory=dict)
     experts: frozenset[str] = frozenset()
+    model: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 class Format(ABC):
@@ -144,6 +151,10 @@ class Format(ABC):
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
+    files: ClassVar[str] = "*.safetensors"
+    """What its weights are in."""
+    stays: ClassVar[str] = "embeddings, norms and the output layer: no method here rounds them"
+    """What of a model it stores in full precision whatever the settings, for the card."""
 
     def holds(self, method: Method) -> bool:
         """Whether it stores what a method gives."""
@@ -224,6 +235,40 @@ class Format(ABC):
         """Tensors that the loader wants in a block besides, by relative name, in any dtype."""
         return {}
 
+    def types(self, model: WholeModel, settings: Settings) -> Mapping[str, str]:
+        """Of a format that has several types: that of each tensor which is not stored as it is, by its name."""
+        return {}
+
+    def weight(self, parts: Mapping[str, Tensor], kind: str) -> Tensor:
+        """What the parts that `pack` gave mean, of a format that has types: float32 (out, in)."""
+        raise NotImplementedError
+
+    def whole_bytes(self, model: WholeModel, settings: Settings) -> int | None:
+        """What a checkpoint's weights take; None where they are counted tensor by tensor."""
+        return None
+
+    def check_files(self, base: Path, config: Mapping[str, Any]) -> None:
+        """See that what it takes of the base model's files beside the weights can be stored.
+
+        Args:
+            base: the base model's folder.
+            config: the language model's part of its `config.json`.
+
+        Raises:
+            EngineError: where it cannot.
+        """
+
+    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> None:
+        """Put the finished tensors of a checkpoint's folder into a file of its own, where it has one.
+
+        Args:
+            folder: with shards, config and side files.
+            base: the base model's folder.
+
+        Raises:
+            CheckpointError: where the disk is full.
+        """
+
     @abstractmethod
     def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:
         """The `quantization_config` of the checkpoint's config.json."""
@@ -298,6 +343,10 @@ class Format(ABC):
             "vllm": " ".join(use.vllm()),
             "sglang": " ".join(use.sglang()),
         }
+
+    def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
+        """Further programs that load a checkpoint, each a link in Markdown with a shell line."""
+        return ()
 
     def install(self, versions: Mapping[str, str]) -> str:
         """Shell lines that bring what the loader needs, in the versions that were used here."""
