@@ -36,9 +36,7 @@ class Snippets:
     others: tuple[tuple[Safe, str], ...] = ()
 
 
-def snippets(
-    record: CellRecord, cell: Cell, facts: ModelFacts, *, model: ModelSpec, prompt: str
-) -> Snippets:
+def snippets(record: CellRecord, cell: Cell, facts: ModelFacts, *, model: ModelSpec, prompt: str) -> Snippets:
     """The snippets for one checkpoint.
 
     Args:

@@ -236,7 +236,7 @@ class Format(ABC):
         return {}
 
     def types(self, model: WholeModel, settings: Settings) -> Mapping[str, str]:
-        """Of a format that has several types: that of each tensor which is not stored as it is, by its name."""
+        """Of a format with several types: that of each tensor which is not stored as it is, by its name."""
         return {}
 
     def weight(self, parts: Mapping[str, Tensor], kind: str) -> Tensor:
@@ -247,27 +247,28 @@ class Format(ABC):
         """What a checkpoint's weights take; None where they are counted tensor by tensor."""
         return None
 
-    def check_files(self, base: Path, config: Mapping[str, Any]) -> None:
-        """See that what it takes of the base model's files beside the weights can be stored.
+    def refuses_files(self, base: Path) -> str | None:
+        """Why it cannot hold what it takes of the base model's files beside the weights; None where it can.
 
         Args:
-            base: the base model's folder.
-            config: the language model's part of its `config.json`.
-
-        Raises:
-            EngineError: where it cannot.
+            base: the base model's folder, if only with the tokenizer's files.
         """
+        return None
 
-    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> None:
+    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> Path | None:
         """Put the finished tensors of a checkpoint's folder into a file of its own, where it has one.
 
         Args:
             folder: with shards, config and side files.
             base: the base model's folder.
 
+        Returns:
+            The file; None where the shards stay what they are.
+
         Raises:
             CheckpointError: where the disk is full.
         """
+        return None
 
     @abstractmethod
     def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from quantize_lib.gguf_file.families import refusal
 from quantize_lib.gguf_file.mix import Mix
 from quantize_lib.gguf_file.names import types_of
 from quantize_lib.gguf_file.types import FILE_TYPES, FULL, tensor_bytes
-from quantize_lib.gguf_file.vocabulary import check_vocabulary
+from quantize_lib.gguf_file.vocabulary import vocabulary_refusal
 from quantize_lib.methods import Settings
 from quantize_lib.methods.gguf import RESULT, TYPE
 
@@ -81,8 +80,8 @@ class _Gguf(Format):
 
         return from_blocks(parts["weight"], kind)
 
-    def check_files(self, base: Path, config: Mapping[str, Any]) -> None:
-        check_vocabulary(base)
+    def refuses_files(self, base: Path) -> str | None:
+        return vocabulary_refusal(base)
 
     def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:
         """What transformers' `GgufConfig` holds; the rest is in the file itself."""
@@ -94,14 +93,15 @@ class _Gguf(Format):
             "tensors": dict(sorted(Counter(context.types.values()).items())),
         }
 
-    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> None:
+    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> Path:
         from quantize_lib.gguf_file.writer import write_file
 
         config = read_json(folder / "config.json")
         shards = sorted(folder.glob("*.safetensors"))
+        file = folder / str(config["quantization_config"][_FILE])
         try:
             write_file(
-                folder / config["quantization_config"][_FILE],
+                file,
                 shards,
                 base=base,
                 config=context.traits.config,
@@ -113,6 +113,7 @@ class _Gguf(Format):
             raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
         for shard in (*shards, folder / "model.safetensors.index.json"):
             shard.unlink(missing_ok=True)
+        return file
 
     def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
         return load_with_transformers(request, gguf_file=str(quantization[_FILE]))
@@ -145,9 +146,16 @@ class _Gguf(Format):
         file, prompt = _file_name(use.model, kind), shlex.quote(use.prompt)
         on_hub = "/" in use.repository
         named = shlex.quote(f"{use.repository}:{kind}") if on_hub else shlex.quote(file)
-        found = [("[llama.cpp](https://github.com/ggml-org/llama.cpp)", f"{_llama(on_hub)} {named} -p {prompt}")]
+        found = [
+            ("[llama.cpp](https://github.com/ggml-org/llama.cpp)", f"{_llama(on_hub)} {named} -p {prompt}")
+        ]
         if on_hub:
-            found.append(("[Ollama](https://ollama.com)", f"ollama run {shlex.quote(f'hf.co/{use.repository}:{kind}')}"))
+            found.append(
+                (
+                    "[Ollama](https://ollama.com)",
+                    f"ollama run {shlex.quote(f'hf.co/{use.repository}:{kind}')}",
+                )
+            )
         return tuple(found)
 
 

@@ -1,4 +1,1 @@
-"""GGUF, the file of llama.cpp: types of tensors, which tensor gets which, metadata, vocabulary, the file itself.
-
-Nothing here imports torch before it is used, and nothing the package `gguf`.
-"""
+"""GGUF, the file of llama.cpp: types of tensors and which gets which, metadata, vocabulary, the file."""

@@ -1,6 +1,6 @@
 """Rows of weights as blocks of a tensor type, and back: the bytes that llama.cpp makes of the same rows.
 
-What the package `gguf` writes, it writes. The types that it only reads, and all where importance is known, are
+What the package `gguf` writes, it writes. Types that it only reads, and all where importance is known, are
 written by `libgguf`, which has llama.cpp's own reference code. A row depends on no other: they are shared out
 among threads.
 """

@@ -1,7 +1,8 @@
-"""Model families whose GGUF files llama.cpp runs and transformers reads back exactly, and what such a file says.
+"""Model families whose GGUF files llama.cpp runs and transformers reads back exactly, and what a file says.
 
-llama.cpp has a hundred architectures. transformers rebuilds a model's config from the file's metadata, and fills
-in what these do not say with its classes' defaults: a family is here with the values for which that is right.
+llama.cpp has a hundred architectures. transformers rebuilds a model's config from the file's metadata, and
+fills in what they do not say with its classes' defaults: a family is here with the values for which that is
+right.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ class Family:
 
 _SILU = {"hidden_act": (None, "silu")}
 _WITHOUT_BIASES = {"attention_bias": (None, False), "mlp_bias": (None, False)}
-_LLAMA = Family(
-    architecture="llama", alternating=True, names_width=True, wanted={**_SILU, **_WITHOUT_BIASES}
-)
+_LLAMA = Family(architecture="llama", alternating=True, names_width=True, wanted={**_SILU, **_WITHOUT_BIASES})
 _ALL_POSITIONS = {"use_sliding_window": (None, False)}
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
@@ -85,11 +84,17 @@ def refusal(model_type: str, config: Mapping[str, Any]) -> str | None:
         if config.get(key) not in values:
             return f"transformers does not read {key} back from a GGUF file, which is {config.get(key)} here"
     window, positions = config.get("sliding_window"), config.get("max_position_embeddings")
-    if "use_sliding_window" not in family.wanted and window is not None and window < (positions or window + 1):
+    if (
+        "use_sliding_window" not in family.wanted
+        and window is not None
+        and window < (positions or window + 1)
+    ):
         return f"llama.cpp has no sliding window (of {window} tokens here) for this model type"
     width = config.get("head_dim")
     if config and not family.names_width and width not in (None, _own_width(model_type, config)):
-        return f"transformers does not read head_dim back from a GGUF file of this type, which is {width} here"
+        return (
+            f"transformers does not read head_dim back from a GGUF file of this type, which is {width} here"
+        )
     return None
 
 
@@ -120,7 +125,9 @@ def write_metadata(writer: GGUFWriter, config: Mapping[str, Any], *, name: str, 
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    writer.add_rope_freq_base(float(config.get("rope_theta") or _rope(config).get("rope_theta") or _ROPE_THETA))
+    writer.add_rope_freq_base(
+        float(config.get("rope_theta") or _rope(config).get("rope_theta") or _ROPE_THETA)
+    )
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
     if config.get("head_dim"):

@@ -1,8 +1,8 @@
 """Which tensor of a file gets which type: the rules of llama.cpp, for the types of files that are made here.
 
 Source: llama_tensor_get_type, llama_tensor_get_type_impl and tensor_type_fallback in llama.cpp's
-src/llama-quant.cpp (MIT licence), read in the version that llama-cpp-python 0.3.36 brings. Tested against what
-it makes.
+src/llama-quant.cpp (MIT licence), read in the version that llama-cpp-python 0.3.36 brings. A test compares
+them with what it makes.
 """
 
 from __future__ import annotations

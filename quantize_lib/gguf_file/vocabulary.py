@@ -1,4 +1,4 @@
-"""The vocabulary in a GGUF file: llama.cpp tokenizes by it, so it must split text as the base model's files do.
+"""The vocabulary in a GGUF file, by which llama.cpp splits text as the base model's own files do.
 
 llama.cpp has the ways of splitting text built in, each under a name. The name is found by what tokenizer.json
 says, not by trying a text: a tokenizer that none of them describes is refused.
@@ -67,13 +67,16 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
     return Vocabulary(splitting=_splitting(data), tokens=tokens, kinds=types)
 
 
-def check_vocabulary(folder: Path) -> None:
-    """See that a folder's tokenizer.json can be said in a GGUF file; needs no further library.
-
-    Raises:
-        EngineError: where it cannot.
-    """
-    _splitting(_read(folder))
+def vocabulary_refusal(folder: Path) -> str | None:
+    """Why a folder's tokenizer.json cannot be said in a GGUF file; None where it can. Needs no library."""
+    try:
+        data = _read(folder)
+        if data["model"].get("type") != "BPE":
+            raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
+        _splitting(data)
+    except EngineError as error:
+        return error.message
+    return None
 
 
 def write_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:

@@ -73,7 +73,9 @@ def _write_tensors(
             raise CheckpointError(f"{name} is stored as {held.dtype}, which is not what was planned")
         data = _as_stored(held, kind)
         kinds[name] = kind
-        writer.add_tensor_info(written, data.shape, data.numpy().dtype, data.nbytes, raw_dtype=ggml_type(kind))
+        writer.add_tensor_info(
+            written, data.shape, data.numpy().dtype, data.nbytes, raw_dtype=ggml_type(kind)
+        )
         # Before the next one is mapped.
         del held, data
     writer.write_header_to_file()

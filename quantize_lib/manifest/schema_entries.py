@@ -130,7 +130,8 @@ def _property(name: str) -> dict[str, Any]:
     if not any(method.width_key == name for method in METHODS.values()):
         return one
     several = {"type": "array", "minItems": 1, "uniqueItems": True, "items": one}
-    return {"if": {"type": "array"}, "then": several, "else": one}
+    told = {word: SETTINGS[name].words[word] for word in ("title", "description")}
+    return {**told, "if": {"type": "array"}, "then": several, "else": one}
 
 
 def _bits_description() -> str:

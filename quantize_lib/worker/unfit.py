@@ -1,12 +1,11 @@
-"""Cells that cannot be finished because of the base model's other files, found before anything is computed."""
+"""Cells that the base model's other files forbid, found before anything is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.language_model import text_config
-from quantize_lib.errors import QuantizerError
+from quantize_lib.errors import SourceError
 from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.job.result import FailedCell
 from quantize_lib.reporting import Reporter
@@ -30,11 +29,11 @@ def without_unfit(
     """
     fit: list[JobCell] = []
     for cell in cells:
-        try:
-            format_of(facts, cell.settings).check_files(job.model.path, text_config(facts.config))
-        except QuantizerError as error:
-            finished.add(cell.id, keys[cell.id], FailedCell.of(error), None)
-            reporter.info(f"{cell.id} failed, the others go on: {error}")
-        else:
+        reason = format_of(facts, cell.settings).refuses_files(job.model.path)
+        if reason is None:
             fit.append(cell)
+            continue
+        error = SourceError(reason, hint="Take another method for this model.")
+        finished.add(cell.id, keys[cell.id], FailedCell.of(error), None)
+        reporter.info(f"{cell.id} failed, the others go on: {error}")
     return tuple(fit)

@@ -24,13 +24,16 @@ from tests.support.small_runs import command, evaluation, manifest, report, save
 from tests.support.unpacking import Unpacked
 
 PAIRS = [(method.name, entry.name) for method in METHODS.values() for entry in formats_for(method)]
+
+
+def all_widths(method: str) -> dict[int | str, int]:
+    entry = get_method(method)
+    return {bits: bits for bits in entry.bits} if entry.width is None else dict(entry.width_bits.items())
+
+
 WIDTHS: dict[tuple[str, str], dict[int | str, int]] = {
     (method, name): {
-        width: bits
-        for width, bits in (
-            get_method(method).width_bits or {bits: bits for bits in get_method(method).bits}
-        ).items()
-        if bits in get_format(name).bits
+        width: bits for width, bits in all_widths(method).items() if bits in get_format(name).bits
     }
     for method, name in PAIRS
 }

@@ -1,8 +1,9 @@
-"""Files beside llama.cpp's own: the same bytes, and the same next token. Needs the package llama-cpp-python."""
+"""Files beside llama.cpp's own: the same bytes, and the same logits. Needs the package llama-cpp-python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def test_a_file_is_byte_for_byte_what_llama_cpp_makes_of_the_same_weights_and_im
     weights = load_file(base / "model.safetensors")
     named = names_of(config, weights)
     whole = tmp_path / "whole.gguf"
-    options = {"base": base, "config": config, "name": "tiny"}
-    write_file(whole, [base / "model.safetensors"], types={}, file_type="Q8_0", **options)  # type: ignore[arg-type]
+    write = partial(write_file, base=base, config=config, name="tiny")
+    write(whole, [base / "model.safetensors"], types={}, file_type="Q8_0")
     generator = torch.Generator().manual_seed(1)
     importance = {
         name: torch.rand(value.shape[1], generator=generator) ** 4 + 1e-3
@@ -67,8 +68,8 @@ def test_a_file_is_byte_for_byte_what_llama_cpp_makes_of_the_same_weights_and_im
         }
         save_file(made, tmp_path / "made.safetensors")
         ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
-        write_file(ours, [tmp_path / "made.safetensors"], types=types, file_type=file_type, **options)  # type: ignore[arg-type]
-        given: dict[str, np.ndarray] = {named[name]: values.numpy() for name, values in importance.items()}
+        write(ours, [tmp_path / "made.safetensors"], types=types, file_type=file_type)
+        given = {named[name]: values.numpy() for name, values in importance.items()}
         quantize_file(whole, theirs, file_type, given)
         mine, wanted = read_file(ours), read_file(theirs)
         assert {name: kind for name, (kind, _) in mine.items()} == {

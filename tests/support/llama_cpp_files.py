@@ -14,7 +14,9 @@ from quantize_lib.gguf_file.types import file_number
 _TIED_UP: list[Any] = []
 
 
-def quantize_file(source: Path, target: Path, file_type: str, importance: Mapping[str, np.ndarray]) -> None:
+def quantize_file(
+    source: Path, target: Path, file_type: str, importance: Mapping[str, np.ndarray[Any, Any]]
+) -> None:
     """What `llama-quantize --imatrix` does.
 
     Args:

@@ -31,7 +31,9 @@ class Unpacked:
         parts = {
             key.removeprefix(start): value for key, value in self._files.items() if key.startswith(start)
         }
-        return parts["weight"] if "gguf_file" in self._quantization else unpack_layer(parts, self._quantization)
+        return (
+            parts["weight"] if "gguf_file" in self._quantization else unpack_layer(parts, self._quantization)
+        )
 
 
 _LLAMA = {

@@ -33,10 +33,12 @@ EDGES: dict[str, set[str]] = {
     "names": {"schemas", "wording"},
     "precision": set(),
     "hub": {"errors", "text"},
+    # A file with rules of its own, which a method and a format share.
+    "gguf_file": {"errors"},
     # The axes.
-    "methods": {"registry", "text"},
+    "methods": {"gguf_file", "registry", "text"},
     "packing": set(),
-    "formats": {"errors", "methods", "packing", "precision", "registry", "tasks"},
+    "formats": {"errors", "files", "gguf_file", "methods", "packing", "precision", "registry", "tasks"},
     "effective_settings": {"formats", "methods"},
     "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
@@ -70,10 +72,10 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "reporting", "schemas", "text"),
     },
     "engine": {
-        *("architecture", "environment", "errors", "files", "formats", "methods", "metrics"),
+        *("architecture", "environment", "errors", "files", "formats", "gguf_file", "methods", "metrics"),
         *("process_memory", "registry", "reporting", "sizing", "tasks", "text", "wording"),
     },
-    "checkpoint": {"errors", "files"},
+    "checkpoint": {"errors", "files", "formats"},
     "evaluate": {
         *("architecture", "engine", "environment", "errors", "files", "formats", "harness", "job"),
         *("metrics", "precision", "process_memory", "tasks", "text"),
@@ -95,8 +97,8 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
-        *("card", "errors", "files", "hub", "names", "plan", "registry", "report", "source", "targets"),
-        *("text",),
+        *("card", "errors", "files", "formats", "hub", "names", "plan", "registry", "report", "source"),
+        *("targets", "text"),
     },
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "command", "devices", "effective_settings"),
@@ -158,7 +160,8 @@ LIGHT = {
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "lm_eval",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gguf", "gptqmodel", "huggingface_hub", "jinja2",
+    "libgguf", "lm_eval",
     "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "tokenizers",
     "torch", "transformers",
 }  # fmt: skip

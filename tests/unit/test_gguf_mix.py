@@ -1,4 +1,4 @@
-"""Which tensor of a GGUF file gets which type. What llama.cpp itself chooses is compared in an integration test."""
+"""Which tensor of a GGUF file gets which type; an integration test compares with what llama.cpp chooses."""
 
 from __future__ import annotations
 

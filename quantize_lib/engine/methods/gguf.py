@@ -1,7 +1,7 @@
 """GGUF's blocks: every layer by itself, in the type that llama.cpp's mix gives it.
 
-Blocks with minima and shared scales (K-quants) are llama.cpp's (pull request 1684, 2023); its importance matrix
-(pull request 4861, 2024) is the mean of each squared input, which is the diagonal of XᵀX/n.
+K-quants, blocks with shared scales and minima, are llama.cpp's (pull request 1684, 2023); its importance
+matrix (pull request 4861, 2024) is the mean of each squared input: the diagonal of XᵀX/n.
 """
 
 from __future__ import annotations
