@@ -151,6 +151,8 @@ class Format(ABC):
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
+    rounds_outside: ClassVar[bool] = False
+    """Whether embeddings and the output layer are rounded, too."""
     files: ClassVar[str] = "*.safetensors"
     """What its weights are in."""
     stays: ClassVar[str] = "embeddings, norms and the output layer: no method here rounds them"

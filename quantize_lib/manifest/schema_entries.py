@@ -131,13 +131,17 @@ def _property(name: str) -> dict[str, Any]:
         return one
     several = {"type": "array", "minItems": 1, "uniqueItems": True, "items": one}
     told = {word: SETTINGS[name].words[word] for word in ("title", "description")}
+    told["x-methods"] = [method.name for method in takers(SETTINGS[name])]
     return {**told, "if": {"type": "array"}, "then": several, "else": one}
 
 
 def _bits_description() -> str:
+    others = [
+        f"{method.name} has `{method.width_key}` in its place" for method in METHODS.values() if method.width
+    ]
     return (
         f"Bits of a weight, or a list of them. `{AUTO_BITS}`: each layer gets its own, by "
-        f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`. {_widths()}."
+        f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`. {'; '.join([_widths(), *others])}."
     )
 
 
