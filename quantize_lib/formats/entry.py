@@ -153,6 +153,8 @@ class Format(ABC):
     """Packages of the install line, beside torch."""
     rounds_outside: ClassVar[bool] = False
     """Whether embeddings and the output layer are rounded, too."""
+    holds_tokenizer: ClassVar[bool] = False
+    """Whether the tokenizer is in its file as well; see `refuses_files`."""
     files: ClassVar[str] = "*.safetensors"
     """What its weights are in."""
     stays: ClassVar[str] = "embeddings, norms and the output layer: no method here rounds them"

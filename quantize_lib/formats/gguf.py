@@ -47,6 +47,7 @@ class _Gguf(Format):
     limit = "The file is for llama.cpp and what is built on it; transformers unpacks all of it as it loads."
     requirements = ("transformers", "accelerate", "gguf")
     rounds_outside = True
+    holds_tokenizer = True
     files = "*.gguf"
     stays = "norms and biases: they are in float32 in the file"
 
