@@ -151,6 +151,8 @@ class Format(ABC):
     limit: ClassVar[str]
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
+    written_by: ClassVar[tuple[str, ...]] = ()
+    """Packages that have a part in what is stored, and none where it is loaded."""
     rounds_outside: ClassVar[bool] = False
     """Whether embeddings and the output layer are rounded, too."""
     holds_tokenizer: ClassVar[bool] = False

@@ -46,6 +46,7 @@ class _Gguf(Format):
     exclusive = True
     limit = "The file is for llama.cpp and what is built on it; transformers unpacks all of it as it loads."
     requirements = ("transformers", "accelerate", "gguf")
+    written_by = ("libgguf",)
     rounds_outside = True
     holds_tokenizer = True
     files = "*.gguf"

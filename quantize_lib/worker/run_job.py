@@ -41,7 +41,7 @@ from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
 from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
-from quantize_lib.worker.unfit import without_unfit
+from quantize_lib.worker.unfit import cells_left
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ class _Job:
         # The same object: what comes of a cell is part of the answer at once.
         self._answer.cells = finished.cells
         check_job_tasks(job)
-        missing = [cell for cell in job.cells if cell.id not in finished.cells]
-        left = without_unfit(job, missing, facts, finished, keys, self._reporter)
+        left = cells_left(job, facts, finished, keys, self._reporter)
         if left:
             key = pass_key(job, self._answer)
             self._quantize(left, key, keys, finished, facts, device, calibration, held_out.ids)

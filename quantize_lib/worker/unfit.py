@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.errors import SourceError
@@ -13,22 +13,19 @@ from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.resume import Finished
 
 
-def without_unfit(
-    job: JobFile,
-    cells: Iterable[JobCell],
-    facts: ModelFacts,
-    finished: Finished,
-    keys: Mapping[str, str],
-    reporter: Reporter,
+def cells_left(
+    job: JobFile, facts: ModelFacts, finished: Finished, keys: Mapping[str, str], reporter: Reporter
 ) -> tuple[JobCell, ...]:
-    """The cells that can be made of a base model; the others are noted as failed.
+    """The cells that are still to be made of a base model; those that cannot be are noted as failed.
 
     Args:
-        finished: gets the others.
+        finished: has those that are made, and gets those that cannot be.
         keys: by cell id, of what came of a cell.
     """
     fit: list[JobCell] = []
-    for cell in cells:
+    for cell in job.cells:
+        if cell.id in finished.cells:
+            continue
         reason = format_of(facts, cell.settings).refuses_files(job.model.path)
         if reason is None:
             fit.append(cell)
