@@ -253,11 +253,12 @@ class Format(ABC):
         """What a checkpoint's weights take; None where they are counted tensor by tensor."""
         return None
 
-    def refuses_files(self, base: Path) -> str | None:
+    def refuses_files(self, base: Path, rows: int | None = None) -> str | None:
         """Why it cannot hold what it takes of the base model's files beside the weights; None where it can.
 
         Args:
             base: the base model's folder, if only with the tokenizer's files.
+            rows: of the embedding, in the worker; without them nothing is run that reads foreign files.
         """
         return None
 

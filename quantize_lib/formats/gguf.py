@@ -83,8 +83,8 @@ class _Gguf(Format):
 
         return from_blocks(parts["weight"], kind)
 
-    def refuses_files(self, base: Path) -> str | None:
-        return vocabulary_refusal(base)
+    def refuses_files(self, base: Path, rows: int | None = None) -> str | None:
+        return vocabulary_refusal(base, rows)
 
     def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:
         """What transformers' `GgufConfig` holds; the rest is in the file itself."""
@@ -119,7 +119,10 @@ class _Gguf(Format):
         return file
 
     def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
-        return load_with_transformers(request, gguf_file=str(quantization[_FILE]))
+        file = str(quantization[_FILE])
+        if Path(file).name != file:
+            raise ValueError(f"config.json names {file!r}, which is no file of the folder")
+        return load_with_transformers(request, gguf_file=file)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
         mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)

@@ -67,9 +67,19 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
     return Vocabulary(splitting=_splitting(data), tokens=tokens, kinds=types)
 
 
-def vocabulary_refusal(folder: Path) -> str | None:
-    """Why a folder's tokenizer.json cannot be said in a GGUF file; None where it can. Needs no library."""
+def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
+    """Why a folder's tokenizer.json cannot be said in a GGUF file; None where it can.
+
+    Args:
+        size: rows of the embedding, where the vocabulary is to be tried as a whole, which runs the tokenizer;
+            without it the file alone is looked at.
+    """
+    from gguf import GGUFWriter
+
     try:
+        if size is not None:
+            # Nothing of it is written to a disk.
+            write_vocabulary(GGUFWriter(None, ""), folder, size)
         data = _read(folder)
         if data["model"].get("type") != "BPE":
             raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
@@ -85,6 +95,13 @@ def write_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:
     Raises:
         EngineError: where it is not one that a GGUF file can say.
     """
+    try:
+        _write(writer, folder, size)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise _refused(f"it cannot be read ({error})") from error
+
+
+def _write(writer: GGUFWriter, folder: Path, size: int) -> None:
     from gguf import SpecialVocab
 
     found = read_vocabulary(folder, size)
@@ -101,7 +118,11 @@ def _added_around(folder: Path, special: Mapping[str, int]) -> dict[str, bool]:
     """Whether the tokenizer puts tokens before and after every text."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    except Exception as error:
+        # The library raises nothing more exact.
+        raise _refused(f"it cannot be read ({error})") from error
     bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
     whole = tokenizer.encode(_PROBE).ids
     before, after = whole[: whole.index(bare[0])], whole[whole.index(bare[0]) + len(bare) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from quantize_lib.architecture.assignment import format_of
+from quantize_lib.architecture.language_model import vocabulary
 from quantize_lib.errors import SourceError
 from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.job.result import FailedCell
@@ -26,7 +27,7 @@ def cells_left(
     for cell in job.cells:
         if cell.id in finished.cells:
             continue
-        reason = format_of(facts, cell.settings).refuses_files(job.model.path)
+        reason = format_of(facts, cell.settings).refuses_files(job.model.path, vocabulary(facts.config))
         if reason is None:
             fit.append(cell)
             continue

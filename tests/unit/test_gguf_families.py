@@ -11,6 +11,7 @@ import pytest
 
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.formats import Traits, get_format, resolve_format
+from quantize_lib.formats.loading import LoadRequest
 from quantize_lib.gguf_file.families import FAMILIES, refusal
 from quantize_lib.gguf_file.names import names_of, types_of
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
@@ -33,7 +34,8 @@ LLAMA_3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """As Llama 3's tokenizer.json has it."""
-BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 BYTES_ALONE = {**BYTES, "use_regex": False}
 
 
@@ -52,8 +54,8 @@ def tokenizer(folder: Path, splitting: Any = BYTES, *, normalizer: Any = None, *
         "pre_tokenizer": splitting,
         "model": {"type": "BPE", "vocab": words, "merges": [["a", "b"]], **model},
         "added_tokens": [
-            {"id": 3, "content": "<s>", "special": True},
-            {"id": 4, "content": "<tool>", "special": False},
+            {"id": 3, "content": "<s>", "special": True, **ADDED},
+            {"id": 4, "content": "<tool>", "special": False, **ADDED},
         ],
     }
     (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
@@ -155,6 +157,39 @@ def test_a_folder_without_tokenizer_json_or_with_another_file_there_is_refused(t
     assert "it cannot be read" in str(vocabulary_refusal(tmp_path))
     (tmp_path / "tokenizer.json").write_text("[]", encoding="utf-8")
     assert "it is no tokenizer" in str(vocabulary_refusal(tmp_path))
+
+
+def test_the_worker_tries_the_whole_vocabulary_with_what_the_tokenizer_puts_around_a_text(
+    tmp_path: Path,
+) -> None:
+    folder = tokenizer(tmp_path)
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "<s>"}', encoding="utf-8")
+    assert vocabulary_refusal(folder, 6) is None
+    assert "a token 4, and the embedding 4 rows" in str(vocabulary_refusal(folder, 4))
+    data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    sequence, tool = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<tool>", "type_id": 0}}
+    words = {"id": "<tool>", "ids": [4], "tokens": ["<tool>"]}
+    for single, refused in (
+        ([{**tool}, sequence], True),
+        ([{"SpecialToken": {"id": "<s>", "type_id": 0}}, sequence], False),
+    ):
+        special = words if refused else {"id": "<s>", "ids": [3], "tokens": ["<s>"]}
+        data["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {special["id"]: special},
+        }
+        (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+        reason = vocabulary_refusal(folder, 6)
+        assert (reason is not None) == refused, reason
+        assert not refused or "it puts the tokens [4] before a text" in str(reason)
+
+
+def test_a_checkpoint_that_names_a_file_elsewhere_is_not_loaded(tmp_path: Path) -> None:
+    request = LoadRequest(folder=str(tmp_path), dtype="auto", device="cpu", trust_remote_code=False)
+    with pytest.raises(ValueError, match="no file of the folder"):
+        get_format("gguf").load(request, {"gguf_file": "../other/x.gguf"})
 
 
 def test_more_tokens_than_the_embedding_has_rows_are_refused(tmp_path: Path) -> None:
