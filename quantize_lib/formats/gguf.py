@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +124,8 @@ class _Gguf(Format):
         file = str(quantization[_FILE])
         if Path(file).name != file:
             raise ValueError(f"config.json names {file!r}, which is no file of the folder")
-        return load_with_transformers(request, gguf_file=file)
+        with _names_made_once():
+            return load_with_transformers(request, gguf_file=file)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
         mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)
@@ -163,6 +166,22 @@ class _Gguf(Format):
                 )
             )
         return tuple(found)
+
+
+@contextmanager
+def _names_made_once() -> Iterator[None]:
+    """Let transformers 5.23 make the table of tensors' names once instead of once for each module.
+
+    That is a third of the time in which it loads a small model (19 → 13 s of SmolLM2-135M on one core).
+    """
+    import gguf
+
+    made = gguf.get_tensor_name_map
+    gguf.get_tensor_name_map = cache(made)
+    try:
+        yield
+    finally:
+        gguf.get_tensor_name_map = made
 
 
 def _llama(on_hub: bool) -> str:
