@@ -17,7 +17,7 @@ DEMO_OUTPUT := examples/demo/work/output$(addprefix -,$(OTHER_MODEL))
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: environment demo-data ## Quantize a real 135M model six ways and publish it into a local folder (MODEL=gemma: another one)
+demo: environment demo-data ## Quantize a real 135M model in several ways and publish it into a local folder (MODEL=gemma: another one)
 	$(VENV)/model-quantizer run examples/demo/$(or $(OTHER_MODEL),quantize).yml --output $(DEMO_OUTPUT)
 	@echo "The repositories are in examples/demo/work/published, the report is $(DEMO_OUTPUT)/report.html"
 

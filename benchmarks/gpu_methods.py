@@ -41,11 +41,12 @@ def entries() -> Iterator[dict[str, Any]]:
         for chosen in formats_for(method):
             for bits in (width for width in method.bits if width in chosen.bits):
                 settings = Settings(method=method.name, bits=bits, format=chosen.name)
+                width = method.width_of(bits)
                 if chosen.misfit(SHAPE.hidden, SHAPE.mlp, settings.bits) is not None:
                     continue
                 for effort in efforts:
-                    words = [method.name, str(bits), chosen.name, *([effort] if effort else [])]
-                    entry = {"method": method.name, "bits": bits, "format": chosen.name}
+                    words = [method.name, str(width), chosen.name, *([effort] if effort else [])]
+                    entry = {"method": method.name, method.width_key: width, "format": chosen.name}
                     yield {**entry, "name": "-".join(words), **({"effort": effort} if effort else {})}
 
 

@@ -23,7 +23,7 @@ _LIBRARIES = (
 def versions() -> dict[str, str]:
     """The versions of everything that has a part in the result."""
     found = {"model-quantizer": __version__, "python": platform.python_version()}
-    loaders = (name for entry in FORMATS.values() for name in entry.requirements)
+    loaders = (name for entry in FORMATS.values() for name in (*entry.requirements, *entry.written_by))
     for name in dict.fromkeys((*_LIBRARIES, *loaders)):
         if (release := _release(name)) is not None:
             found[name] = release

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import prod
 
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.language_model import text_config
 from quantize_lib.architecture.tensors import LayerInfo
-from quantize_lib.formats import Format, Traits, resolve_format
+from quantize_lib.formats import Format, Traits, WholeModel, resolve_format
 from quantize_lib.methods import GroupSize, Settings
 
 _SIXTEEN_BITS = ("BF16", "F16")
@@ -34,6 +34,7 @@ def traits_of(architecture: Architecture, settings: Settings) -> Traits:
             if layer.tensor in architecture.tensors
         ),
         numbered=any(layer.name.rpartition(".")[2].isdecimal() for layer in layers),
+        config=text_config(architecture.config),
     )
 
 
@@ -69,6 +70,27 @@ def assign(architecture: Architecture, settings: Settings) -> list[tuple[LayerIn
             group_size = override.group_size if override.group_size is not None else group_size
         assigned.append((layer, bits, group_size))
     return assigned
+
+
+def stored_types(architecture: Architecture, settings: Settings) -> Mapping[str, str]:
+    """What a cell's format calls the type of each tensor that it does not store as it is, by name on disk;
+    empty for a format that has no types.
+
+    Raises:
+        UsageError: where the format that was asked for cannot hold the model.
+    """
+    whole = whole_model(architecture, settings)
+    return format_of(architecture, settings).types(whole, settings)
+
+
+def whole_model(architecture: Architecture, settings: Settings) -> WholeModel:
+    """A model as a format sees it that stores all of it in its own way."""
+    kept = {layer.tensor for layer in architecture.layers if _is_kept(layer, settings)}
+    return WholeModel(
+        config=text_config(architecture.config),
+        shapes={name: info.shape for name, info in architecture.tensors.items()},
+        kept=frozenset(kept),
+    )
 
 
 def _is_kept(layer: LayerInfo, settings: Settings) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from quantize_lib.benchmark.records import Subject
 from quantize_lib.errors import UsageError
 from quantize_lib.files import read_json
+from quantize_lib.formats import weight_files
 from quantize_lib.methods import METHODS
 from quantize_lib.report import RECORD_FILE, REPORT_FILE, read_manifest_path, read_report
 from quantize_lib.report.records import CellRecord
@@ -136,7 +137,7 @@ def _is_model(folder: Path) -> bool:
     What a record names may be nothing that a path can be.
     """
     try:
-        return (folder / _CONFIG).is_file() and any(folder.glob("*.safetensors"))
+        return (folder / _CONFIG).is_file() and bool(weight_files(folder))
     except OSError:
         return False
 

@@ -8,6 +8,7 @@ from quantize_lib.effective_settings import hashed_settings
 from quantize_lib.job.records import TextRecord
 from quantize_lib.methods import get_method
 from quantize_lib.methods.common import AUTO_BITS, is_automatic
+from quantize_lib.methods.entry import BITS
 from quantize_lib.plan.cells import HELD_OUT, Cell, Job
 from quantize_lib.report.records import CellRecord
 
@@ -30,7 +31,10 @@ def manifest_of(record: CellRecord, cell: Cell, job: Job) -> str:
     model |= {key: True for key in _MODEL_KEYS if getattr(job.model, key)}
     settings = {key: value for key, value in hashed_settings(cell.settings).items() if value != []}
     if is_automatic(cell.settings):
-        settings["bits"] = AUTO_BITS
+        settings[BITS] = AUTO_BITS
+    elif get_method(cell.settings.method).width is not None:
+        # They follow from what stands in their place.
+        del settings[BITS]
     model["quantize"] = [{**settings, "name": cell.id}]
     if get_method(cell.settings.method).calibrated:
         model["calibration"] = _text(job.calibration, record.calibration)

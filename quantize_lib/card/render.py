@@ -132,7 +132,13 @@ def _values(
         "unproven": measured is not None and measured.evaluation is not None and not proven,
         "unrounded": unrounded_words(measured) if measured is not None and proven else None,
         "reload": reload,
-        "snippets": snippets(record, cell, source.facts, prompt=_PROMPT if reload is None else reload.prompt),
+        "snippets": snippets(
+            record,
+            cell,
+            source.facts,
+            model=job.model,
+            prompt=_PROMPT if reload is None else reload.prompt,
+        ),
         "task": task_of(source.facts.config),
         "settings": _settings(record, cell),
         "remark": _remark(record, cell),
@@ -236,7 +242,7 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
 
 def _kept(record: CellRecord, cell: Cell) -> list[str]:
     """What stays in full precision, and why."""
-    kept: list[str] = [Safe("embeddings, norms and the output layer: no method here rounds them")]
+    kept: list[str] = [Safe(get_format(record.format).of(cell.settings).stays)]
     kept += [
         Safe(f"{markdown(reason)}, by the model's structure: {', '.join(map(code, names))}")
         for reason, names in record.kept.items()

@@ -11,6 +11,7 @@ from typing import Any
 
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import write_json, write_text
+from quantize_lib.formats import weight_files
 
 _CODE_KEY = "auto_map"
 """Where files name the Python classes that transformers is to load them with."""
@@ -89,4 +90,4 @@ def cannot_write(folder: Path, error: Exception) -> CheckpointError:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of a checkpoint's weights on disk."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in weight_files(folder))

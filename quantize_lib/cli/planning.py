@@ -94,7 +94,7 @@ def _estimates(
 ) -> dict[str, JobEstimate]:
     """Estimates by job id; every job's error is reported before the first one ends the command."""
     from quantize_lib.host.card_check import card_warnings, check_cards
-    from quantize_lib.host.prepare import check_texts, look
+    from quantize_lib.host.prepare import cautions, check_texts, look
     from quantize_lib.host.terms_notice import terms_warnings
     from quantize_lib.plan.estimate import estimate_job
 
@@ -122,6 +122,8 @@ def _estimates(
             for warning in card_warnings(job, facts, plan.publish):
                 reporter.warning(warning)
             for cell in job.cells:
+                for caution in cautions(cell, facts):
+                    reporter.warning(f"{cell.id}: {caution}")
                 for warning in terms_warnings(cell, facts.terms, plan.publish):
                     reporter.warning(warning)
     for earlier in errors[:-1]:

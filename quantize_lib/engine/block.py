@@ -63,6 +63,7 @@ class LinearInput:
         bias: float32 (out,), or None.
         statistics: None where no cell of the job needs them.
         bits, group_size: resolved, overrides applied; group_size is -1 for one group per row.
+        kind: the type in which the format stores it, where it has several.
     """
 
     name: str
@@ -72,6 +73,7 @@ class LinearInput:
     bits: int
     group_size: int
     conv1d: bool = False
+    kind: str = ""
 
     @property
     def group_inputs(self) -> int:

@@ -9,15 +9,22 @@ import torch
 from quantize_lib.engine.block import BlockInput, Fold, LinearInput
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock
 
+_NONE: Mapping[str, str] = {}
+
 
 def block_input(
-    block: CalibratedBlock, part: BlockPart, layers: Mapping[str, tuple[int, int]], dtype: torch.dtype
+    block: CalibratedBlock,
+    part: BlockPart,
+    layers: Mapping[str, tuple[int, int]],
+    dtype: torch.dtype,
+    types: Mapping[str, str] = _NONE,
 ) -> BlockInput:
     """What a method gets.
 
     Args:
         layers: full name of each layer that the cell quantizes → (bits, group size).
         dtype: of unquantized tensors on disk.
+        types: as `CellWork.types`.
     """
     inputs: dict[str, LinearInput] = {}
     for name, linear in part.linears.items():
@@ -30,6 +37,7 @@ def block_input(
             statistics=part.statistics.get(name),
             bits=bits,
             group_size=group_size,
+            kind=types.get(f"{block.names[name]}.weight", ""),
         )
     folds = usable(block.folds, part.linears)
     sources = {fold.source for fold in folds if fold.kind != "linear"}

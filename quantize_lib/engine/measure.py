@@ -13,6 +13,8 @@ from quantize_lib.engine.pass_state import Batches, CarriedText
 from quantize_lib.metrics import MEANS
 from quantize_lib.reporting import Reporter
 
+_NONE: Mapping[str, Mapping[str, Tensor]] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -34,6 +36,7 @@ def measure(
     text: CarriedText,
     carried: Mapping[str, Batches],
     *,
+    outside: Mapping[str, Mapping[str, Tensor]] = _NONE,
     sample: int,
     reporter: Reporter,
 ) -> Measured:
@@ -42,6 +45,7 @@ def measure(
     Args:
         text: held-out text after the last block.
         carried: its hidden states after each cell's last block, by the cell's id.
+        outside: of cells that have other tensors outside the blocks than the base model, these by name.
         sample: how many sequences' base logits to keep.
     """
     base_tokens = _Tokens()
@@ -57,7 +61,8 @@ def measure(
                     kept = torch.empty(min(sample, len(text.batches)), *base.shape[1:])
                 kept[number] = base[0]
             for cell_id, values in tokens.items():
-                logits = model.head(ids, carried[cell_id][number])
+                with model.replacing(outside.get(cell_id, {})):
+                    logits = model.head(ids, carried[cell_id][number])
                 values.add(logits, base, ids)
                 # Before the next ones are made.
                 del logits

@@ -145,6 +145,28 @@ class StreamedModel(Skeleton):
             self._model.load_state_dict(meta, assign=True)
 
     @contextmanager
+    def replacing(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside this context some tensors outside the blocks are others. Only inside `outer`.
+
+        Args:
+            values: by name in a checkpoint, on the device and in the dtype of what they replace.
+        """
+        if not values:
+            yield
+            return
+        targets = {self.names.by_source[self._disk[name]].targets[0]: name for name in values}
+        before = {target: self._model.get_parameter(target) for target in targets}
+        for target, name in targets.items():
+            self._place(self._model, target, values[name])
+        self._tie(self._model, "")
+        try:
+            yield
+        finally:
+            for target, value in before.items():
+                self._place(self._model, target, value)
+            self._tie(self._model, "")
+
+    @contextmanager
     def calling(self, called: Called) -> Iterator[None]:
         """Inside this context the blocks' calls are taken by `called`."""
         before, self._called = self._called, called

@@ -130,6 +130,11 @@ class CarriedText:
             pass
         self.hidden = hold(hidden)
 
+    def embedded(self, model: StreamedModel) -> Iterator[Tensor]:
+        """The first block's inputs by batch, as the model's embedding gives them now."""
+        for ids in self.batches:
+            yield model.embed(ids)[0]
+
     def _embedded(self, model: StreamedModel) -> Iterator[Tensor]:
         first: dict[int, Calls] = {}
         for ids in self.batches:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from quantize_lib.engine.drift import DriftText, drift_texts
 from quantize_lib.engine.measure import Measured, measure
 from quantize_lib.engine.methods.base import gathered, rounder_of
 from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.outside import Outside, kept
 from quantize_lib.engine.pack import pack_block, split_layers
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
@@ -49,6 +50,7 @@ class CellWork:
         method: what it is rounded by.
         format: how it is stored.
         layers: full name of each linear layer to quantize → (bits, group size).
+        types: of each tensor that the format stores in a type of its own, by its name; see `Format.types`.
     """
 
     id: str
@@ -57,6 +59,7 @@ class CellWork:
     format: Format
     layers: Mapping[str, tuple[int, int]]
     sink: TensorSink
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -114,6 +117,7 @@ class SharedPass:
         self._store = store
         self._outcomes = {cell.id: CellOutcome() for cell in cells}
         self._rounders = {cell.id: rounder_of(cell.method) for cell in cells}
+        self._outside = {cell.id: Outside(model, cell, self._rounders[cell.id]) for cell in cells}
         calibrated = any(cell.method.calibrated for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
@@ -189,16 +193,25 @@ class SharedPass:
             alive = [cell.id for cell in self._alive()]
             for drift in self._drifts:
                 drift.begin(self._model, self._hold, hidden, alive)
-        if self._evaluation is not None:
-            self._carried = {
-                cell.id: self._hold(name, hidden.get(name, self._evaluation.hidden))
-                for cell in self._alive()
-                for name in (f"cell/{cell.id}",)
-            }
+            for cell in self._alive():
+                self._carry(cell, hidden.get(f"cell/{cell.id}"))
         if state is None or not state.blocks:
             return 0
         self._reporter.info(f"continuing after block {state.blocks} of {len(self._model)}")
         return state.blocks
+
+    def _carry(self, cell: CellWork, hidden: Batches | None) -> None:
+        """Give a cell the held-out text as it comes to the block that is next."""
+        text, outside = self._evaluation, self._outside[cell.id]
+        if text is None:
+            return
+        states: Iterable[Tensor] = text.hidden if hidden is None else hidden
+        if outside and hidden is None:
+            states = outside.embedded(text)
+        try:
+            self._carried[cell.id] = self._hold(f"cell/{cell.id}", states)
+        except QuantizerError as error:
+            self._fail(cell, error)
 
     def _hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
         return list(batches) if self._store is None else self._store.hold(name, batches)
@@ -305,7 +318,7 @@ class SharedPass:
 
     def _quantize(self, cell: CellWork, block: CalibratedBlock, part: BlockPart, put: Put) -> RoundedBlock:
         """Round a part of a block, and put it in its place where text is to go through it."""
-        given = block_input(block, part, cell.layers, self._model.disk_dtype)
+        given = block_input(block, part, cell.layers, self._model.disk_dtype, cell.types)
         rounding = self._rounders[cell.id].begin(given, cell.settings, cell.grid)
         drift = self._drift_of(cell)
         if part.tally is None and drift is not None:
@@ -343,12 +356,7 @@ class SharedPass:
         cell.sink.write(split_layers(self._model, block.index, block.module, cell.layers))
         untouched = [name for name in self._model.block_tensors(block.index) if name not in replaced]
         read = partial(read_as_loaded, self._model) if cell.format.as_loaded else self._model.read
-        cell.sink.write({name: self._kept(cell, tensor) for name, tensor in read(untouched)})
-
-    def _kept(self, cell: CellWork, tensor: Tensor) -> Tensor:
-        """A tensor of the base model as the cell's format stores it."""
-        convert = cell.format.one_dtype and tensor.is_floating_point()
-        return tensor.to(self._model.disk_dtype) if convert else tensor
+        cell.sink.write({name: kept(cell, tensor, self._model) for name, tensor in read(untouched)})
 
     def _write_outside(self) -> None:
         names = self._model.outside_tensors()
@@ -356,15 +364,15 @@ class SharedPass:
             cells = [cell for cell in self._alive() if cell.format.as_loaded == as_loaded]
             for name, tensor in read(names) if cells else ():
                 for cell in cells:
-                    self._write_one(cell, name, self._kept(cell, tensor))
+                    self._write_one(cell, partial(self._outside[cell.id].stored, name, tensor))
         for name, tensor in self._model.copied():
             for cell in self._alive():
-                self._write_one(cell, name, tensor)
+                self._write_one(cell, partial(dict, {name: tensor}))
 
-    def _write_one(self, cell: CellWork, name: str, tensor: Tensor) -> None:
+    def _write_one(self, cell: CellWork, made: Callable[[], Mapping[str, Tensor]]) -> None:
         if self._outcomes[cell.id].error is None:
             try:
-                cell.sink.write({name: tensor})
+                cell.sink.write(made())
             except QuantizerError as error:
                 self._fail(cell, error)
 
@@ -378,6 +386,7 @@ class SharedPass:
             self._model,
             self._evaluation,
             {cell.id: self._carried[cell.id] for cell in self._alive()},
+            outside={cell.id: self._outside[cell.id].weights() for cell in self._alive()},
             sample=self._sample,
             reporter=self._reporter,
         )

@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Layer, Misfit
 from quantize_lib.formats.traits import Traits
+from quantize_lib.formats.whole import WholeModel
 from quantize_lib.methods import AUTO_FORMAT, Method, Setting, Settings, get_method
 from quantize_lib.methods.common import ALLOW_PARTIAL, is_automatic
 from quantize_lib.registry import find_entries, get_entry
 
 __all__ = [
     "FORMATS",
+    "WEIGHT_FILES",
     "BlockShape",
     "CheckpointContext",
     "Format",
     "Layer",
     "Misfit",
     "Traits",
+    "WholeModel",
     "format_of_config",
     "formats_for",
     "get_format",
+    "is_weight_file",
     "named_format",
     "resolve_format",
     "takes",
+    "weight_files",
 ]
 
 FORMATS = cast(Mapping[str, Format], find_entries(__name__, __path__, "FORMAT"))
 """By name, in the order in which they are listed."""
+
+WEIGHT_FILES: tuple[str, ...] = tuple(dict.fromkeys(entry.files for entry in FORMATS.values()))
+"""Patterns of the files that checkpoints' weights are in, the usual ones first."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's weights: a base model's, or a checkpoint's in whatever format; sorted.
+
+    The first kind that is there counts: beside a model's own weights others may lie.
+    """
+    found = (sorted(folder.glob(pattern)) for pattern in WEIGHT_FILES)
+    return next((files for files in found if files), [])
+
+
+def is_weight_file(name: str) -> bool:
+    """Whether a file of a repository is a part of a model, by its name."""
+    return any(fnmatchcase(name, pattern) for pattern in WEIGHT_FILES)
 
 
 def get_format(name: str) -> Format:

@@ -11,10 +11,13 @@ from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transfor
 from quantize_lib.formats.rounded import Codes, Grid, InputRounding, RoundedLayer
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
+from quantize_lib.formats.whole import WholeModel
 from quantize_lib.methods import GRID, Method, Settings
 from quantize_lib.precision import Precision, precision_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 
@@ -103,6 +106,8 @@ class CheckpointContext:
         traits: of the model.
         modules: names in memory of the quantized layers that are written under another one.
         experts: those of the quantized layers that are an expert's.
+        model: the base model's name.
+        types: as `Format.types`, by the name under which a tensor is written.
     """
 
     method: Method
@@ -117,6 +122,8 @@ class CheckpointContext:
     traits: Traits = field(default_factory=lambda: Traits(model_type=""))
     modules: Mapping[str, str] = field(default_factory=dict)
     experts: frozenset[str] = frozenset()
+    model: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 class Format(ABC):
@@ -165,6 +172,16 @@ class Format(ABC):
     """Whether servers read a part of each layer on each of several GPUs."""
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
+    written_by: ClassVar[tuple[str, ...]] = ()
+    """Packages that have a part in what is stored, and none where it is loaded."""
+    rounds_outside: ClassVar[bool] = False
+    """Whether embeddings and the output layer are rounded, too."""
+    holds_tokenizer: ClassVar[bool] = False
+    """Whether the tokenizer is in its file as well; see `refuses_files`."""
+    files: ClassVar[str] = "*.safetensors"
+    """What its weights are in."""
+    stays: ClassVar[str] = "embeddings, norms and the output layer: no method here rounds them"
+    """What of a model it stores in full precision whatever the settings, for the card."""
 
     def holds(self, method: Method) -> bool:
         """Whether it stores what a method gives."""
@@ -260,6 +277,42 @@ class Format(ABC):
         """Tensors that the loader wants in a block besides, by relative name, in any dtype."""
         return {}
 
+    def types(self, model: WholeModel, settings: Settings) -> Mapping[str, str]:
+        """Of a format with several types: that of each tensor which is not stored as it is, by its name."""
+        return {}
+
+    def weight(self, parts: Mapping[str, Tensor], kind: str) -> Tensor:
+        """What the parts that `pack` gave mean, of a format that has types: float32 (out, in)."""
+        raise NotImplementedError
+
+    def whole_bytes(self, model: WholeModel, settings: Settings) -> int | None:
+        """What a checkpoint's weights take; None where they are counted tensor by tensor."""
+        return None
+
+    def refuses_files(self, base: Path, rows: int | None = None) -> str | None:
+        """Why it cannot hold what it takes of the base model's files beside the weights; None where it can.
+
+        Args:
+            base: the base model's folder, if only with the tokenizer's files.
+            rows: of the embedding, in the worker; without them nothing is run that reads foreign files.
+        """
+        return None
+
+    def complete(self, folder: Path, base: Path, context: CheckpointContext) -> Path | None:
+        """Put the finished tensors of a checkpoint's folder into a file of its own, where it has one.
+
+        Args:
+            folder: with shards, config and side files.
+            base: the base model's folder.
+
+        Returns:
+            The file; None where the shards stay what they are.
+
+        Raises:
+            CheckpointError: where the disk is full.
+        """
+        return None
+
     @abstractmethod
     def quantization_config(self, context: CheckpointContext) -> dict[str, Any]:
         """The `quantization_config` of the checkpoint's config.json."""
@@ -334,6 +387,10 @@ class Format(ABC):
             "vllm": " ".join(use.vllm()),
             "sglang": " ".join(use.sglang()),
         }
+
+    def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
+        """Further programs that load a checkpoint, each a link in Markdown with a shell line."""
+        return ()
 
     def install(self, versions: Mapping[str, str]) -> str:
         """Shell lines that bring what the loader needs, in the versions that were used here."""

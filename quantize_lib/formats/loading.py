@@ -47,17 +47,22 @@ class Loaded:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_with_transformers(request: LoadRequest, quantization_config: object | None = None) -> Loaded:
+def load_with_transformers(
+    request: LoadRequest, quantization_config: object | None = None, *, gguf_file: str | None = None
+) -> Loaded:
     """Through transformers.
 
     Args:
         quantization_config: what a user would pass beside the checkpoint's own.
+        gguf_file: the file in the folder that is loaded in place of safetensors.
     """
     import transformers
 
     asked: dict[str, Any] = {}
     if quantization_config is not None:
         asked["quantization_config"] = quantization_config
+    if gguf_file is not None:
+        asked["gguf_file"] = gguf_file
     started = time.monotonic()
     # The pair that output_loading_info gives is not in transformers' annotations.
     loaded: Any = getattr(transformers, request.auto_class).from_pretrained(

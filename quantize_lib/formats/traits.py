@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,7 @@ class Traits:
         kept_share: how much of the blocks' weights is in no layer that can be quantized.
         sixteen_bits: whether its layers are stored in a type of 16 bits.
         numbered: whether a layer's own name is a number.
+        config: the language model's part of `config.json`.
     """
 
     model_type: str
@@ -30,6 +33,7 @@ class Traits:
     kept_share: float = 0.0
     sixteen_bits: bool = False
     numbered: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def mostly_kept(self) -> bool:

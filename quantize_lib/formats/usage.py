@@ -23,6 +23,7 @@ class Usage:
         repository: `namespace/name`, or `name`.
         prompt: what is continued.
         task: what the model does.
+        model: the base model's name.
         settings: as the manifest says.
         bits: of the cell.
         symmetric: whether all zero points are in the middle.
@@ -40,6 +41,7 @@ class Usage:
     versions: Mapping[str, str]
     traits: Traits
     task: Task = GENERATION
+    model: str = ""
 
     def vllm(self, *words: str) -> list[str]:
         """The command for vLLM, quoted for a shell; `words` are what it cannot find in the config."""
@@ -69,12 +71,17 @@ def gptqmodel_install(versions: Mapping[str, str]) -> str:
     )
 
 
-def transformers_snippet(repository: str, prompt: str, task: Task) -> str:
-    """Loads through transformers and uses the model for its task."""
+def transformers_snippet(repository: str, prompt: str, task: Task, *, gguf_file: str | None = None) -> str:
+    """Loads through transformers and uses the model for its task.
+
+    Args:
+        gguf_file: the file of the repository that is loaded in place of safetensors.
+    """
+    asked = "" if gguf_file is None else f"gguf_file={json.dumps(gguf_file)}, "
     return (
         f"from transformers import {task.auto_class}, AutoTokenizer\n\n"
         f"model_id = {json.dumps(repository)}  # or the folder with these files\n"
-        f'model = {task.auto_class}.from_pretrained(model_id, device_map="auto")\n'
+        f'model = {task.auto_class}.from_pretrained(model_id, {asked}device_map="auto")\n'
         "tokenizer = AutoTokenizer.from_pretrained(model_id)\n"
     ) + _example(prompt, task)
 

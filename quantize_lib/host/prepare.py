@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from quantize_lib.architecture.assignment import format_of, traits_of
 from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
@@ -23,6 +24,7 @@ from quantize_lib.plan.estimate import JobEstimate, checkpoint_bytes, estimate_j
 from quantize_lib.source import resolve_group_size
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.other_build import OtherBuild
+from quantize_lib.source.tokenizer_files import tokenizer_folder
 from quantize_lib.tasks import task_of
 from quantize_lib.text import format_bytes
 from quantize_lib.wording import joined
@@ -108,6 +110,7 @@ def look(job: Job, lookups: Lookups) -> Seen:
     # A container brings its own libraries.
     if lookups.tokenizers.elsewhere is None and not _needs_container(job):
         refused |= without_libraries([cell for cell in job.cells if cell.id in sizes], facts)
+    refused |= _refused_files(job, facts, sizes)
     return Seen(
         job=replace(job, cells=tuple(cell for cell in job.cells if cell.id not in refused)),
         facts=replace(facts, notes=(*facts.notes, *notes)),
@@ -119,6 +122,11 @@ def look(job: Job, lookups: Lookups) -> Seen:
 def _needs_container(job: Job) -> bool:
     """Whether the model runs in a container, or not at all."""
     return job.model.trust_remote_code or job.model.allow_pickle
+
+
+def cautions(cell: Cell, facts: ModelFacts) -> tuple[str, ...]:
+    """What a user should know of how a cell is stored, a sentence each."""
+    return format_of(facts, cell.settings).cautions(cell.settings, traits_of(facts, cell.settings))
 
 
 def check_texts(job: Job, lookups: Lookups) -> None:
@@ -177,6 +185,24 @@ def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str,
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
     return sizes, refused
+
+
+def _refused_files(job: Job, facts: ModelFacts, sizes: Collection[str]) -> dict[str, SourceError]:
+    """Why some cells cannot be had whose file is to hold the tokenizer as well.
+
+    Args:
+        sizes: ids of the cells that can be had so far.
+    """
+    asked = [(cell, format_of(facts, cell.settings)) for cell in job.cells if cell.id in sizes]
+    asked = [(cell, chosen) for cell, chosen in asked if chosen.holds_tokenizer]
+    # Of a tokenizer that is too large to be fetched for this the worker says it.
+    folder = tokenizer_folder(job.model, facts) if asked else None
+    refused: dict[str, SourceError] = {}
+    for cell, chosen in asked:
+        reason = None if folder is None else chosen.refuses_files(folder)
+        if reason is not None:
+            refused[cell.id] = SourceError(f"{cell.id}: {reason}", hint="Take another method.")
+    return refused
 
 
 def _check_lengths(job: Job, facts: ModelFacts) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from quantize_lib.architecture.assignment import format_of, left_out, traits_of
+from quantize_lib.architecture.assignment import format_of, left_out
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
@@ -23,7 +23,7 @@ from quantize_lib.errors import (
     UsageError,
 )
 from quantize_lib.files import Room
-from quantize_lib.formats import named_format, resolve_format
+from quantize_lib.formats import named_format
 from quantize_lib.host.card_check import card_warnings, check_cards
 from quantize_lib.host.choices import Choices
 from quantize_lib.host.command_runs import CommandRuns, passed_before
@@ -32,7 +32,7 @@ from quantize_lib.host.job_state import JobState, sweep
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.one_job import JobRunner
 from quantize_lib.host.output_folder import working_in
-from quantize_lib.host.prepare import Prepared, prepare
+from quantize_lib.host.prepare import Prepared, cautions, prepare
 from quantize_lib.host.provenance import provenance
 from quantize_lib.host.recard import adopted, recarded
 from quantize_lib.host.run_options import RunOptions, RunResult
@@ -237,7 +237,7 @@ class _Run:
             self._reporter.warning(warning)
         for cell in job.cells:
             self._reporter.info(f"{cell.id}: {_chosen(cell, prepared)}")
-            for note in (*left_out(prepared.facts, cell.settings), *_cautions(cell, prepared)):
+            for note in (*left_out(prepared.facts, cell.settings), *cautions(cell, prepared.facts)):
                 self._reporter.warning(f"{cell.id}: {note}")
             for warning in terms_warnings(cell, prepared.facts.terms, publish):
                 self._reporter.warning(warning)
@@ -348,11 +348,6 @@ def _refused(output: Path) -> frozenset[str]:
         return frozenset(record.id for record in read_report(output) if record.code == ErrorCode.PUBLISH)
     except UsageError:
         return frozenset()
-
-
-def _cautions(cell: Cell, prepared: Prepared) -> tuple[str, ...]:
-    traits = traits_of(prepared.facts, cell.settings)
-    return resolve_format(cell.settings, traits).cautions(cell.settings, traits)
 
 
 def _chosen(cell: Cell, prepared: Prepared) -> str:

@@ -12,7 +12,7 @@ from quantize_lib.devices import DeviceName
 from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
-from quantize_lib.manifest.entry_settings import entry_settings, settings_faults, width_word
+from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
 from quantize_lib.manifest.evaluate_spec import evaluate_spec, limits_of
 from quantize_lib.manifest.other_builds import COMPARE_WITH, check_builds
 from quantize_lib.manifest.problems import Path as KeyPath
@@ -29,6 +29,7 @@ from quantize_lib.manifest.text import (
     merge_text,
     text_spec,
 )
+from quantize_lib.manifest.widths import has_several_widths, width_word, widths_of
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.metrics import LIMITS, NO_WORSE_THAN, split_key
 from quantize_lib.names import (
@@ -190,8 +191,7 @@ class _Builder:
             path = ("models", index, "quantize", number)
             if not self.clean(*path):
                 continue
-            bits = entry["bits"]
-            for width in bits if isinstance(bits, list) else [bits]:
+            for width in widths_of(entry):
                 settings = entry_settings(entry, defaults, width)
                 for key, message in settings_faults(entry, settings, width):
                     self.report((*path, key), message)
@@ -205,8 +205,8 @@ class _Builder:
         slug, width = get_method(settings.method).slug, width_word(settings)
         identity = f"{spec.name}-{slug}-{width}"
         if "name" in entry:
-            # Appended wherever `bits` is a list, so that a further width renames nothing.
-            identity = f"{entry['name']}-{width}" if isinstance(entry["bits"], list) else entry["name"]
+            # Appended wherever there is a list, so that a further width renames nothing.
+            identity = f"{entry['name']}-{width}" if has_several_widths(entry) else entry["name"]
         template = publish.name
         if "name" in entry and "{name}" not in template:
             template = "{name}"
@@ -329,10 +329,9 @@ class _Builder:
         for index, rule in enumerate(rules if isinstance(rules, list) else ()):
             if not self.clean("watch", index):
                 continue
-            seen: set[tuple[str, int]] = set()
+            seen: set[tuple[str, int | str]] = set()
             for number, entry in enumerate(rule["quantize"]):
-                bits = entry["bits"] if isinstance(entry["bits"], list) else [entry["bits"]]
-                made = {(entry["method"], width) for width in bits}
+                made = {(entry["method"], width) for width in widths_of(entry)}
                 if made & seen:
                     message = "method and width of an earlier entry: their cells would have the same id."
                     self.report(("watch", index, "quantize", number), message)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quantize_lib.formats import formats_for, get_format, named_format, takes
+from quantize_lib.manifest.widths import widths_of
 from quantize_lib.methods import AUTO_FORMAT, SETTINGS, Settings, get_method, settings_of
 from quantize_lib.methods.common import (
     AUTO_BITS,
@@ -26,10 +27,10 @@ def entry_settings(entry: Mapping[str, Any], defaults: Mapping[str, Any], width:
     Args:
         entry: as written.
         defaults: of the model and the manifest. What method and format do not take is passed over.
-        width: one of the entry's `bits`; `AUTO_BITS` where layers get their own.
+        width: one of `widths_of` the entry.
     """
     method = get_method(entry["method"])
-    bits = NOMINAL_BITS if isinstance(width, str) else width
+    bits = method.width_bits.get(width, NOMINAL_BITS) if isinstance(width, str) else width
     name = entry.get("format")
     if name is None:
         wanted = defaults.get("format", AUTO_FORMAT)
@@ -40,6 +41,9 @@ def entry_settings(entry: Mapping[str, Any], defaults: Mapping[str, Any], width:
     # Of one target in the entry itself, the other in `defaults` is no part.
     targets = {setting.name for setting in TARGETS if setting.name in entry}
     for setting in method.settings:
+        if setting is method.width:
+            values[setting.name] = width
+            continue
         if setting in TARGETS and (width != AUTO_BITS or not targets <= {setting.name}):
             continue
         if setting.name in entry:
@@ -57,7 +61,7 @@ def settings_faults(
     The model may want another format than the method's own; that is checked where it is known.
 
     Args:
-        width: of the entry's `bits`, the one that the settings are of.
+        width: of `widths_of` the entry, the one that the settings are of.
     """
     method, chosen = get_method(settings.method), named_format(settings)
     yield from _target_faults(entry, settings, width)
@@ -82,23 +86,13 @@ def settings_faults(
             yield OVERRIDES.name, f"{show(override.bits)} bits: {chosen.bits_note}. {allowed(chosen.bits)}"
 
 
-def width_word(settings: Settings) -> str:
-    """The end of a cell's id: `4bit`, `auto-3.5bit`, `auto-1.2GB`."""
-    if (size := settings[TARGET_SIZE]) is not None:
-        return f"{AUTO_BITS}-{size.replace(' ', '')}"
-    if (bits := settings[TARGET_BITS]) is not None:
-        return f"{AUTO_BITS}-{bits:g}bit"
-    return f"{settings.bits}bit"
-
-
 def _target_faults(
     entry: Mapping[str, Any], settings: Settings, width: int | str
 ) -> Iterator[tuple[str, str]]:
     names = f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`"
-    widths = entry["bits"] if isinstance(entry["bits"], list) else [entry["bits"]]
     if width != AUTO_BITS:
         for setting in TARGETS:
-            if setting.name in entry and AUTO_BITS not in widths:
+            if setting.name in entry and AUTO_BITS not in widths_of(entry):
                 yield setting.name, f"a setting of `bits: {AUTO_BITS}` alone."
     elif all(setting.name in entry for setting in TARGETS):
         yield TARGET_SIZE.name, f"give {names}, not both."

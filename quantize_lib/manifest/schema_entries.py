@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quantize_lib.formats import FORMATS, formats_for, get_format
@@ -14,6 +14,7 @@ from quantize_lib.methods.common import (
     TARGET_BITS,
     TARGET_SIZE,
 )
+from quantize_lib.methods.entry import BITS
 from quantize_lib.methods.settings import plain_value
 from quantize_lib.wording import joined
 
@@ -31,12 +32,16 @@ def complete_entries(schema: dict[str, Any]) -> None:
             del definitions[name]
     definitions["method"] = _method_words()
     definitions["format"] = _format_words()
-    definitions |= {f"{method.name}_bits": _bits_words(method) for method in METHODS.values()}
+    definitions |= {
+        f"{method.name}_bits": _bits_words(method) for method in METHODS.values() if method.width is None
+    }
     definitions |= {setting.name: _setting_words(setting) for setting in SETTINGS.values()}
     definitions["device"]["x-methods"] = list(METHODS)
     _complete_override(definitions["override"])
     _complete_entry(definitions["entry"])
-    optional = {name: {"$ref": f"#/$defs/{name}"} for name in ("format", "device", *SETTINGS)}
+    widths = {method.width_key for method in METHODS.values()}
+    names = ("format", "device", *(name for name in SETTINGS if name not in widths))
+    optional = {name: {"$ref": f"#/$defs/{name}"} for name in names}
     definitions["model_defaults"]["properties"] = optional
     calibration = definitions["defaults"]["properties"]["calibration"]
     learning = joined(method.name for method in METHODS.values() if method.calibrated)
@@ -114,21 +119,36 @@ def _complete_entry(entry: dict[str, Any]) -> None:
         "device": {"$ref": "#/$defs/device"},
     }
     assert tuple(fixed) == _FIXED
-    entry["properties"] = {**fixed, **{name: {"$ref": f"#/$defs/{name}"} for name in SETTINGS}}
+    entry["required"] = ["method"]
+    entry["properties"] = {**fixed, **{name: _property(name) for name in SETTINGS}}
     entry["allOf"] = [rule for method in METHODS.values() for rule in _rules(method)]
 
 
+def _property(name: str) -> dict[str, Any]:
+    """A setting's value, or several of one that cells are told apart by."""
+    one = {"$ref": f"#/$defs/{name}"}
+    if not any(method.width_key == name for method in METHODS.values()):
+        return one
+    several = {"type": "array", "minItems": 1, "uniqueItems": True, "items": one}
+    told = {word: SETTINGS[name].words[word] for word in ("title", "description")}
+    told["x-methods"] = [method.name for method in takers(SETTINGS[name])]
+    return {**told, "if": {"type": "array"}, "then": several, "else": one}
+
+
 def _bits_description() -> str:
+    others = [
+        f"{method.name} has `{method.width_key}` in its place" for method in METHODS.values() if method.width
+    ]
     return (
         f"Bits of a weight, or a list of them. `{AUTO_BITS}`: each layer gets its own, by "
-        f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`. {_widths()}."
+        f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`. {'; '.join([_widths(), *others])}."
     )
 
 
 def _widths() -> str:
     """`gptq: 2, 3, 4, 8 (2 and 3 are experimental); …`."""
     texts = []
-    for method in METHODS.values():
+    for method in (method for method in METHODS.values() if method.width is None):
         own = get_format(method.formats[0])
         notes = [f"{joined(map(str, method.experimental))} are experimental"] if method.experimental else []
         if not set(method.bits) <= set(own.bits):
@@ -146,7 +166,9 @@ def _rules(method: Method) -> list[dict[str, Any]]:
     bits = {"$ref": f"#/$defs/{method.name}_bits"}
     fitting = [entry.name for entry in formats_for(method)]
     then: dict[str, Any] = {
-        "bits": {"if": {"type": "array"}, "then": {"items": bits}, "else": bits},
+        BITS: {"if": {"type": "array"}, "then": {"items": bits}, "else": bits}
+        if method.width is None
+        else _refusal(f"{method.name} ({method.bits_note})"),
         "format": {
             "enum": [AUTO_FORMAT, *fitting],
             "errorMessage": f"not a format of {method.name}",
@@ -157,7 +179,7 @@ def _rules(method: Method) -> list[dict[str, Any]]:
         for setting in SETTINGS.values()
         if setting not in method.settings
     }
-    rules = [_rule({"method": {"const": method.name}}, then)]
+    rules = [_rule({"method": {"const": method.name}}, then, required=[method.width_key])]
     by_widths: dict[tuple[int, ...], list[Setting[Any]]] = {}
     for setting in method.settings:
         excluded = tuple(width for width in method.bits if not method.takes(setting, width))
@@ -175,8 +197,12 @@ def _rules(method: Method) -> list[dict[str, Any]]:
     return rules
 
 
-def _rule(when: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
-    return {"if": {"properties": dict(when), "required": list(when)}, "then": {"properties": dict(then)}}
+def _rule(when: Mapping[str, Any], then: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"required": list(required)} if required else {}
+    return {
+        "if": {"properties": dict(when), "required": list(when)},
+        "then": {**wanted, "properties": dict(then)},
+    }
 
 
 def _refusal(of: str) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from quantize_lib.errors import UsageError
 from quantize_lib.manifest.build import build
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.problems import show_path
-from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, GroupSize
+from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS, GroupSize
+from quantize_lib.methods.entry import BITS
 from quantize_lib.names import absolute, local_folder
 from quantize_lib.plan.cells import Plan
 from quantize_lib.targets import publish_spec
 from quantize_lib.targets.directory import TARGET as DIRECTORY
+from quantize_lib.wording import allowed
 
 KNOWN_DATASETS: Mapping[str, Mapping[str, str]] = {
     "c4": {"dataset": "allenai/c4", "config": "en", "split": "train"},
@@ -72,7 +74,7 @@ def single_model_plan(
         UsageError: with everything that is wrong, each with its option.
     """
     here = Path.cwd()
-    entry: dict[str, Any] = {"method": method, "bits": bits, "device": device}
+    entry: dict[str, Any] = {"method": method, **_width(method, bits), "device": device}
     if format != AUTO_FORMAT:
         entry["format"] = format
     given = {"group_size": group_size, "desc_act": desc_act, "sym": sym}
@@ -95,6 +97,20 @@ def single_model_plan(
     )
     publish = publish_spec(DIRECTORY.name, path=target.parent, name=target.name)
     return replace(plan, jobs=(job,), publish=publish)
+
+
+def _width(method: str, bits: int) -> dict[str, Any]:
+    """The entry's key for so many bits, and its value."""
+    rounding = METHODS.get(method)
+    if rounding is None:
+        return {BITS: bits}
+    value = rounding.width_of(bits)
+    if value is None:
+        raise UsageError(
+            f"{_OPTIONS[BITS]}: {bits} is not allowed for {method} ({rounding.bits_note}). "
+            f"{allowed(sorted(set(rounding.width_bits.values())))}"
+        )
+    return {rounding.width_key: value}
 
 
 def _name(model: str, here: Path) -> str:

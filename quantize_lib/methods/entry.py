@@ -9,6 +9,8 @@ from typing import Any
 from quantize_lib.methods.common import MODULES_TO_NOT_CONVERT
 from quantize_lib.methods.settings import Setting, Settings
 
+BITS = "bits"
+"""The key of an entry that says how many bits weights get."""
 GRID = "grid"
 """The result of a method that gives whole-number codes on a grid of scales and zero points."""
 
@@ -55,6 +57,8 @@ class Method:
         reordered: the setting by which groups follow the order of rounding; None for never.
         rounder: "module:name" of what makes its part in the engine (`engine.methods.base.Rounder`).
         library_bytes: resident memory of libraries that it alone needs.
+        width: the setting that stands in an entry in place of `bits`; None where that is `bits` itself.
+        width_bits: the bits that each of its values means; of those with the same the first is the usual one.
     """
 
     name: str
@@ -76,6 +80,19 @@ class Method:
     symmetric: Setting[bool] | None = None
     reordered: Setting[bool] | None = None
     library_bytes: int = 0
+    width: Setting[str] | None = None
+    width_bits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def width_key(self) -> str:
+        """The key of an entry that says how wide weights are: `bits`, or the setting in its place."""
+        return BITS if self.width is None else self.width.name
+
+    def width_of(self, bits: int) -> int | str | None:
+        """What stands in an entry for so many bits; None where nothing does."""
+        if self.width is None:
+            return bits
+        return next((value for value, means in self.width_bits.items() if means == bits), None)
 
     def takes(self, setting: Setting[Any], bits: int) -> bool:
         """Whether a setting means something to it at a width."""

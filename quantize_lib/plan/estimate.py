@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from quantize_lib.architecture.assignment import assign, format_of
+from quantize_lib.architecture.assignment import assign, format_of, whole_model
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.automatic_bits import choice_of
@@ -102,6 +102,9 @@ def checkpoint_bytes(settings: Settings, facts: ModelFacts, group_size: int) -> 
     if is_automatic(settings):
         return choice_of(facts, settings).checkpoint_bytes
     chosen = format_of(facts, settings)
+    whole = chosen.whole_bytes(whole_model(facts, settings), settings)
+    if whole is not None:
+        return whole
     quantized = assign(facts, settings)
     return kept_bytes(facts, [layer for layer, *_ in quantized]) + sum(
         layer_bytes(layer, bits, group_size if wanted == "auto" else wanted, chosen=chosen, settings=settings)

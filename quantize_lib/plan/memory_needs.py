@@ -16,6 +16,7 @@ from quantize_lib.architecture.blocks import block_of, expert_of, inputs_by_bloc
 from quantize_lib.architecture.language_model import hidden_size, is_beside, vocabulary
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
+from quantize_lib.formats import named_format
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.plan.block_memory import block_memory
 from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, sequences_of
@@ -128,7 +129,11 @@ def memory_needs(
         # The embedding: what stands outside the blocks, one tensor of it as it is on disk.
         sum(outside) * FLOAT32_BYTES + 2 * max(outside),
         max(block.peak for block in blocks),
-        sum(outside) * FLOAT32_BYTES + _logits_bytes(evaluation, vocabulary(facts.config)),
+        # Those of cells that have others than the base model are there at once.
+        (1 + (evaluation is not None) * sum(named_format(cell).rounds_outside for cell in cells))
+        * sum(outside)
+        * FLOAT32_BYTES
+        + _logits_bytes(evaluation, vocabulary(facts.config)),
     )
     # What stands outside the blocks is there as well as one of them.
     proof = sum(outside) * FLOAT32_BYTES + max(block.loading for block in blocks)

@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 from quantize_lib.attestation import ATTESTATION_FILE, read_bundle, statement, subjects
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.formats import WEIGHT_FILES
 from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
 from quantize_lib.source.model_files import is_terms_file
 
 ALLOWED = (
-    "*.safetensors",
+    *WEIGHT_FILES,
     "*.json",
     "*.model",
     "*.txt",

@@ -10,6 +10,7 @@ from quantize_lib.command.spec import CommandResult
 from quantize_lib.errors import ErrorCode
 from quantize_lib.harness.spec import TaskFigure
 from quantize_lib.job.records import BuildFigures, Reload, TextRecord
+from quantize_lib.methods import METHODS
 from quantize_lib.methods.common import TARGET_BITS, TARGET_SIZE
 from quantize_lib.metrics import Figure, Metric, Verdict
 from quantize_lib.source.facts import Terms
@@ -162,7 +163,11 @@ class CellRecord:
 
     @property
     def width(self) -> str:
-        """`4 bits`; where each layer has its own, `3.5 bits on average` or `at most 1.2 GB`."""
+        """`4 bits`, or a type (`Q4_K_M`); where each layer has its own, `3.5 bits on average` or `at most
+        1.2 GB`."""
+        method = METHODS.get(self.method)
+        if method is not None and method.width is not None and method.width.name in self.settings:
+            return str(self.settings[method.width.name])
         if (size := self.settings.get(TARGET_SIZE.name)) is not None:
             return f"at most {size}"
         if (mean := self.settings.get(TARGET_BITS.name)) is not None:

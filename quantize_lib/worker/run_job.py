@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.architecture.assignment import format_of, left_out, traits_of
+from quantize_lib.architecture.assignment import format_of, left_out, stored_types, traits_of
 from quantize_lib.architecture.config_values import written_config
 from quantize_lib.architecture.language_model import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
@@ -41,6 +41,7 @@ from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
 from quantize_lib.worker.job_text import load_tokens, open_tokenizer
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
+from quantize_lib.worker.unfit import cells_left
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class _Job:
         # The same object: what comes of a cell is part of the answer at once.
         self._answer.cells = finished.cells
         check_job_tasks(job)
-        left = tuple(cell for cell in job.cells if cell.id not in finished.cells)
+        left = cells_left(job, facts, finished, keys, self._reporter)
         if left:
             key = pass_key(job, self._answer)
             self._quantize(left, key, keys, finished, facts, device, calibration, held_out.ids)
@@ -310,6 +311,8 @@ class _Job:
             outside=model.outside_linears(),
             dtype=str(model.disk_dtype).removeprefix("torch."),
             traits=traits_of(facts, work.settings),
+            model=self._job.model.name,
+            types=work.types,
             **_names(model, facts, work.layers),
         )
         pass_folder.writers[work.id].finish()
@@ -326,6 +329,7 @@ class _Job:
             side_files=side_files(self._base, code=code),
             code=code,
         )
+        work.format.complete(folder, self._base, context)
         figures, texts = self._answer.held_out.figures(cell.tokens, outcome.base_tokens)
         result = QuantizedCell(
             group_size=group_size
@@ -382,6 +386,7 @@ def _work(
         format=format_of(facts, cell.settings),
         layers=layers,
         sink=folder.writers[cell.id],
+        types=stored_types(facts, cell.settings),
     )
 
 

@@ -18,28 +18,56 @@ from torch import Tensor
 from quantize_lib.architecture.assignment import assign
 from quantize_lib.files import read_json
 from quantize_lib.formats import FORMATS, Traits, format_of_config, formats_for, get_format, resolve_format
-from quantize_lib.methods import METHODS, get_method, settings_of
+from quantize_lib.methods import METHODS, Settings, get_method, settings_of
 from quantize_lib.schemas import load_schema
 from tests.support.small_runs import command, evaluation, manifest, report, save_tiny_model
-from tests.support.unpacking import unpack_layer
+from tests.support.unpacking import Unpacked
 
 PAIRS = [(method.name, entry.name) for method in METHODS.values() for entry in formats_for(method)]
-WIDTHS = {
-    (method, name): [bits for bits in get_method(method).bits if bits in get_format(name).bits]
+
+
+def all_widths(method: str) -> dict[int | str, int]:
+    entry = get_method(method)
+    return {bits: bits for bits in entry.bits} if entry.width is None else dict(entry.width_bits.items())
+
+
+WIDTHS: dict[tuple[str, str], dict[int | str, int]] = {
+    (method, name): {
+        width: bits for width, bits in all_widths(method).items() if bits in get_format(name).bits
+    }
     for method, name in PAIRS
 }
+"""What an entry's key says, with the bits that it means."""
 CELLS: list[dict[str, Any]] = [
-    {"method": method, "bits": WIDTHS[method, name], "format": name, "name": f"{method}-in-{name}"}
+    {
+        "method": method,
+        get_method(method).width_key: list(WIDTHS[method, name]),
+        "format": name,
+        "name": f"{method}-in-{name}",
+    }
     for method, name in PAIRS
 ]
 
 
-def cell_id(method: str, name: str, bits: int) -> str:
-    return f"{method}-in-{name}-{bits}bit"
+def cell_id(method: str, name: str, width: int | str) -> str:
+    return f"{method}-in-{name}-{width}{'bit' if isinstance(width, int) else ''}"
 
 
-IDS = [cell_id(method, name, bits) for method, name in PAIRS for bits in WIDTHS[method, name]]
-ONE_A_PAIR = [cell_id(*pair, 4 if 4 in WIDTHS[pair] else WIDTHS[pair][0]) for pair in PAIRS]
+def settings_for(method: str, name: str, width: int | str) -> Settings:
+    setting = get_method(method).width
+    own = {} if setting is None else {setting.name: width}
+    return settings_of(method, WIDTHS[method, name][width], {"format": name, **own})
+
+
+def one_width(pair: tuple[str, str]) -> int | str:
+    """A width of four bits, or else the first."""
+    usual = get_method(pair[0]).width_of(4)
+    return usual if usual is not None and usual in WIDTHS[pair] else next(iter(WIDTHS[pair]))
+
+
+IDS = [cell_id(method, name, width) for method, name in PAIRS for width in WIDTHS[method, name]]
+ONE_OF = {cell_id(*pair, one_width(pair)): settings_for(*pair, one_width(pair)) for pair in PAIRS}
+ONE_A_PAIR = list(ONE_OF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +102,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, calibration_text: Path, held_o
 def test_every_pair_is_planned_with_its_format(run: Run) -> None:
     assert list(run.plan) == IDS
     for method, name in PAIRS:
-        for bits in WIDTHS[method, name]:
-            assert run.plan[cell_id(method, name, bits)]["format"] == name
+        for width in WIDTHS[method, name]:
+            assert run.plan[cell_id(method, name, width)]["format"] == name
 
 
 @pytest.mark.parametrize("cell", ONE_A_PAIR)
@@ -86,14 +114,15 @@ def test_a_cell_is_published_and_says_how_it_is_stored(run: Run, cell: str) -> N
     assert record["limits"] == {"max_kl_divergence": 1.0, "max_perplexity_increase": 1.0}
     assert record["reload"]["reproduced"]
     card = (run.folder / "published" / cell / "README.md").read_text(encoding="utf-8")
-    method = get_method(record["method"])
-    settings = settings_of(method.name, record["bits"], {"format": record["format"]})
+    method, settings = get_method(record["method"]), ONE_OF[cell]
+    assert record["bits"] == settings.bits
     entry = get_format(record["format"]).of(settings)
     for sentence in (entry.limit, *entry.cautions(settings, Traits(model_type="llama"))):
         assert f"- {sentence}" in card
     assert f"with {method.title}" in card
     assert "pip install torch" in card
-    assert "vllm serve" in card
+    # What serves it, if only by its file.
+    assert "vllm serve" in card or "llama-cli -m tiny-" in card
 
 
 @pytest.mark.parametrize("cell", ONE_A_PAIR)
@@ -115,19 +144,13 @@ def test_a_checkpoint_is_recognised_by_its_config(run: Run, cell: str) -> None:
 @pytest.mark.parametrize("cell", ONE_A_PAIR)
 def test_packed_tensors_read_back_to_weights_near_the_base_models(run: Run, cell: str) -> None:
     base = load_file(run.folder / "tiny" / "model.safetensors")
-    tensors = load_file(run.checkpoint(cell) / "model.safetensors")
-    quantization = read_json(run.checkpoint(cell) / "config.json")["quantization_config"]
+    layers = Unpacked(run.checkpoint(cell))
     seen = 0
     for name, weight in base.items():
         layer = name.removesuffix(".weight")
-        parts = {
-            key.removeprefix(f"{layer}."): value
-            for key, value in tensors.items()
-            if key.startswith(f"{layer}.")
-        }
         if weight.dim() != 2 or ".layers." not in name:
             continue
-        read = unpack_layer(parts, quantization)
+        read = layers[layer]
         assert read.shape == weight.shape
         # AWQ moves a scale from one layer to another: what is left of the direction is compared.
         assert _cosine(read, weight.float()) > 0.9, layer
@@ -141,7 +164,7 @@ def _cosine(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.parametrize(("method", "name"), PAIRS)
 def test_a_format_holds_dense_models_of_plain_linear_layers(method: str, name: str) -> None:
-    settings = settings_of(method, WIDTHS[method, name][0], {"format": name})
+    settings = settings_for(method, name, one_width((method, name)))
     assert resolve_format(settings, Traits(model_type="llama")).name == name
 
 
@@ -167,5 +190,5 @@ def test_every_layer_is_assigned(run: Run) -> None:
     folder = run.folder / "tiny"
     facts = read_facts(ModelSpec(id="tiny", name="tiny", local=folder), folder, revision="")
     for method, name in PAIRS:
-        settings = settings_of(method, WIDTHS[method, name][0], {"format": name})
+        settings = settings_for(method, name, one_width((method, name)))
         assert len(assign(facts, settings)) == 14

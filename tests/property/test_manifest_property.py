@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quantize_lib.formats import formats_for, named_format
 from quantize_lib.manifest import InvalidManifestError, Problem, parse_manifest
 from quantize_lib.manifest.schema import definition
+from quantize_lib.manifest.widths import widths_of
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE
 from quantize_lib.plan import plan_github, plan_json
@@ -112,9 +113,13 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     method = draw(st.sampled_from(definition("method")["enum"]))
     chosen = draw(st.sampled_from(["auto", *(entry.name for entry in formats_for(get_method(method)))]))
     stored = named_format(Settings(method=method, bits=4, format=chosen)).bits
-    widths = [width for width in definition(f"{method}_bits")["enum"] if width in stored]
-    bits = draw(st.sampled_from(widths) | st.lists(st.sampled_from(widths), min_size=1, unique=True))
-    entry = {"method": method, "bits": bits}
+    rounding = get_method(method)
+    if rounding.width is None:
+        widths = [width for width in definition(f"{method}_bits")["enum"] if width in stored]
+    else:
+        widths = [name for name, bits in rounding.width_bits.items() if bits in stored]
+    asked = draw(st.sampled_from(widths) | st.lists(st.sampled_from(widths), min_size=1, unique=True))
+    entry = {"method": method, rounding.width_key: asked}
     if chosen != "auto":
         entry["format"] = chosen
     if GROUP_SIZE in get_method(method).settings and draw(st.booleans()):
@@ -158,11 +163,7 @@ def test_a_valid_manifest_means_the_same_however_it_is_written(data: dict[str, A
 def test_ids_are_unique_and_no_cell_is_lost(data: dict[str, Any]) -> None:
     plan = parse_manifest(json.dumps(data, ensure_ascii=False), path=NOWHERE)
     ids = [cell.id for _, cell in plan.cells()]
-    widths = [
-        entry["bits"] if isinstance(entry["bits"], list) else [entry["bits"]]
-        for model in data["models"]
-        for entry in model["quantize"]
-    ]
+    widths = [widths_of(entry) for model in data["models"] for entry in model["quantize"]]
     assert len(set(map(str.casefold, ids))) == len(ids) == sum(map(len, widths))
     assert len({job.id for job in plan.jobs}) == len(plan.jobs)
     matrix = plan_github(plan)["include"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from quantize_lib.architecture.assignment import format_of
+from quantize_lib.architecture.assignment import format_of, stored_types, traits_of
 from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import Weights
@@ -88,21 +89,27 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
             format=chosen,
             layers=layers,
             sink=writer,
+            types=stored_types(facts, settings),
         )
         shared = SharedPass(model, [work], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
         recording = record(shared)["cell"]
         outcome = shared.run()
         assert outcome.cells["cell"].error is None
         writer.finish()
-    context = checkpoint_context(
-        settings,
-        layers,
-        group_size=resolve_group_size(facts, settings),
-        blocks=model.blocks,
-        kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
-        outside=model.outside_linears(),
-        dtype=model.disk_dtype,
-        model_type=str(facts.config["model_type"]),
+    context = replace(
+        checkpoint_context(
+            settings,
+            layers,
+            group_size=resolve_group_size(facts, settings),
+            blocks=model.blocks,
+            kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
+            outside=model.outside_linears(),
+            dtype=model.disk_dtype,
+            model_type=str(facts.config["model_type"]),
+        ),
+        traits=traits_of(facts, settings),
+        model="tiny",
+        types=work.types,
     )
     assemble(
         folder,
@@ -111,6 +118,7 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
         quantization_config=chosen.quantization_config(context),
         side_files=[],
     )
+    chosen.complete(folder, base, context)
     return recording, model.blocks
 
 
@@ -171,3 +179,21 @@ def assert_weights_are_those_meant(
             found = model.get_parameter(f"{blocks}.{index}.{name}.weight")
             assert found.dtype == dtype
             assert torch.equal(found, layer.weight.to(dtype)), (mode, name)
+
+
+def assert_whole_model(
+    loaded: nn.Module, base: Path, recording: Recording, blocks: str, *, outside: tuple[str, ...]
+) -> None:
+    """A model has the weights that were meant in its blocks, and the base model's other tensors.
+
+    Args:
+        outside: endings of the names of those that were rounded, too; they are only near the base model's.
+    """
+    meant = intended(base, recording.outputs, blocks).state_dict()
+    found = loaded.state_dict()
+    assert found.keys() == meant.keys()
+    for name, value in meant.items():
+        if name.endswith(outside):
+            assert 0 < float((found[name] - value).norm() / value.norm()) < 0.1, name
+        else:
+            assert torch.equal(found[name], value), name

@@ -4,10 +4,62 @@ mistakes."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+
+from quantize_lib.files import read_json
+
+
+class Unpacked:
+    """The layers of a checkpoint by name, each as float32 (out, in)."""
+
+    def __init__(self, folder: Path) -> None:
+        config = read_json(folder / "config.json")
+        self._quantization = config["quantization_config"]
+        self._files: dict[str, Tensor] = {}
+        if "gguf_file" in self._quantization:
+            self._files = _llama_of(folder / self._quantization["gguf_file"], config)
+        else:
+            self._files = load_file(folder / "model.safetensors")
+
+    def __getitem__(self, layer: str) -> Tensor:
+        start = f"{layer}."
+        parts = {
+            key.removeprefix(start): value for key, value in self._files.items() if key.startswith(start)
+        }
+        return (
+            parts["weight"] if "gguf_file" in self._quantization else unpack_layer(parts, self._quantization)
+        )
+
+
+_LLAMA = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+
+
+def _llama_of(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The matrices of the blocks in a GGUF file of a Llama, by their names in safetensors."""
+    from gguf import GGUFReader, dequantize
+
+    found = {}
+    for tensor in GGUFReader(file).tensors:
+        _, block, *words = tensor.name.split(".")
+        if not words or words[0] not in _LLAMA:
+            continue
+        read = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
+        heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+        if words[0] in heads:
+            # Rows 0, half, 1, half + 1, … of each head.
+            pairs = read.unflatten(0, (heads[words[0]], -1, 2))
+            read = torch.stack([pairs[:, :, 0], pairs[:, :, 1]], 1).flatten(0, 2)
+        found[f"model.layers.{block}.{_LLAMA[words[0]]}.weight"] = read
+    return found
 
 
 def unpack_layer(parts: Mapping[str, Tensor], quantization: Mapping[str, Any]) -> Tensor:

@@ -34,10 +34,12 @@ EDGES: dict[str, set[str]] = {
     "names": {"schemas", "wording"},
     "precision": set(),
     "hub": {"errors", "text"},
+    # A file with rules of its own, which a method and a format share.
+    "gguf_file": {"errors"},
     # The axes.
-    "methods": {"registry", "text"},
+    "methods": {"gguf_file", "registry", "text"},
     "packing": set(),
-    "formats": {"errors", "methods", "packing", "precision", "registry", "tasks"},
+    "formats": {"errors", "files", "gguf_file", "methods", "packing", "precision", "registry", "tasks"},
     "effective_settings": {"formats", "methods"},
     "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
@@ -71,10 +73,10 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "reporting", "schemas", "text"),
     },
     "engine": {
-        *("architecture", "environment", "errors", "files", "formats", "methods", "metrics"),
+        *("architecture", "environment", "errors", "files", "formats", "gguf_file", "methods", "metrics"),
         *("process_memory", "registry", "reporting", "sizing", "tasks", "text", "wording"),
     },
-    "checkpoint": {"errors", "files"},
+    "checkpoint": {"errors", "files", "formats"},
     "evaluate": {
         *("architecture", "engine", "environment", "errors", "files", "formats", "harness", "job"),
         *("metrics", "precision", "process_memory", "tasks", "text"),
@@ -96,7 +98,8 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
-        *("attestation", "card", "errors", "files", "hub", "names", "plan", "registry", "report", "source"),
+        *("attestation", "card", "errors", "files", "formats", "hub", "names", "plan", "registry", "report"),
+        "source",
         *("targets", "text"),
     },
     "host": {
@@ -166,9 +169,9 @@ LIGHT = {
 }
 """Loaded by `--help`, `validate` and `plan`."""
 HEAVY = {
-    "accelerate", "bitsandbytes", "datasets", "docker", "gptqmodel", "huggingface_hub", "jinja2", "lm_eval",
-    "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich", "safetensors", "sigstore",
-    "tokenizers", "torch", "transformers",
+    "accelerate", "bitsandbytes", "datasets", "docker", "gguf", "gptqmodel", "huggingface_hub", "jinja2",
+    "libgguf", "lm_eval", "markupsafe", "matplotlib", "numpy", "optimum", "pandas", "pyarrow", "rich",
+    "safetensors", "sigstore", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """Imported inside the function that needs them, in a light module."""
 MAX_LINES = {"quantize_lib": 400, "tests": 600, "tools": 400, "benchmarks": 400, "examples": 400}

@@ -366,7 +366,7 @@ def test_vllm_gets_the_flags_that_the_format_needs(
     record = replace(
         RECORD, method=method, bits=bits, format=stored or method, settings={"group_size": group}
     )
-    made = snippets(record, cell, source().facts, prompt="x")
+    made = snippets(record, cell, source().facts, model=MODEL, prompt="x")
     assert shlex.split(made.vllm) == ["vllm", "serve", CELL.repository, *flags]
 
 
@@ -375,6 +375,7 @@ def test_the_install_lines_pin_what_was_used() -> None:
         replace(RECORD, versions={**RECORD.versions, "optimum": "2.3.0+cpu"}),
         CELL,
         source().facts,
+        model=MODEL,
         prompt="x",
     )
     assert made.install == (
@@ -392,7 +393,7 @@ def test_overrides_of_gptq_are_loaded_through_gptqmodel() -> None:
 
 @pytest.mark.parametrize("prompt", ["The capital of France is", 'a"); import os; ("', "a\n\\", HOSTILE])
 def test_snippets_are_programs_whatever_the_prompt(prompt: str) -> None:
-    made = snippets(RECORD, CELL, source().facts, prompt=prompt)
+    made = snippets(RECORD, CELL, source().facts, model=MODEL, prompt=prompt)
     strings = [node.value for node in ast.walk(ast.parse(made.python)) if isinstance(node, ast.Constant)]
     assert prompt in strings
     assert "import os" not in [line.strip() for line in made.python.splitlines()]

@@ -21,7 +21,7 @@ from quantize_lib.manifest.schema import manifest_schema
 from tests.support.documents import ROOT, Example, examples
 
 LANGUAGES = {"bash", "json", "markdown", "mermaid", "python", "text", "yaml"}
-FOREIGN = {"cd", "export", "gh", "git", "hf", "pip"}
+FOREIGN = {"cd", "export", "gh", "git", "hf", "llama-cli", "ollama", "pip"}
 """Programs of others, whose words are theirs."""
 
 

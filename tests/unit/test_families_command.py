@@ -36,6 +36,9 @@ def test_a_model_that_cannot_be_quantized_is_refused_with_the_reason(
 def test_without_a_model_what_came_of_every_type_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["families"]) == ExitCode.OK
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["Type", *next(outcomes()).formats]
-    assert ["llama", *(method.formats[0] for method in METHODS.values())] in lines
+    # The sweep has not been made with all of them.
+    swept = next(outcomes()).formats
+    assert lines[0] == ["Type", *swept]
+    own = [method.formats[0] for method in METHODS.values() if method.title in swept]
+    assert ["llama", *own] in lines
     assert len(lines) > 190

@@ -96,7 +96,7 @@ def _llama(inputs: int, outputs: int) -> ModelFacts:
 
 
 def test_every_method_has_formats_that_hold_what_it_gives() -> None:
-    assert list(FORMATS) == ["gptq", "awq", "compressed-tensors", "bitsandbytes"]
+    assert list(FORMATS) == ["gptq", "awq", "compressed-tensors", "bitsandbytes", "gguf"]
     for method in METHODS.values():
         chosen = [get_format(name) for name in method.formats]
         assert all(entry.holds(method) for entry in chosen)
@@ -244,7 +244,10 @@ def test_layers_that_transformers_unpacks_as_it_reads_them_are_alike() -> None:
     ids=["plain", "Conv1D", "experts"],
 )
 def test_a_format_says_why_it_cannot_hold_a_model(traits: Traits, refusals: dict[str, str | None]) -> None:
-    assert {name: entry.refuses(traits) for name, entry in FORMATS.items()} == refusals
+    found = {name: entry.refuses(traits) for name, entry in FORMATS.items()}
+    # Of families, not of what their layers are: see test_gguf_families.
+    del found["gguf"]
+    assert found == refusals
 
 
 @pytest.mark.parametrize(

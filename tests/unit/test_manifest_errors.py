@@ -20,6 +20,10 @@ def faults(text: str | bytes, folder: Path) -> list[str]:
     return text.splitlines()
 
 
+OF_DEFAULTS = [name for name in SETTINGS if all(method.width_key != name for method in METHODS.values())]
+"""What an entry may have of `defaults`; its width is its own."""
+
+
 def entry(words: str) -> str:
     """A manifest with one entry, whose words begin at 4:18."""
     return f"version: 1\nmodels:\n  - id: acme/m\n    quantize: [{{{words}}}]\n"
@@ -195,7 +199,7 @@ REST = [
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (
         "defaults: {name: x}",
-        f"5:12: defaults.name: unknown key. Allowed: format, device, {', '.join(SETTINGS)}, calibration.",
+        f"5:12: defaults.name: unknown key. Allowed: format, device, {', '.join(OF_DEFAULTS)}, calibration.",
     ),
     (
         "defaults: {calibration: {split: train}}",

@@ -84,9 +84,11 @@ def test_the_types_have_the_schemas_words() -> None:
 
 def test_defaults_hold_the_optional_keys_of_an_entry_and_calibration() -> None:
     entry = definition("entry")
-    optional = set(entry["properties"]) - set(entry["required"]) - {"name"}
+    widths = {method.width_key for method in METHODS.values()}
+    optional = set(entry["properties"]) - set(entry["required"]) - {"name"} - widths
     assert set(definition("defaults")["properties"]) == {*optional, "calibration"}
-    assert set(definition("model_defaults")["properties"]) == optional == {"format", "device", *SETTINGS}
+    own = {"format", "device", *SETTINGS} - widths
+    assert set(definition("model_defaults")["properties"]) == optional == own
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -94,18 +96,29 @@ def test_defaults_hold_the_optional_keys_of_an_entry_and_calibration() -> None:
 def test_the_conditions_agree_with_what_a_method_takes(method: Method, setting: Setting[Any]) -> None:
     words = definition(setting.name)
     value = words["default"] if "default" in words else words["examples"][0]
-    for bits in definition(f"{method.name}_bits")["enum"]:
-        entry = {"method": method.name, "bits": bits, setting.name: value}
-        for width in (bits, [bits]):
-            entry["bits"] = width
+    for width, bits in widths_of(method).items():
+        for written in (width, [width]):
+            entry = {"method": method.name, setting.name: value, method.width_key: written}
             faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
-            assert (not faults) == method.takes(setting, bits), (bits, faults)
+            assert (not faults) == method.takes(setting, bits), (width, faults)
+
+
+def widths_of(method: Method) -> dict[int | str, Any]:
+    """What an entry may ask for, with the bits that it means."""
+    if method.width is not None:
+        return dict(method.width_bits.items())
+    return {bits: bits for bits in definition(f"{method.name}_bits")["enum"]}
+
+
+def test_a_method_that_has_types_in_place_of_bits_takes_no_bits_and_wants_a_type() -> None:
+    for entry in ({"method": "gguf", "bits": 4}, {"method": "gguf"}, {"method": "gguf", "type": "Q3_K_S"}):
+        assert check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]}), entry
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("name", ["auto", *FORMATS])
 def test_the_conditions_agree_with_what_a_format_stores(method: Method, name: str) -> None:
-    entry = {"method": method.name, "bits": method.bits[-1], "format": name}
+    entry = {"method": method.name, method.width_key: method.width_of(method.bits[-1]), "format": name}
     faults = check({"version": 1, "models": [{"id": "a/b", "quantize": [entry]}]})
     assert (not faults) == (name in ("auto", *(entry.name for entry in formats_for(method))))
 

@@ -30,6 +30,8 @@ MAY_IMPORT = {
 OF_PEERS = {
     "peer_auto_round.py": {"auto_round"},
     "peer_llm_compressor.py": {"compressed_tensors", "llmcompressor"},
+    "llama_cpp_files.py": {"llama_cpp"},
+    "test_gguf_in_llama_cpp.py": {"llama_cpp"},
 }
 """What runs in an environment of a peer's own."""
 

@@ -39,6 +39,7 @@ ENTRIES = (
     "{method: gptq, bits: auto, target_size: 1.2 GB}",
     "{method: bitsandbytes, bits: 4}",
     "{method: fp8, bits: 8, scales: block}",
+    "{method: gguf, type: Q5_K_M}",
 )
 CALIBRATIONS = (
     "{dataset: acme/text, split: test, column: body}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from tools.docs.markdown import code, table
@@ -56,7 +57,8 @@ def _input_table(owner: Words, schema: Words, *, with_methods: bool) -> str:
 
 
 def _default(key: str, words: Words, owner: Words) -> str:
-    if key in owner.get("required", ()):
+    of_some = (rule.get("then", {}).get("required", ()) for rule in owner.get("allOf", ()))
+    if key in (*owner.get("required", ()), *chain(*of_some)):
         return "required"
     if "default" not in words:
         return ""
@@ -108,6 +110,8 @@ def _value(words: Words, schema: Words, *, limits: bool) -> str:
         if choice in words:
             ordered = sorted(words[choice], key=lambda one: one.get("type") == "null")
             return " or ".join(_value(one, schema, limits=limits) for one in ordered)
+    if "if" in words and "else" in words:
+        return f"{_value(words['else'], schema, limits=limits)}, or a list of them"
     if "const" in words:
         return code(json.dumps(words["const"]))
     if "enum" in words:

@@ -21,6 +21,7 @@ from typing import Any
 from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.formats import is_weight_file
 from quantize_lib.plan.fingerprint import known_choice, known_inputs
 from quantize_lib.publish.base import OPEN, Origin, Published, PublishedState, Publisher, check_repository
 from quantize_lib.publish.directory.swap import exchange
@@ -209,7 +210,7 @@ def _stage(checkpoint: Path, staging: Path, files: dict[str, str]) -> None:
         source, target = checkpoint / name, staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
         folders.add(target.parent)
-        if not (name.endswith(".safetensors") and _linked(source, target)):
+        if not (is_weight_file(name) and _linked(source, target)):
             shutil.copyfile(source, target, follow_symlinks=False)
             if sha256_file(target) != digest:
                 raise PublishError(f"{name} changed while it was copied")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quantize_lib.card.state import CardState
+from quantize_lib.formats import is_weight_file
 from quantize_lib.publish.base import PublishedState
 from quantize_lib.report.records import RECORD_FILE
 
@@ -36,9 +37,7 @@ class Head:
     def state(self) -> PublishedState:
         """For `Publisher.current`; where essential files are gone, the fingerprint is not believed."""
         card = self.card or CardState()
-        whole = {RECORD_FILE, "config.json"} <= self.names and any(
-            name.endswith(".safetensors") for name in self.names
-        )
+        whole = {RECORD_FILE, "config.json"} <= self.names and any(map(is_weight_file, self.names))
         return PublishedState(
             fingerprint=card.fingerprint if whole else None,
             commit=self.commit,

@@ -1,0 +1,207 @@
+"""The vocabulary in a GGUF file, by which llama.cpp splits text as the base model's own files do.
+
+llama.cpp has the ways of splitting text built in, each under a name. The name is found by what tokenizer.json
+says, not by trying a text: a tokenizer that none of them describes is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantize_lib.errors import EngineError
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+TOKENIZER_FILE = "tokenizer.json"
+_BYTE_LEVEL = "gpt2"
+"""llama.cpp's word for merged pairs over bytes."""
+_WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
+"""Ways in which llama.cpp takes a word that is a token before it merges anything."""
+_PROBE = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """A tokenizer.json that a GGUF file can say.
+
+    Attributes:
+        splitting: llama.cpp's name for how text is split.
+        tokens: by id, as far as they go.
+        kinds: of each, a `gguf.TokenType`.
+    """
+
+    splitting: str
+    tokens: tuple[str, ...]
+    kinds: tuple[int, ...]
+
+
+def read_vocabulary(folder: Path, size: int) -> Vocabulary:
+    """The vocabulary of a model's folder.
+
+    Args:
+        size: rows of the embedding; ids beyond the tokens are filled up.
+
+    Raises:
+        EngineError: where it is not one that a GGUF file can say.
+    """
+    from gguf import TokenType
+
+    data = _read(folder)
+    words = data["model"].get("vocab")
+    if data["model"].get("type") != "BPE" or not isinstance(words, dict):
+        raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
+    kinds = {int(number): (str(word), int(TokenType.NORMAL)) for word, number in words.items()}
+    for added in data.get("added_tokens") or ():
+        kind = TokenType.CONTROL if added.get("special") else TokenType.USER_DEFINED
+        kinds[int(added["id"])] = (str(added["content"]), int(kind))
+    if max(kinds) >= size:
+        raise _refused(f"it has a token {max(kinds)}, and the embedding {size} rows")
+    filled = [kinds.get(number, (f"[PAD{number}]", int(TokenType.UNUSED))) for number in range(size)]
+    tokens, types = zip(*filled, strict=True)
+    return Vocabulary(splitting=_splitting(data), tokens=tokens, kinds=types)
+
+
+def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
+    """Why a folder's tokenizer.json cannot be said in a GGUF file; None where it can.
+
+    Args:
+        size: rows of the embedding, where the vocabulary is to be tried as a whole, which runs the tokenizer;
+            without it the file alone is looked at.
+    """
+    from gguf import GGUFWriter
+
+    try:
+        if size is not None:
+            # Nothing of it is written to a disk.
+            write_vocabulary(GGUFWriter(None, ""), folder, size)
+        data = _read(folder)
+        if data["model"].get("type") != "BPE":
+            raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
+        _splitting(data)
+    except EngineError as error:
+        return error.message
+    return None
+
+
+def write_vocabulary(writer: GGUFWriter, folder: Path, size: int) -> None:
+    """Write a folder's vocabulary, special tokens and chat template into a file.
+
+    Raises:
+        EngineError: where it is not one that a GGUF file can say.
+    """
+    try:
+        _write(writer, folder, size)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise _refused(f"it cannot be read ({error})") from error
+
+
+def _write(writer: GGUFWriter, folder: Path, size: int) -> None:
+    from gguf import SpecialVocab
+
+    found = read_vocabulary(folder, size)
+    writer.add_tokenizer_model(_BYTE_LEVEL)
+    writer.add_tokenizer_pre(found.splitting)
+    writer.add_token_list(list(found.tokens))
+    writer.add_token_types(list(found.kinds))
+    special = SpecialVocab(folder, load_merges=True, n_vocab=size)
+    special.add_special_token = _added_around(folder, special.special_token_ids)
+    special.add_to_gguf(writer, quiet=True)
+
+
+def _added_around(folder: Path, special: Mapping[str, int]) -> dict[str, bool]:
+    """Whether the tokenizer puts tokens before and after every text."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    except Exception as error:
+        # The library raises nothing more exact.
+        raise _refused(f"it cannot be read ({error})") from error
+    bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
+    whole = tokenizer.encode(_PROBE).ids
+    before, after = whole[: whole.index(bare[0])], whole[whole.index(bare[0]) + len(bare) :]
+    for added, name in ((before, "bos"), (after, "eos")):
+        if added not in ([], [special.get(name)]):
+            raise _refused(f"it puts the tokens {before} before a text and {after} after it")
+    return {"bos": bool(before), "eos": bool(after)}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise _refused("there is no such file")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _refused(f"it cannot be read ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
+        raise _refused("it is no tokenizer")
+    return data
+
+
+def _splitting(data: Mapping[str, Any]) -> str:
+    """llama.cpp's name for how a tokenizer.json splits text."""
+    steps = _steps(data.get("normalizer"), "normalizers")
+    if any(step.get("type") != "NFC" for step in steps):
+        raise _refused(f"llama.cpp does not change text as it does ({_types(steps)})")
+    splits = _steps(data.get("pre_tokenizer"), "pretokenizers")
+    if not splits or splits[-1].get("type") != "ByteLevel" or splits[-1].get("add_prefix_space"):
+        raise _refused(f"llama.cpp does not split text as it does ({_types(splits) or 'not at all'})")
+    first, last = splits[:-1], splits[-1]
+    name = _name_of(first, by_expression=bool(last.get("use_regex", True)))
+    if name is None or bool(data["model"].get("ignore_merges")) != (name in _WHOLE_FIRST):
+        raise _refused(f"llama.cpp does not split text as it does ({_types(splits)})")
+    return name
+
+
+def _name_of(first: list[dict[str, Any]], *, by_expression: bool) -> str | None:
+    if by_expression:
+        if not first:
+            return "gpt-2"
+        digits = len(first) == 1 and first[0].get("type") == "Digits" and first[0].get("individual_digits")
+        return "smollm" if digits else None
+    if len(first) != 1 or first[0].get("type") != "Split" or first[0].get("behavior") != "Isolated":
+        return None
+    pattern = first[0].get("pattern")
+    expression = pattern.get("Regex") if isinstance(pattern, dict) else None
+    return None if first[0].get("invert") else _by_expression().get(expression)
+
+
+@cache
+def _by_expression() -> dict[Any, str]:
+    """The expressions as the models' own tokenizer.json have them."""
+    words = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+    rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    short = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
+    upper, lower = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+    start = r"[^\r\n\p{L}\p{N}]?"
+    return {
+        f"{short}{words}|\\p{{N}}{{1,3}}{rest}": "llama-bpe",
+        f"{short}{words}|\\p{{N}}{rest}": "qwen2",
+        f"{start}[{upper}]*[{lower}]+|{start}[{upper}]+[{lower}]*|\\p{{N}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
+    }
+
+
+def _steps(value: Any, key: str) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    steps = value.get(key, [value]) if isinstance(value, dict) else []
+    return [step for step in steps if isinstance(step, dict)]
+
+
+def _types(steps: list[dict[str, Any]]) -> str:
+    return ", ".join(str(step.get("type")) for step in steps)
+
+
+def _refused(reason: str) -> EngineError:
+    return EngineError(
+        f"the tokenizer cannot be put into a GGUF file: {TOKENIZER_FILE}: {reason}",
+        hint="Other methods keep the tokenizer's own files; convert this model with llama.cpp's own script.",
+    )

@@ -1,0 +1,112 @@
+"""Files beside llama.cpp's own: the same bytes, and the same logits. Needs the package llama-cpp-python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from quantize_lib.files import read_json
+from quantize_lib.gguf_file.blocks import to_blocks
+from quantize_lib.gguf_file.names import names_of, types_of
+from quantize_lib.gguf_file.types import FILE_TYPES
+from quantize_lib.gguf_file.writer import write_file
+from tests.support.llama_cpp_files import quantize_file, read_file
+from tests.support.small_runs import save_tiny_type
+
+pytest.importorskip("llama_cpp", reason="llama-cpp-python compiles llama.cpp, and is not locked")
+
+SHAPES: Mapping[str, tuple[str, dict[str, int]]] = {
+    "rows of 256, nine blocks, values shared": (
+        "llama",
+        {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 9, "num_attention_heads": 4},
+    ),
+    "rows of 128, tied": (
+        "qwen2",
+        {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 17},
+    ),
+    "eighty blocks": (
+        "llama",
+        {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 80, "num_key_value_heads": 1},
+    ),
+    "rows of 48": (
+        "qwen3",
+        {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "head_dim": 128},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_file_is_byte_for_byte_what_llama_cpp_makes_of_the_same_weights_and_importance(
+    shape: str, tmp_path: Path, calibration_text: Path
+) -> None:
+    model_type, sizes = SHAPES[shape]
+    base = save_tiny_type(model_type, tmp_path / "base", calibration_text, **sizes)
+    config = read_json(base / "config.json")
+    weights = load_file(base / "model.safetensors")
+    named = names_of(config, weights)
+    whole = tmp_path / "whole.gguf"
+    write = partial(write_file, base=base, config=config, name="tiny")
+    write(whole, [base / "model.safetensors"], types={}, file_type="Q8_0")
+    generator = torch.Generator().manual_seed(1)
+    importance = {
+        name: torch.rand(value.shape[1], generator=generator) ** 4 + 1e-3
+        for name, value in weights.items()
+        if value.dim() == 2 and "blk." in named[name]
+    }
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    for file_type in FILE_TYPES:
+        types = types_of(config, shapes, (), file_type)
+        made = {
+            name: to_blocks(value.float(), types[name], importance.get(name)) if name in types else value
+            for name, value in weights.items()
+        }
+        save_file(made, tmp_path / "made.safetensors")
+        ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
+        write(ours, [tmp_path / "made.safetensors"], types=types, file_type=file_type)
+        given = {named[name]: values.numpy() for name, values in importance.items()}
+        quantize_file(whole, theirs, file_type, given)
+        mine, wanted = read_file(ours), read_file(theirs)
+        assert {name: kind for name, (kind, _) in mine.items()} == {
+            name: kind for name, (kind, _) in wanted.items()
+        }
+        assert [name for name in mine if mine[name] != wanted[name]] == []
+
+
+def test_llama_cpp_loads_a_file_and_goes_on_as_transformers_does(
+    tmp_path: Path, calibration_text: Path
+) -> None:
+    import llama_cpp
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
+    base = save_tiny_type("llama", tmp_path / "base", calibration_text, **sizes)
+    config = read_json(base / "config.json")
+    weights = load_file(base / "model.safetensors")
+    types = types_of(config, {name: tuple(value.shape) for name, value in weights.items()}, (), "Q8_0")
+    made = {
+        name: to_blocks(value.float(), types[name]) if name in types else value
+        for name, value in weights.items()
+    }
+    save_file(made, tmp_path / "made.safetensors")
+    file = tmp_path / "tiny-Q8_0.gguf"
+    shards = [tmp_path / "made.safetensors"]
+    write_file(file, shards, base=base, config=config, types=types, name="tiny", file_type="Q8_0")
+    loaded = llama_cpp.Llama(str(file), n_ctx=64, n_threads=1, logits_all=True, verbose=False)
+    text = calibration_text.read_text(encoding="utf-8")[:80]
+    ids = AutoTokenizer.from_pretrained(base)(text)["input_ids"]
+    assert loaded.tokenize(text.encode(), add_bos=False) == ids
+    ids = ids[:32]
+    loaded.eval(ids)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32)
+    with torch.inference_mode():
+        wanted = model(input_ids=torch.tensor([ids])).logits[0]
+    found = torch.tensor(np.array(loaded.scores[: len(ids)]))
+    # llama.cpp rounds the inputs of such layers to 8 bits, and keys and values to 16.
+    assert torch.nn.functional.cosine_similarity(found, wanted, dim=1).min() > 0.99
+    assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.8

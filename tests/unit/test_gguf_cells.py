@@ -1,0 +1,70 @@
+"""Entries with types in place of bits: cells, ids and repositories, and what is said of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quantize_lib.errors import UsageError
+from quantize_lib.gguf_file.types import FILE_TYPES
+from quantize_lib.manifest import parse_manifest
+from quantize_lib.manifest.single_model import single_model_plan
+from quantize_lib.plan.cells import Cell
+from tests.support.records import RECORD
+
+START = "version: 1\nmodels:\n  - id: acme/m\n    quantize:\n"
+
+
+def cells(entries: str, more: str = "") -> list[Cell]:
+    lines = "".join(f"      - {entry}\n" for entry in entries.splitlines())
+    plan = parse_manifest(START + lines + more, path=Path("quantize.yml"))
+    return [cell for _, cell in plan.cells()]
+
+
+def test_each_type_of_a_list_is_a_cell_with_the_bits_that_it_means() -> None:
+    found = cells(f"{{method: gguf, type: [{', '.join(FILE_TYPES)}]}}")
+    assert [cell.id for cell in found] == [f"m-gguf-{name}" for name in FILE_TYPES]
+    assert [cell.settings.bits for cell in found] == [8, 6, 5, 4, 4]
+    assert [cell.repository for cell in found] == [cell.id for cell in found]
+
+
+def test_types_stand_where_templates_and_names_have_bits() -> None:
+    named = "{method: gguf, type: [Q8_0, Q4_0], name: mine}\n{method: gguf, type: Q6_K, name: one}"
+    assert [cell.id for cell in cells(named)] == ["mine-Q8_0", "mine-Q4_0", "one"]
+    template = 'publish: {to: hub, namespace: acme, name: "{model}-{bits}-{method}"}\n'
+    assert [cell.repository for cell in cells("{method: gguf, type: Q8_0}", template)] == ["acme/m-Q8_0-gguf"]
+
+
+@pytest.mark.parametrize(("entry", "message"), [
+    ("{method: gguf, bits: 4}", "`type` in place of bits"),
+    ("{method: gguf}", "the key `type` is missing"),
+    ("{method: gguf, type: Q4_K_S}", "`Q4_K_S` is not a type of GGUF files that is made here. Allowed: Q8_0"),
+    ("{method: gguf, type: [Q8_0, Q8_0]}", "stands twice"),
+    ("{method: gguf, type: Q8_0, group_size: 64}", "the type says how many weights share a scale"),
+    ("{method: gptq, bits: 4, type: Q4_0}", "it stands in place of bits for gguf"),
+    ("{method: gptq, bits: 4, format: gguf}", "is not a format of gptq"),
+])  # fmt: skip
+def test_mistakes_are_told_with_what_is_allowed(entry: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        cells(entry)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("bits", "name"), [(8, "Q8_0"), (6, "Q6_K"), (5, "Q5_K_M"), (4, "Q4_K_M")])
+def test_the_form_for_one_model_takes_the_usual_type_of_so_many_bits(bits: int, name: str) -> None:
+    plan = single_model_plan("acme/m", method="gguf", bits=bits)
+    assert [cell.id for _, cell in plan.cells()] == [f"m-gguf-{name}"]
+
+
+def test_the_form_for_one_model_refuses_bits_that_no_type_has() -> None:
+    with pytest.raises(UsageError, match=r"--bits: 3 is not allowed for gguf .* Allowed: 4, 5, 6, 8\."):
+        single_model_plan("acme/m", method="gguf", bits=3)
+
+
+def test_a_record_calls_its_width_by_the_type() -> None:
+    from dataclasses import replace
+
+    record = replace(RECORD, method="gguf", bits=4, settings={"type": "Q4_K_M"})
+    assert record.width == "Q4_K_M"
+    assert replace(record, settings={}).width == "4 bits"

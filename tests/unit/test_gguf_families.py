@@ -1,0 +1,197 @@
+"""Which models GGUF files are made of, and which are refused before anything is downloaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantize_lib.errors import EngineError, SourceError
+from quantize_lib.formats import Traits, get_format, resolve_format
+from quantize_lib.formats.loading import LoadRequest
+from quantize_lib.gguf_file.families import FAMILIES, refusal
+from quantize_lib.gguf_file.names import names_of, types_of
+from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
+from quantize_lib.methods import settings_of
+
+CONFIG: Mapping[str, Any] = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 128,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 2,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 300,
+    "hidden_act": "silu",
+}
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""As Llama 3's tokenizer.json has it."""
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+BYTES_ALONE = {**BYTES, "use_regex": False}
+
+
+def split(expression: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+
+
+def sequence(*steps: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def tokenizer(folder: Path, splitting: Any = BYTES, *, normalizer: Any = None, **model: Any) -> Path:
+    words = {"a": 0, "b": 1, "ab": 2}
+    data = {
+        "normalizer": normalizer,
+        "pre_tokenizer": splitting,
+        "model": {"type": "BPE", "vocab": words, "merges": [["a", "b"]], **model},
+        "added_tokens": [
+            {"id": 3, "content": "<s>", "special": True, **ADDED},
+            {"id": 4, "content": "<tool>", "special": False, **ADDED},
+        ],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_plain_model_of_each_family_is_made_into_a_file(model_type: str) -> None:
+    config = {**CONFIG, "model_type": model_type}
+    assert refusal(model_type, config) is None
+    settings = settings_of("gguf", 4, {"type": "Q4_K_M"})
+    assert resolve_format(settings, Traits(model_type=model_type, config=config)).name == "gguf"
+
+
+@pytest.mark.parametrize(("model_type", "words", "reason"), [
+    ("gemma2", {}, "not known to read a file of this model type back exactly; those of llama, mistral"),
+    ("llama", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "rope_type llama3"),
+    ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4}}, "rope_type yarn"),
+    ("llama", {"attention_bias": True}, "attention_bias back from a GGUF file, which is True here"),
+    ("llama", {"hidden_act": "gelu"}, "hidden_act"),
+    ("mistral", {"sliding_window": 64}, "no sliding window (of 64 tokens here)"),
+    ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
+    ("qwen3", {"head_dim": 64}, "head_dim back from a GGUF file of this type, which is 64 here"),
+    ("llama", {"rms_norm_eps": None}, "does not say rms_norm_eps"),
+])  # fmt: skip
+def test_a_model_that_transformers_would_read_back_wrong_is_refused_with_the_reason(
+    model_type: str, words: dict[str, Any], reason: str
+) -> None:
+    traits = Traits(model_type=model_type, config={**CONFIG, **words})
+    with pytest.raises(SourceError) as caught:
+        resolve_format(settings_of("gguf", 8, {"type": "Q8_0"}), traits)
+    assert reason in caught.value.message
+    assert caught.value.hint == "Take another method."
+
+
+def test_a_window_that_no_text_reaches_is_no_reason() -> None:
+    assert refusal("mistral", {**CONFIG, "sliding_window": 128}) is None
+
+
+def test_tensors_get_llama_cpps_names_and_all_matrices_but_those_kept_a_type() -> None:
+    shapes = {
+        "model.embed_tokens.weight": (300, 256),
+        "model.layers.0.self_attn.v_proj.weight": (256, 256),
+        "model.layers.1.mlp.down_proj.weight": (256, 512),
+        "model.layers.1.input_layernorm.weight": (256,),
+        "lm_head.weight": (300, 256),
+    }
+    assert list(names_of(CONFIG, shapes).values()) == [
+        *("token_embd.weight", "blk.0.attn_v.weight", "blk.1.ffn_down.weight", "blk.1.attn_norm.weight"),
+        "output.weight",
+    ]
+    kept = ["model.layers.0.self_attn.v_proj.weight"]
+    assert types_of(CONFIG, shapes, kept, "Q4_K_M") == {
+        "model.embed_tokens.weight": "Q4_K",
+        "model.layers.1.mlp.down_proj.weight": "Q6_K",
+        "lm_head.weight": "Q6_K",
+    }
+    with pytest.raises(EngineError, match=r"model\.extra has no name"):
+        names_of(CONFIG, ["model.extra"])
+
+
+@pytest.mark.parametrize(("splitting", "more", "name"), [
+    (BYTES, {}, "gpt-2"),
+    (sequence({"type": "Digits", "individual_digits": True}, BYTES), {}, "smollm"),
+    (sequence(split(LLAMA_3), BYTES_ALONE), {"ignore_merges": True}, "llama-bpe"),
+    (sequence(split(LLAMA_3.replace("{1,3}", "")), BYTES_ALONE), {"normalizer": {"type": "NFC"}}, "qwen2"),
+])  # fmt: skip
+def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
+    splitting: Any, more: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    found = read_vocabulary(tokenizer(tmp_path, splitting, **more), 6)
+    assert found.splitting == name
+    assert found.tokens == ("a", "b", "ab", "<s>", "<tool>", "[PAD5]")
+    # Normal, control, user-defined, unused.
+    assert found.kinds == (1, 1, 1, 3, 4, 5)
+    assert vocabulary_refusal(tmp_path) is None
+
+
+@pytest.mark.parametrize(("splitting", "more", "reason"), [
+    ({"type": "Metaspace"}, {}, "does not split text as it does (Metaspace)"),
+    (None, {}, "(not at all)"),
+    ({**BYTES, "add_prefix_space": True}, {}, "(ByteLevel)"),
+    (sequence(split("x"), BYTES_ALONE), {}, "(Split, ByteLevel)"),
+    (sequence(split(LLAMA_3), BYTES_ALONE), {}, "(Split, ByteLevel)"),
+    (BYTES, {"normalizer": {"type": "Lowercase"}}, "does not change text as it does (Lowercase)"),
+    (BYTES, {"type": "Unigram"}, "its model is 'Unigram'"),
+])  # fmt: skip
+def test_a_tokenizer_that_llama_cpp_would_not_follow_is_refused(
+    splitting: Any, more: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    refused = get_format("gguf").refuses_files(tokenizer(tmp_path, splitting, **more))
+    assert refused is not None
+    assert reason in refused
+
+
+def test_a_folder_without_tokenizer_json_or_with_another_file_there_is_refused(tmp_path: Path) -> None:
+    assert "there is no such file" in str(vocabulary_refusal(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("[", encoding="utf-8")
+    assert "it cannot be read" in str(vocabulary_refusal(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("[]", encoding="utf-8")
+    assert "it is no tokenizer" in str(vocabulary_refusal(tmp_path))
+
+
+def test_the_worker_tries_the_whole_vocabulary_with_what_the_tokenizer_puts_around_a_text(
+    tmp_path: Path,
+) -> None:
+    folder = tokenizer(tmp_path)
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "<s>"}', encoding="utf-8")
+    assert vocabulary_refusal(folder, 6) is None
+    assert "a token 4, and the embedding 4 rows" in str(vocabulary_refusal(folder, 4))
+    data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    sequence, tool = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<tool>", "type_id": 0}}
+    words = {"id": "<tool>", "ids": [4], "tokens": ["<tool>"]}
+    for single, refused in (
+        ([{**tool}, sequence], True),
+        ([{"SpecialToken": {"id": "<s>", "type_id": 0}}, sequence], False),
+    ):
+        special = words if refused else {"id": "<s>", "ids": [3], "tokens": ["<s>"]}
+        data["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {special["id"]: special},
+        }
+        (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+        reason = vocabulary_refusal(folder, 6)
+        assert (reason is not None) == refused, reason
+        assert not refused or "it puts the tokens [4] before a text" in str(reason)
+
+
+def test_a_checkpoint_that_names_a_file_elsewhere_is_not_loaded(tmp_path: Path) -> None:
+    request = LoadRequest(folder=str(tmp_path), dtype="auto", device="cpu", trust_remote_code=False)
+    with pytest.raises(ValueError, match="no file of the folder"):
+        get_format("gguf").load(request, {"gguf_file": "../other/x.gguf"})
+
+
+def test_more_tokens_than_the_embedding_has_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="a token 4, and the embedding 4 rows"):
+        read_vocabulary(tokenizer(tmp_path), 4)
