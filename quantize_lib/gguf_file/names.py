@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from quantize_lib.errors import EngineError
 from quantize_lib.gguf_file.families import family_of, shares_values
 from quantize_lib.gguf_file.mix import OUTPUT, Mix
+
+_INSIDE = re.compile(r"layers\.(\d+)\.(.+)")
+_OUTSIDE = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output"}
+_LAYERS = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+"""Of the families here. The package `gguf` has them too, and imports numpy, which a plan does without; a test
+compares."""
 
 
 def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str]:
@@ -19,17 +38,17 @@ def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str
     Raises:
         EngineError: where a tensor has no name in such a file.
     """
-    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-
-    architecture = family_of(config).architecture
-    number = next(key for key, value in MODEL_ARCH_NAMES.items() if value == architecture)
-    mapped = get_tensor_name_map(number, config["num_hidden_layers"])
     found: dict[str, str] = {}
     for name in tensors:
-        written = mapped.get_name(name, try_suffixes=(".weight", ".bias"))
-        if written is None:
-            raise EngineError(f"the tensor {name} has no name in a GGUF file of {architecture}")
-        found[name] = written
+        module, _, leaf = name.removeprefix("model.").rpartition(".")
+        inside = _INSIDE.fullmatch(module)
+        written = _OUTSIDE.get(module) if inside is None else _LAYERS.get(inside[2])
+        if written is None or leaf not in ("weight", "bias"):
+            raise EngineError(
+                f"the tensor {name} has no name in a GGUF file of {family_of(config).architecture}"
+            )
+        place = "" if inside is None else f"blk.{inside[1]}."
+        found[name] = f"{place}{written}.{leaf}"
     return found
 
 

@@ -43,6 +43,23 @@ FILE_TYPES: Mapping[str, FileType] = {
 """By name. Of those with the same bits the first is the better one."""
 
 
+BLOCKS: Mapping[str, tuple[int, int]] = {
+    FULL: (1, 4),
+    HALF: (1, 2),
+    "BF16": (1, 2),
+    "Q4_0": (32, 18),
+    "Q4_1": (32, 20),
+    "Q5_0": (32, 22),
+    "Q5_1": (32, 24),
+    "Q8_0": (32, 34),
+    "Q4_K": (256, 144),
+    "Q5_K": (256, 176),
+    "Q6_K": (256, 210),
+}
+"""Types of tensors → weights and bytes of a block. The package `gguf` has them too, and imports numpy: a plan
+does without, and a test compares."""
+
+
 def file_number(name: str) -> int:
     """`general.file_type` of a type of file."""
     from gguf import LlamaFileType
@@ -59,14 +76,10 @@ def ggml_type(name: str) -> GGMLQuantizationType:
 
 def block_size(name: str) -> int:
     """How many weights of a row are stored together."""
-    from gguf import GGML_QUANT_SIZES
-
-    return int(GGML_QUANT_SIZES[ggml_type(name)][0])
+    return BLOCKS[name][0]
 
 
 def tensor_bytes(name: str, shape: Sequence[int]) -> int:
     """What a tensor of a type takes; its rows fit into blocks."""
-    from gguf import GGML_QUANT_SIZES
-
-    block, size = GGML_QUANT_SIZES[ggml_type(name)]
-    return int(prod(shape) // block * size)
+    block, size = BLOCKS[name]
+    return prod(shape) // block * size

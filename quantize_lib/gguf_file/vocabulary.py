@@ -74,10 +74,10 @@ def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
         size: rows of the embedding, where the vocabulary is to be tried as a whole, which runs the tokenizer;
             without it the file alone is looked at.
     """
-    from gguf import GGUFWriter
-
     try:
         if size is not None:
+            from gguf import GGUFWriter
+
             # Nothing of it is written to a disk.
             write_vocabulary(GGUFWriter(None, ""), folder, size)
         data = _read(folder)

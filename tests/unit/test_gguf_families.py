@@ -14,6 +14,7 @@ from quantize_lib.formats import Traits, get_format, resolve_format
 from quantize_lib.formats.loading import LoadRequest
 from quantize_lib.gguf_file.families import FAMILIES, refusal
 from quantize_lib.gguf_file.names import names_of, types_of
+from quantize_lib.gguf_file.types import BLOCKS, ggml_type
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
 from quantize_lib.methods import settings_of
 
@@ -115,6 +116,29 @@ def test_tensors_get_llama_cpps_names_and_all_matrices_but_those_kept_a_type() -
     }
     with pytest.raises(EngineError, match=r"model\.extra has no name"):
         names_of(CONFIG, ["model.extra"])
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_names_are_those_of_the_package_gguf(model_type: str) -> None:
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    architecture = FAMILIES[model_type].architecture
+    number = next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    mapped = get_tensor_name_map(number, 2)
+    inside = [f"model.layers.1.self_attn.{name}_proj" for name in "qkvo"]
+    inside += [f"model.layers.0.mlp.{name}_proj" for name in ("gate", "up", "down")]
+    inside += ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm"]
+    if model_type == "qwen3":
+        inside += [f"model.layers.1.self_attn.{name}_norm" for name in "qk"]
+    names = [f"{name}.weight" for name in ("model.embed_tokens", *inside, "model.norm", "lm_head")]
+    found = names_of({**CONFIG, "model_type": model_type}, names)
+    assert found == {name: mapped.get_name(name, try_suffixes=(".weight",)) for name in names}
+
+
+def test_sizes_of_blocks_are_those_of_the_package_gguf() -> None:
+    from gguf import GGML_QUANT_SIZES
+
+    assert {name: GGML_QUANT_SIZES[ggml_type(name)] for name in BLOCKS} == BLOCKS
 
 
 @pytest.mark.parametrize(("splitting", "more", "name"), [
