@@ -174,7 +174,7 @@ def test_a_workflow_in_the_docs_is_valid_and_has_least_permissions(
     assert words["permissions"] == {}
     (job,) = words["jobs"].values()
     granted = {name for name, access in job["permissions"].items() if access == "write"}
-    assert granted <= {"id-token", "issues"}
+    assert granted <= {"attestations", "id-token", "issues"}
     if "uses" in job:
         assert QUANTIZE.relative_to(ROOT).as_posix() in job["uses"]
         call = load(QUANTIZE)[True]["workflow_call"]
@@ -182,7 +182,9 @@ def test_a_workflow_in_the_docs_is_valid_and_has_least_permissions(
         assert set(job.get("secrets", ())) <= set(call["secrets"])
         # The permission belongs to the input that needs it.
         assert ("issues" in granted) == job["with"].get("issue", False)
-        assert ("id-token" in granted) == ("hf-token-write" not in job["secrets"])
+        signs = job["with"].get("attest", False)
+        assert ("attestations" in granted) == signs
+        assert ("id-token" in granted) == (signs or "hf-token-write" not in job["secrets"])
     else:
         assert not granted
         assert set(job["steps"][-1]["with"]) <= set(load(ACTION)["inputs"])
