@@ -6,15 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from quantize_lib.formats import marlin
-from quantize_lib.formats.entry import (
-    SERVERS,
-    BlockShape,
-    CheckpointContext,
-    Format,
-    Misfit,
-    Served,
-    codes_of,
-)
+from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, codes_of
 from quantize_lib.formats.loaders import WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
@@ -25,6 +17,7 @@ from quantize_lib.formats.loading import (
     plain_backend,
 )
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.served import SERVERS, Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import gptqmodel_install
 from quantize_lib.methods import Settings

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
-from quantize_lib.formats.entry import VLLM, CheckpointContext, Format, Layer, Served
+from quantize_lib.formats.entry import CheckpointContext, Format, Layer
 from quantize_lib.formats.loaders import (
     FOUR_DIMENSIONS,
     IN_FLOAT32_ALONE,
@@ -19,6 +19,7 @@ from quantize_lib.formats.loaders import (
 )
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.served import VLLM, Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage
 from quantize_lib.methods import Settings

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import DEQUANTIZE, CompressedTensors
-from quantize_lib.formats.entry import SERVERS, VLLM, Misfit, Served
+from quantize_lib.formats.entry import Misfit
 from quantize_lib.formats.loaders import LISTED_EXPERTS
 from quantize_lib.formats.rounded import Floats, InputRounding, RoundedLayer
+from quantize_lib.formats.served import SERVERS, VLLM, Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.methods import Settings, fp8, get_method, mxfp4, nvfp4
 from quantize_lib.methods.settings import Scheme

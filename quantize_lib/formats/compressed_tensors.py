@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import CompressedTensors
 from quantize_lib.formats.compressed_floats import LAYOUTS, layout_of
-from quantize_lib.formats.entry import SERVERS, VLLM, Format, Misfit, Served, codes_of
+from quantize_lib.formats.entry import Format, Misfit, codes_of
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.served import SERVERS, VLLM, Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.methods import Method, Settings, get_method
 from quantize_lib.methods.common import is_mixed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import Codes, Grid, InputRounding, RoundedLayer
+from quantize_lib.formats.served import Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-
-VLLM = "vLLM"
-SERVERS = (VLLM, "SGLang")
 
 
 class Layer(Protocol):
@@ -71,21 +68,6 @@ class BlockShape:
 
     model_type: str
     widths: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """How the weights of a checkpoint are rounded, for who serves it.
-
-    Attributes:
-        bits: of every layer.
-        group_size: resolved; -1 for one group per row, and where the method has none.
-        symmetric: whether all zero points are in the middle.
-    """
-
-    bits: int
-    group_size: int
-    symmetric: bool
 
 
 @dataclass(frozen=True, kw_only=True)

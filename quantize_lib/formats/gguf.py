@@ -46,6 +46,7 @@ class _Gguf(Format):
     bits_note = "its types have these"
     result = RESULT
     exclusive = True
+    splits = False
     limit = "The file is for llama.cpp and what is built on it; transformers unpacks all of it as it loads."
     requirements = ("transformers", "accelerate", "gguf")
     written_by = ("libgguf",)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
 from quantize_lib.formats import marlin
-from quantize_lib.formats.entry import SERVERS, CheckpointContext, Format, Layer, Misfit, Served, codes_of
+from quantize_lib.formats.entry import CheckpointContext, Format, Layer, Misfit, codes_of
 from quantize_lib.formats.loaders import FUSED_EXPERTS, KEEPS_LAYERS, OWN_LAYERS, WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,
@@ -24,6 +24,7 @@ from quantize_lib.formats.loading import (
     plain_backend,
 )
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.served import SERVERS, Served
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, gptqmodel_install, gptqmodel_snippet
 from quantize_lib.methods import Settings

@@ -15,7 +15,7 @@ from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.sharding import heads_fault, shard, unknown_names
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.formats import Format
-from quantize_lib.formats.entry import Served
+from quantize_lib.formats.served import Served
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.tasks import task_of

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools import bootstrap, lock
 from tools.bootstrap import MACHINES, PYTHONS, BootstrapError, Machine
-from tools.lock_files import HEADER, Pin, read_pins, wheel_for
+from tools.lock_files import HEADER, Pin, environment, read_pins, wheel_for
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
@@ -44,10 +46,11 @@ def being(machine: Machine, python: tuple[int, int] = (3, 11)) -> Iterator[None]
         yield
 
 
-def names(requirements: list[str]) -> set[str]:
-    """The packages' names as lock files write them."""
-    found = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
-    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+def names(requirements: list[str], machine: Machine, python: tuple[int, int]) -> set[str]:
+    """The packages' names as lock files write them, of what is asked for on a machine."""
+    here = environment(machine, python)
+    found = map(Requirement, requirements)
+    return {canonicalize_name(one.name) for one in found if one.marker is None or one.marker.evaluate(here)}
 
 
 def test_there_are_lock_files_for_every_use() -> None:
@@ -118,17 +121,18 @@ def test_what_pyproject_asks_for_is_locked_for_every_machine(
 ) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    core = names(project["dependencies"])
+    core = names(project["dependencies"], machine, python)
+    cpu = core | names(extras["cpu"], machine, python)
 
     def locked(*files: str) -> set[str]:
         return {package for file in files for package in pins(file, machine, python)}
 
     assert core <= locked("core.txt")
-    assert core | names(extras["cpu"]) <= locked("cpu.txt", "gptqmodel.txt")
+    assert cpu <= locked("cpu.txt", "gptqmodel.txt")
     if machine.cuda:
-        assert core | names(extras["cpu"]) <= locked("cuda.txt", "gptqmodel.txt")
+        assert cpu <= locked("cuda.txt", "gptqmodel.txt")
     for extra in ("demo", "dev", "tasks"):
-        assert names(extras[extra]) <= locked(f"{extra}.txt")
+        assert names(extras[extra], machine, python) <= locked(f"{extra}.txt")
 
 
 def test_the_pythons_of_the_lock_files_are_those_that_the_package_says() -> None:

@@ -22,6 +22,9 @@ LLAMA_3_8B = {
     "intermediate_size": 14336,
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
+    "max_position_embeddings": 8192,
+    "vocab_size": 128256,
+    "rms_norm_eps": 1e-5,
 }
 SMOLLM2 = {
     **LLAMA_3_8B,
