@@ -15,7 +15,7 @@ from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.sharding import heads_fault, shard, unknown_names
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.formats import Format
-from quantize_lib.formats.served import Served
+from quantize_lib.formats.served import SERVERS, Served
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.tasks import task_of
@@ -84,6 +84,9 @@ def serving(facts: Architecture, settings: Settings, *, group_size: int) -> Serv
             splits.append(Split(gpus=gpus, kernels=chosen.kernels(shards, served)))
         elif gpus & (gpus - 1) == 0:
             limits[gpus] = fault
+    if not any(split.kernels for split in splits):
+        nobody = f"neither {' nor '.join(SERVERS)} is known to read it in this format"
+        return Serving(cache_bytes=cache, unknown=nobody)
     return Serving(cache_bytes=cache, splits=tuple(splits), limits=limits)
 
 

@@ -12,7 +12,7 @@ from quantize_lib.card.front import metadata_of
 from quantize_lib.card.state import card_state
 from quantize_lib.errors import CheckpointError, PublishError
 from quantize_lib.files import sha256_json
-from quantize_lib.formats import format_of_config
+from quantize_lib.formats import format_of_config, is_weight_file
 from quantize_lib.report import published_cell, record_from_json
 from quantize_lib.report.records import CARD_FILE, RECORD_FILE, CellRecord
 from quantize_lib.text import format_bytes, plain
@@ -20,7 +20,6 @@ from quantize_lib.verification.findings import Finding, failed, not_checked, ok
 from quantize_lib.verification.places import Place
 
 _CONFIG = "config.json"
-_WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ def check_report(place: Place, cell: CellRecord) -> Finding:
 
 def _contradictions(place: Place, cell: CellRecord) -> Iterator[str]:
     sizes = place.sizes()
-    weights = [name for name in cell.files if name.endswith(_WEIGHTS)]
+    weights = [name for name in cell.files if is_weight_file(name)]
     if not weights or _CONFIG not in cell.files:
         yield f"it names no {_CONFIG}, or no weights"
         return

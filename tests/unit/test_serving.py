@@ -9,8 +9,8 @@ import pytest
 from quantize_lib.architecture.attention import cache_bytes, heads_of
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.tensors import LayerInfo
-from quantize_lib.formats import FORMATS
-from quantize_lib.methods import METHODS
+from quantize_lib.formats import FORMATS, Format
+from quantize_lib.formats.served import SERVERS, Served
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.plan.serving import Serving, serving
 
@@ -150,12 +150,18 @@ def test_a_format_that_servers_do_not_split_is_for_one_gpu() -> None:
     assert found.limits[2] == "the format"
 
 
-def test_every_format_names_no_server_that_is_not_known() -> None:
-    methods = [method for method in METHODS.values() for _ in method.bits]
-    for method, bits in zip(methods, [bits for one in METHODS.values() for bits in one.bits], strict=True):
-        found = served(LLAMA_3_8B, Settings(method=method.name, bits=bits), 128)
-        assert {name for split in found.splits for name in split.kernels} <= {"vLLM", "SGLang"}
-    assert all(isinstance(entry.splits, bool) for entry in FORMATS.values())
+@pytest.mark.parametrize("entry", FORMATS.values(), ids=list(FORMATS))
+def test_a_format_names_no_server_that_is_not_known(entry: Format) -> None:
+    for bits in entry.bits:
+        named = entry.kernels({(4096, 4096)}, Served(bits=bits, group_size=128, symmetric=True))
+        assert set(named) <= set(SERVERS)
+
+
+def test_a_format_that_names_no_server_leaves_the_split_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(FORMATS["gptq"]), "kernels", Format.kernels)
+    found = served(LLAMA_3_8B)
+    assert found.splits == ()
+    assert found.unknown == "neither vLLM nor SGLang is known to read it in this format"
 
 
 @pytest.mark.parametrize(
