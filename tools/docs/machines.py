@@ -8,7 +8,7 @@ from typing import Any
 
 from quantize_lib.wording import joined
 from tools.bootstrap import MACHINES, PROFILES, PYTHONS, Machine
-from tools.docs.markdown import table
+from tools.docs.markdown import code, table
 from tools.lock_files import read_pins
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
@@ -16,7 +16,8 @@ TESTED, LOCKED = "tested", "locked"
 
 
 def tables(ci: Mapping[Any, Any]) -> dict[str, str]:
-    """`machines`: a row for each machine; `machines.source`: what has no wheel.
+    """`machines`: a row for each machine; `machines.missing`: what is locked for some of them alone;
+    `machines.source`: what has no wheel.
 
     Args:
         ci: the workflow that tests.
@@ -26,13 +27,17 @@ def tables(ci: Mapping[Any, Any]) -> dict[str, str]:
         for job in ("test", "machines")
         for runner, python in _places(ci["jobs"][job])
     }
-    releases = [f"{major}.{minor}" for major, minor in PYTHONS]
+    releases = list(map(_release, PYTHONS))
     rows = (
         [machine.name, *(TESTED if (machine.name, release) in tested else LOCKED for release in releases)]
         for machine in MACHINES
     )
     head = ["Machine", *(f"Python {release}" for release in releases)]
-    return {"machines": table(head, rows), "machines.source": f"{_source()}\n"}
+    return {
+        "machines": table(head, rows),
+        "machines.missing": table(["Package", "Missing on"], _missing()),
+        "machines.source": f"{_source()}\n",
+    }
 
 
 def _places(job: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -53,6 +58,32 @@ def _machine(runner: str) -> str:
 
 def _called(system: str, architecture: str) -> Machine:
     return next(one for one in MACHINES if (one.system, one.architecture) == (system, architecture))
+
+
+def _missing() -> list[list[str]]:
+    """The packages of the CPU's environment that are not for every place, each with the places."""
+    pins = read_pins((REQUIREMENTS / "cpu.txt").read_text(encoding="utf-8"))
+    rows = []
+    for package in sorted({pin.package for pin in pins if pin.marker}):
+        several = [pin for pin in pins if pin.package == package]
+        lacking = {
+            machine.name: [
+                python for python in PYTHONS if not any(one.applies(machine, python) for one in several)
+            ]
+            for machine in MACHINES
+        }
+        places = [
+            name if len(pythons) == len(PYTHONS) else f"{name} with Python {joined(map(_release, pythons))}"
+            for name, pythons in lacking.items()
+            if pythons
+        ]
+        if places:
+            rows.append([code(package), "; ".join(places)])
+    return rows
+
+
+def _release(python: tuple[int, int]) -> str:
+    return ".".join(map(str, python))
 
 
 def _source() -> str:
