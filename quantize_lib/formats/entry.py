@@ -170,6 +170,10 @@ class Format(ABC):
         own = method.formats[0] == self.name
         return method.result == self.result and (own or not self.exclusive)
 
+    def writers(self, settings: Settings) -> tuple[str, ...]:
+        """Those of `written_by` without which a cell cannot be stored."""
+        return self.written_by
+
     def of(self, settings: Settings) -> Format:
         """The layout of it in which a cell is stored; itself where it has but one."""
         return self

@@ -55,6 +55,10 @@ class _Gguf(Format):
     files = "*.gguf"
     stays = "norms and biases: they are in float32 in the file"
 
+    def writers(self, settings: Settings) -> tuple[str, ...]:
+        # The `gguf` package writes this one type, which takes no importance, itself.
+        return () if settings[TYPE] == "Q8_0" else self.written_by
+
     def refuses(self, traits: Traits) -> str | None:
         if traits.experts:
             return "mixtures of experts are not made into such files"

@@ -25,7 +25,7 @@ def without_libraries(cells: Iterable[Cell], facts: ModelFacts) -> dict[str, Qua
     refused: dict[str, QuantizerError] = {}
     for cell in cells:
         chosen = format_of(facts, cell.settings)
-        if absent := missing(chosen.requirements):
+        if absent := missing((*chosen.requirements, *chosen.writers(cell.settings))):
             are = "is" if len(absent) == 1 else "are"
             here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
             refused[cell.id] = UsageError(

@@ -12,6 +12,7 @@ import pytest
 
 from quantize_lib.cli import main
 from quantize_lib.cli.console.plain import PlainReporter
+from quantize_lib.host.libraries import without_libraries
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.prepare import Seen, look
 from quantize_lib.manifest import parse_manifest
@@ -75,6 +76,25 @@ def test_a_cell_without_its_library_is_refused_and_the_others_are_not(
     assert "format bitsandbytes needs bitsandbytes, which is not installed here (" in error.message
     assert error.hint is not None
     assert "pip install bitsandbytes" in error.hint
+
+
+def test_a_type_that_another_library_writes_is_refused_without_it_alone(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {
+        **MANIFEST,
+        "models": [{"id": "./base", "quantize": [{"method": "gguf", "type": ["Q8_0", "Q4_0"]}]}],
+    }
+    manifest.write_text(json.dumps(words))
+    config = manifest.parent / "base" / "config.json"
+    more = {"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **more}))
+    (job,) = parse_manifest(manifest.read_text(), path=manifest).jobs
+    facts = Lookups(PlainReporter(io.StringIO())).facts(job.model)
+    leave_out(monkeypatch, "libgguf")
+    ((lacking, error),) = without_libraries(job.cells, facts).items()
+    assert lacking.endswith("Q4_0")
+    assert "needs libgguf, which is not installed here" in error.message
 
 
 def test_with_every_library_no_cell_is_refused(manifest: Path) -> None:
