@@ -31,7 +31,7 @@ def without_libraries(cells: Iterable[Cell], facts: ModelFacts) -> dict[str, Qua
             refused[cell.id] = UsageError(
                 f"{cell.id}: format {chosen.name} needs {joined(absent)}, which {are} not installed here "
                 f"({here})",
-                hint=f"Install it: pip install {' '.join(absent)}; or leave the cell out, or run with "
-                "--executor docker, whose image has it.",
+                hint=f"Install it: pip install {' '.join(absent)}; where it has no wheel for this machine, "
+                "leave the cell out, or make it on another one.",
             )
     return refused
