@@ -27,6 +27,7 @@ _NEED = {
     "docker": "a Docker engine (tools/docker_engine.sh starts one), one of them also root",
     "browser": "a browser (tools/chromium.sh installs one)",
     "linux": "Linux",
+    "llama_cpp": "llama-cpp-python, which compiles llama.cpp and is not locked",
 }
 """What is said of the tests that a marker left out."""
 DEMO_DATA = ROOT / "examples" / "demo" / "work"
@@ -131,18 +132,28 @@ def _needs_root(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests out that need what is not here; in CI they fail."""
-    if os.environ.get("CI") == "true":
-        return
+    """Leave the tests out that need what is not here; in CI they fail, unless they need what no lock has."""
     left_out = {
-        "docker": _without_docker([item for item in items if item.get_closest_marker("docker")]),
-        "browser": _without_browser([item for item in items if item.get_closest_marker("browser")]),
-        "linux": [item for item in items if item.get_closest_marker("linux") and sys.platform != "linux"],
+        "llama_cpp": _without_llama_cpp([item for item in items if item.get_closest_marker("llama_cpp")])
     }
+    if os.environ.get("CI") != "true":
+        left_out |= _without_the_rest(items)
     gone = [item for items in left_out.values() for item in items]
     items[:] = [item for item in items if item not in gone]
     config.hook.pytest_deselected(items=gone)
     config.stash[_LEFT_OUT] = {name: len(items) for name, items in left_out.items() if items}
+
+
+def _without_the_rest(items: list[pytest.Item]) -> dict[str, list[pytest.Item]]:
+    return {
+        "docker": _without_docker([item for item in items if item.get_closest_marker("docker")]),
+        "browser": _without_browser([item for item in items if item.get_closest_marker("browser")]),
+        "linux": [item for item in items if item.get_closest_marker("linux") and sys.platform != "linux"],
+    }
+
+
+def _without_llama_cpp(need: list[pytest.Item]) -> list[pytest.Item]:
+    return need if missing(["llama-cpp-python"]) else []
 
 
 def _without_docker(need: list[pytest.Item]) -> list[pytest.Item]:

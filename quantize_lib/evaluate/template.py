@@ -175,6 +175,10 @@ def _work(asked: dict[str, str]) -> NoReturn:
         for stream in (1, 2):
             os.dup2(log, stream)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        import torch
+
+        # After a fork PyTorch makes its pool anew at the first use, which two threads must not do at once.
+        torch.set_num_threads(torch.get_num_threads())
         question, answer = asked["question"], asked["answer"]
         # A file named like a module, in the current folder, is not to be imported.
         os.chdir(Path(question).parent)

@@ -19,7 +19,7 @@ from quantize_lib.gguf_file.writer import write_file
 from tests.support.llama_cpp_files import quantize_file, read_file
 from tests.support.small_runs import save_tiny_type
 
-pytest.importorskip("llama_cpp", reason="llama-cpp-python compiles llama.cpp, and is not locked")
+pytestmark = pytest.mark.llama_cpp
 
 SHAPES: Mapping[str, tuple[str, dict[str, int]]] = {
     "rows of 256, nine blocks, values shared": (

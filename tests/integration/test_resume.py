@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.resuming import (
     deepen,
     descendants,
     figures,
+    is_running,
     job_folder,
     kill_all,
     running,
@@ -175,9 +177,13 @@ def test_a_killed_child_costs_one_block_and_a_changed_cell_starts_afresh_alone(
     words = ("run", path, "--output", output, "--no-publish")
     with running(*words, cwd=tmp_path) as run:
         assert wait_until(lambda: committed(output) >= 4, run)
-        (child,) = descendants(run.pid)
+        child, *others = descendants(run.pid)
         os.kill(child, signal.SIGKILL)
         assert run.wait(timeout=60) == 3
+    deadline = time.monotonic() + 20
+    while any(map(is_running, others)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert "the quantizing process was ended by SIGKILL" in said(tmp_path)
     safe = committed(output)
     assert safe >= 4

@@ -159,6 +159,9 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: P
 
 
 def test_ctrl_c_ends_a_command_with_what_it_started(tmp_path: Path) -> None:
+    # Who starts the tests in the background may have the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt() -> None:
         while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
             time.sleep(0.05)
@@ -167,6 +170,7 @@ def test_ctrl_c_ends_a_command_with_what_it_started(tmp_path: Path) -> None:
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, WAITS)
+    signal.signal(signal.SIGINT, before)
     assert are_gone(tmp_path)
 
 
