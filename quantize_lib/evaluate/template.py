@@ -23,6 +23,15 @@ from typing import NoReturn
 
 from quantize_lib.environment import clean_environment, end_with_parent, run_module
 
+_IMPORTED = (
+    "transformers.activations",
+    "transformers.generation.utils",
+    "transformers.modeling_layers",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+)
+"""What every process that loads a model imports, and this one too when it quantizes."""
 _MAX_MESSAGE = 65536
 _TOO_LONG = "timeout"
 _current: Template | None = None
@@ -97,11 +106,10 @@ def _fork() -> Template | None:
     """The template; None where there can be none."""
     # NumPy's OpenBLAS would start threads when it is imported, and nothing here computes with it.
     os.environ.update({**clean_environment(), "OPENBLAS_NUM_THREADS": "1"})
-    # What every process that loads a model imports first.
     import torch
-    import transformers.generation  # noqa: F401
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
+    for name in _IMPORTED:
+        importlib.import_module(name)
     if sys.platform != "linux" or torch.cuda.is_available() or _threads() > 1:
         return None
     ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
