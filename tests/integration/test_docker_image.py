@@ -145,7 +145,7 @@ def test_the_demo_runs_in_it_as_any_user_and_its_files_are_that_users(
     done = docker_run(image, tmp_path, "run", "quantize.yml")
     assert done.returncode == 0, done.stderr
     cells = report(tmp_path / "output")
-    assert len(cells) == 6
+    assert len(cells) == 8
     assert {cell["status"] for cell in cells.values()} == {"published"}
     assert all(cell["reload"]["reproduced"] for cell in cells.values())
     assert {path.name for path in tmp_path.iterdir()} == {"quantize.yml", "work", "output"}
