@@ -191,7 +191,7 @@ def _work(asked: dict[str, str]) -> NoReturn:
         # A file named like a module, in the current folder, is not to be imported.
         os.chdir(Path(question).parent)
         code = importlib.import_module(asked["module"]).main([question, answer])
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - whatever it was, the template's own code must not go on here
         traceback.print_exc()
     finally:
         with suppress(OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from quantize_lib.command.files import copy_files
 from quantize_lib.command.question import CommandAnswer, CommandQuestion
 from quantize_lib.command.spec import CommandSpec
-from quantize_lib.executors.docker.container_output import OutputLimits, hand_to
+from quantize_lib.executors.docker.container_output import OutputLimits, hand_to, read_answer
 from quantize_lib.executors.docker.container_spec import (
     JOB_FOLDER,
     OUTPUT_FOLDER,
@@ -21,11 +20,10 @@ from quantize_lib.executors.docker.container_spec import (
     let_read,
     model_bind,
 )
-from quantize_lib.files import read_json, write_json
+from quantize_lib.files import write_json
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
 _FOLDER = "folder"
-_MAX_ANSWER_BYTES = 2**20
 _OWN_BYTES = 2 * 2**30
 """Room for what it writes into its current folder, beside its files."""
 _MARGIN_SECONDS = 60.0
@@ -97,9 +95,6 @@ def run_in_container(
 def _read(path: Path) -> CommandAnswer:
     """The answer. What the container left is foreign."""
     try:
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_ANSWER_BYTES:
-            return CommandAnswer.from_json(read_json(path))
-    except (OSError, ValueError, RecursionError):
-        pass
-    return CommandAnswer(problem="could not be run in its container (it left no answer)")
+        return CommandAnswer.from_json(read_answer(path))
+    except (OSError, ValueError):
+        return CommandAnswer(problem="could not be run in its container (it left no answer)")

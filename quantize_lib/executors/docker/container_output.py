@@ -9,11 +9,15 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.errors import CheckpointError
+from quantize_lib.files import read_json
 from quantize_lib.job.layout import RESULT_FILE
 from quantize_lib.text import format_bytes
 
+MAX_ANSWER_BYTES = 2**20
+"""Of the answer to a question."""
 _MAX_RESULT_BYTES = 16 * 2**20
 
 
@@ -102,6 +106,22 @@ def give_back(cells: Iterable[str], source: Path, output: Path, user: tuple[int,
             continue
         hand_to(folder, user)
         folder.rename(output / name)
+
+
+def read_answer(path: Path) -> Any:
+    """The JSON that a container left as its answer, which is foreign.
+
+    Raises:
+        ValueError: where it is none, no regular file, or too large.
+        OSError: where it cannot be read.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_ANSWER_BYTES:
+        raise ValueError(f"{path.name} is no file of at most {MAX_ANSWER_BYTES} bytes")
+    try:
+        return read_json(path)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 def hand_to(folder: Path, user: tuple[int, int]) -> None:

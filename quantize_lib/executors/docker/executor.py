@@ -17,7 +17,13 @@ from quantize_lib.command.spec import CommandSpec
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CheckpointError, EngineError, ExitCode, UsageError
 from quantize_lib.executors.docker.command import run_in_container
-from quantize_lib.executors.docker.container_output import OutputLimits, exceeded, give_back, take
+from quantize_lib.executors.docker.container_output import (
+    MAX_ANSWER_BYTES,
+    OutputLimits,
+    exceeded,
+    give_back,
+    take,
+)
 from quantize_lib.executors.docker.container_spec import (
     ContainerSpec,
     binds_of,
@@ -41,7 +47,7 @@ from quantize_lib.executors.docker.daemon import (
     remove,
     remove_leftovers,
 )
-from quantize_lib.executors.docker.tokenizer import MAX_ANSWER_BYTES, TRY_SECONDS, try_in_container
+from quantize_lib.executors.docker.tokenizer import TRY_SECONDS, try_in_container
 from quantize_lib.files import last_line, remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.job.job_file import JobFile, read_job
 from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.executors.docker.container_output import MAX_ANSWER_BYTES, read_answer
 from quantize_lib.executors.docker.container_spec import (
     JOB_FOLDER,
     OUTPUT_FOLDER,
@@ -19,11 +19,10 @@ from quantize_lib.executors.docker.container_spec import (
     let_read,
     model_bind,
 )
-from quantize_lib.files import read_json, write_json
+from quantize_lib.files import write_json
 from quantize_lib.tokenizer.question import Answer, Question
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
-MAX_ANSWER_BYTES = 2**20
 TRY_SECONDS = 600.0
 
 
@@ -72,9 +71,6 @@ def try_in_container(
 def _read(path: Path, texts: int) -> Answer | None:
     """The answer; None where there is none. What the container left is foreign."""
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_ANSWER_BYTES:
-            return None
-        return Answer.from_json(read_json(path), texts=texts)
-    except (OSError, ValueError, RecursionError):
+        return Answer.from_json(read_answer(path), texts=texts)
+    except (OSError, ValueError):
         return None
