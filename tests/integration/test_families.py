@@ -19,16 +19,16 @@ from quantize_lib.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = (
-    # Dense models, some with biases, tied heads, partial rotary embeddings or two norms around each part.
-    *("llama", "llama-tied", "gemma2", "gemma3_text", "olmo2", "phi3"),
+    # Dense models: biases of some kind, tied heads, partial rotary embeddings, two norms around each part.
+    *("llama-tied", "gemma2", "phi3"),
     # LayerNorms, layers for queries, keys and values together, Conv1D, linear layers of their own class.
-    *("gpt2", "gpt_neox", "opt-350m", "bloom", "falcon-new", "mpt"),
+    *("gpt2", "opt-350m", "falcon-new", "mpt"),
     # Mixtures: an expert a tensor, under other names on disk, with latent attention, in one tensor.
     *("qwen3_moe", "mixtral", "deepseek_v3", "gpt_oss", "granitemoe"),
     # Recurrences, convolutions, linear attention, and hybrids of them.
-    *("mamba2", "jamba", "lfm2", "qwen3_next"),
+    *("mamba2", "jamba", "qwen3_next"),
     # The language part of vision-language models; inputs that depend on the tokens of a block.
-    *("qwen2_5_vl", "qwen3_5", "llama4", "gemma4_text-ple"),
+    *("qwen2_5_vl", "llama4", "gemma4_text-ple"),
 )
 
 
