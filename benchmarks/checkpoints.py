@@ -92,10 +92,13 @@ def quantize(
     return report
 
 
-def fill(model: Any, folder: Path) -> None:
+def fill(model: Any, folder: Path, *, blocks: int | None = None) -> None:
     """Put a packed checkpoint into a plain model: dequantized in float32, no kernel in between.
 
     Everything else that it holds (norms that AWQ divided, biases, the embedding) goes in as it is.
+
+    Args:
+        blocks: how many the checkpoint has, where the model has more: these stay as they are.
 
     Raises:
         SystemExit: where the format is another one, or a weight of the model is not in the checkpoint.
@@ -127,8 +130,16 @@ def fill(model: Any, folder: Path) -> None:
             else:
                 state[name].copy_(tensors[name])
             missing.discard(name)
+    if blocks is not None:
+        missing = {name for name in missing if not _after(name, blocks)}
     if missing:
         raise SystemExit(f"{folder} has nothing for {', '.join(sorted(missing))}")
+
+
+def _after(name: str, blocks: int) -> bool:
+    """Whether a tensor belongs to a block behind the first ones."""
+    number = next((part for part in name.split(".") if part.isdecimal()), None)
+    return number is not None and int(number) >= blocks
 
 
 def _gptq(tensors: dict[str, Any], layer: str, config: dict[str, Any]) -> Any:

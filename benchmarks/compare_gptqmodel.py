@@ -6,7 +6,8 @@ Each side runs in a process of its own, GPTQModel once for each --peer-dtype. Al
 one function that knows nothing of either (packed tensors to float32 weights, no kernel in between), and
 measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be compared with the
 base model. Half an hour on 2 cores for 64 × 512 tokens; AutoRound
-(`--auto-round`) and llm-compressor (`--llm-compressor`) take hours more.
+(`--auto-round`) and llm-compressor (`--llm-compressor`) take hours more. With `--blocks` each quantizes the
+first blocks alone, and is measured in the whole model, whose other blocks stay in full precision.
 
 Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
 time from the start of calibration to the saved checkpoint there, without imports and loading. Ours is not
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checkpoints import fill, quantize, windows
+from benchmarks.checkpoints import fill, first_blocks, quantize, windows
 from benchmarks.comparison import (
     circumstances,
     comparison_parser,
@@ -47,12 +48,15 @@ def main() -> int:
     if arguments.child:
         return _quantize_with_gptqmodel(arguments, arguments.child)
     work.mkdir(parents=True, exist_ok=True)
+    model = _quantized(arguments)
+    if arguments.blocks:
+        first_blocks(arguments.model, arguments.blocks, model)
     plain = {"method": "gptq", "group_size": arguments.group_size}
     # The default effort is in the first entry.
     others = [effort for effort in EFFORT.words["enum"] if effort != EFFORT.default]
     report = quantize(
         work,
-        arguments.model,
+        model,
         [
             {**plain, "bits": sorted({arguments.bits, 8})},
             *({**plain, "bits": arguments.bits, "effort": effort, "name": effort} for effort in others),
@@ -76,7 +80,7 @@ def main() -> int:
             script,
             work,
             name.replace(" ", "-"),
-            model=arguments.model,
+            model=model,
             ids=_ids(arguments),
             options={**options, "group-size": arguments.group_size},
         )
@@ -85,6 +89,7 @@ def main() -> int:
     result = {
         **circumstances(arguments),
         "bits": arguments.bits,
+        "blocks": arguments.blocks,
         "rows": {"base": measured["base"], **rows},
     }
     (work / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -95,6 +100,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = comparison_parser(__doc__, _DTYPES, samples=64, evaluate_samples=40)
     parser.add_argument("--bits", type=int, default=4)
+    parser.add_argument("--blocks", type=int, help="quantize the first blocks alone; all where not given")
     parser.add_argument(
         "--peer-dtype",
         choices=_DTYPES,
@@ -116,6 +122,12 @@ def _arguments() -> argparse.Namespace:
         help="the same, of an environment with llm-compressor (4 bits)",
     )
     return parser.parse_args()
+
+
+def _quantized(arguments: argparse.Namespace) -> Path:
+    """The folder of what is quantized: the model, or its first blocks."""
+    folder: Path = arguments.work / "model" if arguments.blocks else arguments.model
+    return folder
 
 
 def _outside(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
@@ -148,7 +160,7 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
     batch = _tokens(arguments, arguments.calibration, arguments.samples)
     settings = {"bits": arguments.bits, "group_size": arguments.group_size, "sym": True, "desc_act": False}
     config = QuantizeConfig(**settings)
-    model = GPTQModel.load(str(arguments.model), config, dtype=getattr(torch, dtype), device="cpu")
+    model = GPTQModel.load(str(_quantized(arguments)), config, dtype=getattr(torch, dtype), device="cpu")
     seconds = quantize_with_gptqmodel(model, batch.ids, arguments.work / dtype)
     found = {
         **settings,
@@ -175,7 +187,7 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     base, quantized = load(), [load() for _ in arguments.checkpoint]
     for model, folder in zip(quantized, arguments.checkpoint, strict=True):
-        fill(model, folder)
+        fill(model, folder, blocks=arguments.blocks)
     found: dict[str, Any] = {"base": {}, "quantized": [{} for _ in quantized]}
     for path in arguments.held_out:
         ids = _tokens(arguments, path, arguments.evaluate_samples).ids
