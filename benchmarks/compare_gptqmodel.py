@@ -106,7 +106,7 @@ def _arguments() -> argparse.Namespace:
         choices=_DTYPES,
         nargs="+",
         default=["float32"],
-        help="what GPTQModel computes in; bfloat16 is faster on a CPU with AMX, and much slower on others",
+        help="what GPTQModel computes in; bfloat16 is faster on a CPU with units for it, else much slower",
     )
     parser.add_argument(
         "--auto-round",

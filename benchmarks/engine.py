@@ -189,7 +189,8 @@ class _Bench:
         model = self._small_model() if self._trial else DATA / "model"
         bits = name.removeprefix("gptq")
         dtypes = ["float32"]
-        if name == "gptq4" and self.results["machine"]["amx_bfloat16"]:
+        machine = self.results["machine"]
+        if name == "gptq4" and (machine["amx_bfloat16"] or machine["avx512_bfloat16"]):
             # There it is GPTQModel's faster way; on other CPUs it takes several times as long.
             dtypes.append("bfloat16")
         return [

@@ -81,8 +81,15 @@ def _tokens(found: dict[str, Any]) -> str:
 
 def _machine(found: dict[str, Any]) -> str:
     machine = found["machine"]
-    units = {"AVX-512": machine["avx512"], "AMX bfloat16 units": machine["amx_bfloat16"]}
-    words = ", ".join(f"{'with' if there else 'without'} {unit}" for unit, there in units.items())
+    units = {
+        "AVX-512": "avx512",
+        "AVX-512's bfloat16": "avx512_bfloat16",
+        "AMX bfloat16 units": "amx_bfloat16",
+    }
+    # Results of before do not tell all of them.
+    words = ", ".join(
+        f"{'with' if machine[key] else 'without'} {unit}" for unit, key in units.items() if key in machine
+    )
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     memory = gigabytes(machine["memory_bytes"])
     return f"{machine['processor']}, {machine['cores']} cores, {words}, {memory} of memory. {versions}."

@@ -18,6 +18,7 @@ def machine() -> dict[str, Any]:
         "cores": len(cores),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "avx512": "avx512f" in units,
+        "avx512_bfloat16": "avx512_bf16" in units,
         "amx_bfloat16": "amx_bf16" in units,
     }
 

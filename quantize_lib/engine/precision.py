@@ -10,19 +10,24 @@ import torch
 
 
 def calibration_arithmetic(device: torch.device) -> str:
-    """`bfloat16` where calibration multiplies on the CPU's matrix units (AMX), else `float32`."""
-    units = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if units else "float32"
+    """`bfloat16` where calibration multiplies on the CPU's units for it (AMX, AVX-512), else `float32`."""
+    return "bfloat16" if device.type == "cpu" and _has_bfloat16_units() else "float32"
+
+
+def _has_bfloat16_units() -> bool:
+    """Whether the CPU multiplies in bfloat16 faster than in float32: others take several times as long."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager
 def calibrating(device: torch.device) -> Iterator[None]:
     """For the forward of the calibration text, what is summed up about it, and what is compared by it.
 
-    On a CPU with AMX, inside, blocks compute as models in bfloat16 do: linear layers and attention in
-    bfloat16, norms and the residual stream in float32. A third of the time, and no difference in what comes
-    out (docs/explanation/accuracy.md). It holds for the thread that enters it. On CUDA, float32 products use
-    TF32, whose factors hold every bfloat16 exactly. Rounding and measuring are done outside.
+    On a CPU with units for bfloat16, inside, blocks compute as models in bfloat16 do: linear layers and
+    attention in bfloat16, norms and the residual stream in float32. A third (AMX) to a half (AVX-512) of the
+    time, and no difference in what comes out (docs/explanation/accuracy.md). It holds for the thread that
+    enters it. On CUDA, float32 products use TF32, whose factors hold every bfloat16 exactly. Rounding and
+    measuring are done outside.
     """
     if device.type == "cuda":
         settings: Any = torch.backends.cuda.matmul
@@ -39,7 +44,7 @@ def calibrating(device: torch.device) -> Iterator[None]:
 
 
 def factor_dtype(device: torch.device) -> torch.dtype:
-    """What the factors of matrix products have here: bfloat16 inside `calibrating` on a CPU with AMX."""
+    """What the factors of matrix products have here: bfloat16 inside `calibrating` on such a CPU."""
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
     return torch.float32
