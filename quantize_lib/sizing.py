@@ -4,6 +4,9 @@ from __future__ import annotations
 
 TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
 """Calibration tokens that go through a block at once: enough for full speed, little enough for the caches."""
+PROOF_TOKENS = 128
+"""Tokens on which it is proven where scales of inputs can be undone: each candidate takes a forward, and a
+wrong one changes every token."""
 AHEAD_BYTES = 2**28
 """Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
 all cores busy anyway, and two of them at once would need much memory."""

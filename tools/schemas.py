@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from quantize_lib.benchmark.document import benchmark_schema
-from quantize_lib.job.schema import job_schema, result_schema
+from quantize_lib.job.schema import job_schema, result_schema, statistics_schema
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.plan.plan_schema import plan_schema
 from quantize_lib.report.report_schema import report_schema
@@ -28,6 +28,7 @@ COMPLETED: Mapping[str, Callable[[], dict[str, Any]]] = {
     "plan": plan_schema,
     "report": report_schema,
     "result": result_schema,
+    "statistics": statistics_schema,
 }
 """What gives each schema whole, by the name of its file."""
 _WIDTH = 120

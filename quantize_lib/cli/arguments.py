@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quantize_lib import __version__
-from quantize_lib.cli.argument_types import DEVICES, positive
+from quantize_lib.cli.argument_types import DEVICES, positive, shard
 from quantize_lib.cli.measuring_arguments import add_benchmark, add_chat, add_verify
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import AUTO_FORMAT, DEFAULT_METHOD, METHODS
 
 COMMANDS = (
-    *("validate", "plan", "run", "publish", "evaluate", "verify", "benchmark", "chat", "families", "job"),
+    *("validate", "plan", "calibrate", "run", "publish", "evaluate", "verify", "benchmark", "chat"),
+    *("families", "job"),
 )
 
 _EPILOG = """\
@@ -78,51 +79,42 @@ def command_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--changed-only", action="store_true", help="leave out cells that are published unchanged"
     )
+    plan.add_argument(
+        "--shards",
+        type=positive,
+        metavar="N",
+        help="split each model's calibration text over N jobs of GitHub's matrix",
+    )
     _force(plan)
     _only(plan)
     plan.add_argument(
         "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
     )
 
+    calibrate = _add(commands, "calibrate", "make the statistics of a part of the calibration text")
+    _manifest(calibrate)
+    _only(calibrate)
+    calibrate.add_argument(
+        "--shard",
+        type=shard,
+        required=True,
+        metavar="K/N",
+        help="which of N parts of the text, as in 2/3; `run --statistics` adds up all of them",
+    )
+    _running(calibrate, output="statistics")
+
     run = _add(commands, "run", "quantize, check and publish")
     _manifest(run)
     _force(run)
     _only(run)
+    _running(run, output="output")
     run.add_argument(
-        "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
-    )
-    run.add_argument(
-        "--executor",
-        choices=("local", "docker"),
-        default="local",
-        help="where jobs run: here, or each in a container; default: local",
-    )
-    run.add_argument("--image", help="for --executor docker; default: this release's own")
-    run.add_argument(
-        "--memory",
-        type=_size,
-        metavar="SIZE",
-        help="a container's limit, as in 8g; default: most of the machine's",
-    )
-    run.add_argument(
-        "--timeout",
-        type=_duration,
-        metavar="TIME",
-        help="a container's limit, as in 90m; default: 24h",
-    )
-    run.add_argument(
-        "--max-memory",
-        type=_size,
-        metavar="SIZE",
-        help="what quantizing may take of this machine's memory, as in 12g: activations are kept on disk "
-        "where they do not fit; default: no limit",
-    )
-    run.add_argument(
-        "--output",
+        "--statistics",
         type=Path,
-        default=Path("output"),
+        action="append",
+        default=[],
         metavar="DIR",
-        help="where everything is written; default: output",
+        help="what `calibrate` wrote of every shard, which is added up in place of calibrating (repeatable)",
     )
     run.add_argument(
         "--publish",
@@ -248,6 +240,46 @@ def _force(parser: argparse.ArgumentParser) -> None:
 def _only(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="CELL", help="this cell only (repeatable)"
+    )
+
+
+def _running(parser: argparse.ArgumentParser, *, output: str) -> None:
+    """Where jobs run, what they may take, and where what they make goes."""
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="for entries without a device of their own"
+    )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "docker"),
+        default="local",
+        help="where jobs run: here, or each in a container; default: local",
+    )
+    parser.add_argument("--image", help="for --executor docker; default: this release's own")
+    parser.add_argument(
+        "--memory",
+        type=_size,
+        metavar="SIZE",
+        help="a container's limit, as in 8g; default: most of the machine's",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="a container's limit, as in 90m; default: 24h",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=_size,
+        metavar="SIZE",
+        help="what quantizing may take of this machine's memory, as in 12g: activations are kept on disk "
+        "where they do not fit; default: no limit",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(output),
+        metavar="DIR",
+        help=f"where everything is written; default: {output}",
     )
 
 

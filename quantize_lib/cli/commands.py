@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from quantize_lib.cli.arguments import short_version
+from quantize_lib.cli.calibrating import calibrate
 from quantize_lib.cli.console.records import show_records
 from quantize_lib.cli.families import show_families
 from quantize_lib.cli.measuring import benchmark, chat
@@ -29,6 +30,7 @@ def dispatch(options: argparse.Namespace, reporter: Reporter) -> int:
     commands: Mapping[str, Callable[[argparse.Namespace, Reporter], int]] = {
         "validate": validate,
         "plan": show_plan,
+        "calibrate": calibrate,
         "run": run,
         "publish": _publish,
         "evaluate": _evaluate,

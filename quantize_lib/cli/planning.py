@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from quantize_lib.errors import ExitCode, PublishError, QuantizerError, SourceError
+from quantize_lib.errors import ExitCode, PublishError, QuantizerError, SourceError, UsageError
 from quantize_lib.plan.cells import Job, Plan
 from quantize_lib.reporting import Reporter
 
@@ -40,8 +40,10 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.host.lookups import Lookups
     from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
-    from quantize_lib.plan import narrow, plan_github, plan_json, plan_table
+    from quantize_lib.plan import narrow, plan_github, plan_github_shards, plan_json, plan_table
 
+    if options.shards is not None and options.format != "github":
+        raise UsageError("--shards belongs to --format github", hint="Of any other plan it changes nothing.")
     lookups = Lookups(reporter)
     manifest = load_manifest(options.manifest)
     verdicts: Mapping[str, Verdict] = {}
@@ -64,7 +66,8 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.changed_only:
         plan = changed_only(plan, verdicts, lookups, reporter)
     if options.format == "github":
-        print(json.dumps(plan_github(plan), ensure_ascii=False))
+        matrix = plan_github(plan) if options.shards is None else plan_github_shards(plan, options.shards)
+        print(json.dumps(matrix, ensure_ascii=False))
         return ExitCode.OK
     estimates = _estimates(plan, publisher, verdicts, lookups, reporter)
     if options.format == "json":

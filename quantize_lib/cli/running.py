@@ -18,6 +18,7 @@ from quantize_lib.reporting import Reporter
 
 if TYPE_CHECKING:
     from quantize_lib.executors.docker.executor import DockerExecutor
+    from quantize_lib.host.given_statistics import GivenStatistics
     from quantize_lib.host.run_options import Executor
     from quantize_lib.host.survey import Surveyed
     from quantize_lib.publish.base import Publisher
@@ -27,6 +28,7 @@ _TIMEOUT_SECONDS = 24 * 3600
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Quantize, check and publish what a manifest asks for."""
+    from quantize_lib.host.given_statistics import GivenStatistics
     from quantize_lib.host.lookups import Lookups
     from quantize_lib.host.survey import Surveyed
     from quantize_lib.host.watch_plan import plan_with_found
@@ -35,6 +37,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.publish.registry import get_publisher
 
     manifest = load_manifest(options.manifest)
+    statistics = GivenStatistics.find(options.statistics)
     publisher = get_publisher(manifest.publish) if options.publish else None
     surveyed = None
     if manifest.watch:
@@ -51,7 +54,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         surveyed = Surveyed(lookups=lookups, verdicts=verdicts)
     else:
         plan = narrow(manifest, only=options.only, device=options.device)
-    execute, docker = _executor(options, plan, reporter)
+    execute, docker = choose_executor(options, plan, reporter)
     command = ["model-quantizer", "run", options.manifest.name]
     log = options.output / "log.txt"
     return _execute(
@@ -66,10 +69,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         surveyed=surveyed,
         max_memory=options.max_memory,
         docker=docker,
+        statistics=statistics,
     )
 
 
-def _executor(
+def choose_executor(
     options: argparse.Namespace, plan: Plan, reporter: Reporter
 ) -> tuple[Executor, DockerExecutor | None]:
     """What runs the jobs, and the same as the Docker executor where it is one."""
@@ -121,6 +125,7 @@ def _execute(
     surveyed: Surveyed | None = None,
     max_memory: int | None = None,
     docker: DockerExecutor | None = None,
+    statistics: GivenStatistics | None = None,
 ) -> int:
     from quantize_lib.executors.local_command import run_command_here
     from quantize_lib.host.run_options import RunOptions
@@ -136,6 +141,7 @@ def _execute(
         force=force,
         surveyed=surveyed,
         max_memory=max_memory,
+        statistics=statistics,
         # Where this process cannot try one.
         try_tokenizer=None if docker is None else docker.try_tokenizer,
         run_command=run_command_here if docker is None else docker.run_command,

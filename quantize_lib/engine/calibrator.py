@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from quantize_lib.architecture.language_model import MAX_SIZE
 from quantize_lib.engine.block import Fold, Statistics
 from quantize_lib.engine.carried import hidden_of, is_plain
-from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally
+from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally, RoutedSums
 from quantize_lib.engine.experts import FusedExperts
 from quantize_lib.engine.folds import find_folds
 from quantize_lib.engine.linears import Linear, find_linears
@@ -20,14 +21,27 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, FoldKey, Hold
 from quantize_lib.engine.precision import calibrating
 from quantize_lib.engine.statistics import StatisticsCollector
+from quantize_lib.engine.sums import BlockSums
 from quantize_lib.errors import EngineError
-from quantize_lib.sizing import TOKENS_PER_BATCH
-
-_PROOF_TOKENS = 128
-"""Tokens that folds are proven on: each candidate takes a forward, and a wrong one changes every token."""
+from quantize_lib.sizing import PROOF_TOKENS, TOKENS_PER_BATCH
 
 _HEAD_DIMS = ("v_head_dim", "head_dim", "head_size")
 """How modules of attention call the channels of a head's values."""
+
+
+class GivenSums(Protocol):
+    """Sums of the calibration text that were made before, elsewhere."""
+
+    def of_block(self, prefix: str, linears: Mapping[str, Linear]) -> BlockSums:
+        """Those of a block.
+
+        Args:
+            prefix: its full name.
+            linears: the layers that are needed, by relative name.
+
+        Raises:
+            CalibrationError: where they are not there, or cannot be what they should be.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +120,32 @@ class Calibrator:
         ids: token ids, int64 (samples, length); None where no cell needs statistics.
         layers: full names of the linear layers that some cell quantizes.
         folding: whether some cell asks for folds.
+        given: sums of the text, which then does not go through the blocks again.
     """
 
     def __init__(
-        self, model: StreamedModel, ids: Tensor | None, *, layers: Collection[str], folding: bool
+        self,
+        model: StreamedModel,
+        ids: Tensor | None,
+        *,
+        layers: Collection[str],
+        folding: bool,
+        given: GivenSums | None = None,
     ) -> None:
         self._model = model
         self._layers = layers
+        self._given = given
         self._proven: Mapping[FoldKey, tuple[Fold, ...]] = {}
         self._text: CarriedText | None = None
         self._proof: CarriedText | None = None
         if ids is not None:
-            tokens = TOKENS_PER_BATCH[model.device.type]
-            self._text = CarriedText(ids, max(1, tokens // ids.shape[1]))
             if folding:
                 # The first tokens of the text: none sees a later one, so their hidden states are its own.
-                self._proof = CarriedText(ids[:1, :_PROOF_TOKENS], 1)
+                self._proof = CarriedText(ids[:1, :PROOF_TOKENS], 1)
+            tokens = TOKENS_PER_BATCH[model.device.type]
+            # With sums at hand only what folds are proven on goes on.
+            whole = CarriedText(ids, max(1, tokens // ids.shape[1])) if given is None else None
+            self._text = whole or self._proof
 
     def begin(
         self,
@@ -138,7 +162,7 @@ class Calibrator:
         self._proven = proven or {}
         if self._text is not None:
             self._text.embed(self._model, hold, hidden)
-        if self._proof is not None:
+        if self._proof is not None and self._proof is not self._text:
             self._proof.embed(self._model, list)
 
     def blocks(self, start: int, *, ahead: bool) -> Generator[CalibratedBlock]:
@@ -167,6 +191,23 @@ class Calibrator:
                 yield made
             yield coming.result()
 
+    @torch.inference_mode()
+    def collect(self, index: int) -> BlockSums:
+        """The text through a block, for the sums of its layers alone. It is there.
+
+        Raises:
+            As `blocks`.
+        """
+        assert self._text is not None
+        module = self._model.load_block(index)
+        return self._forward(self._text, module, index, self._linears(index, module))
+
+    @property
+    def hidden(self) -> Batches:
+        """The text's hidden states at the block that is next."""
+        assert self._text is not None
+        return self._text.hidden
+
     def forget(self) -> None:
         """Let go of the text; there are no further blocks."""
         self._text = None
@@ -178,31 +219,31 @@ class Calibrator:
         Args:
             replace: put each batch's states in the place of those before the block.
         """
-        prefix = self._model.prefix(index)
         module = self._model.load_block(index)
-        names = {name: f"{prefix}.{name}" for name in find_linears(module)} | self._model.layer_names(index)
-        linears = {
-            name: linear for name, linear in find_linears(module).items() if names[name] in self._layers
-        }
+        linears = self._linears(index, module)
+        sums: BlockSums | None = None
         statistics: Mapping[str, Statistics] = {}
         experts: Mapping[FusedExperts, ExpertStatistics] = {}
         folds: tuple[Fold, ...] = ()
-        text = self._text
+        text, first = self._text, None
         if text is not None:
             if not replace:
                 # Those before the block are still to be kept as the pass's state.
                 text.hidden = list(text.hidden)
             first = self._first(text)
-            collector = self._forward(text, module, index, linears)
-            if linears:
-                statistics = collector.finish()
-                experts = {one: ExpertStatistics(routed) for one, routed in collector.routed.items()}
-                folds = self._prove(module, index, linears, collector.groups(), *first)
+            sums = self._forward(text, module, index, linears if self._given is None else {})
+        if self._given is not None:
+            sums = self._given.of_block(self._model.prefix(index), linears)
+        if sums is not None and linears:
+            statistics = sums.layers.finish()
+            experts = {one.experts: ExpertStatistics(one) for one in sums.experts.values()}
+            if first is not None:
+                folds = self._prove(module, index, linears, sums.layers.groups(), *first)
         return CalibratedBlock(
             index=index,
             module=module,
             linears=linears,
-            names=names,
+            names=self._names(index, module),
             statistics=statistics,
             experts=experts,
             folds=folds,
@@ -210,9 +251,19 @@ class Calibrator:
             hidden=None if text is None else text.hidden,
         )
 
+    def _names(self, index: int, module: nn.Module) -> Mapping[str, str]:
+        """A block's linear layers as cells and checkpoints have them, by relative name."""
+        prefix = self._model.prefix(index)
+        return {name: f"{prefix}.{name}" for name in find_linears(module)} | self._model.layer_names(index)
+
+    def _linears(self, index: int, module: nn.Module) -> Mapping[str, Linear]:
+        """Those of a block's linear layers that some cell quantizes, by relative name."""
+        names = self._names(index, module)
+        return {name: linear for name, linear in find_linears(module).items() if names[name] in self._layers}
+
     def _forward(
         self, text: CarriedText, module: nn.Module, index: int, linears: Mapping[str, Linear]
-    ) -> StatisticsCollector:
+    ) -> BlockSums:
         """The one forward of the calibration text through the full-precision block."""
         collector = StatisticsCollector(linears)
         with collector.collecting(), calibrating(self._model.device):
@@ -225,13 +276,14 @@ class Calibrator:
                     )
                 text.hidden[number] = output
                 collector.end_of_batch()
-        return collector
+        experts = {routed.name: RoutedSums(routed) for routed in collector.routed.values()}
+        return BlockSums(layers=collector, experts=experts)
 
     def _first(self, text: CarriedText) -> tuple[CarriedText, Tensor]:
         """What folds are proven on: some text, and what it carries to the block."""
         carried, proof = text.hidden[0], self._proof
         if proof is not None and is_plain(carried):
-            first = carried[:1, :_PROOF_TOKENS]
+            first = carried[:1, :PROOF_TOKENS]
             if first.shape == proof.hidden[0].shape:
                 return proof, first.clone()
         # It is not laid out by sequence and token: the batch as a whole.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from quantize_lib.engine.block import Statistics
-from quantize_lib.engine.experts import DOWN, RoutedTokens
+from quantize_lib.engine.experts import DOWN, FusedExperts, RoutedTokens
 from quantize_lib.engine.precision import calibrating
-from quantize_lib.engine.statistics import Accumulator
+from quantize_lib.engine.sums import Accumulator, ExpertSums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,53 @@ class ExpertTally:
         )
 
 
+class RoutedSums:
+    """Of what the router sent to each expert, made when its turn comes: not all need be there at once.
+
+    It is an `ExpertSums`.
+    """
+
+    def __init__(self, routed: RoutedTokens) -> None:
+        self._routed = routed
+        self.experts = routed.experts
+
+    def least(self) -> int:
+        """The fewest tokens that an expert saw."""
+        return min(self._routed.counts())
+
+    def of(self, expert: int) -> tuple[Accumulator, Accumulator]:
+        """Of an expert: what came to it, and what its last layer read."""
+        hidden, between = accumulators(self.experts)
+        with calibrating(hidden.hessian.device):
+            for tokens in self._routed.of(expert):
+                hidden.add(tokens)
+                between.add(self.experts.between(expert, tokens))
+        return hidden, between
+
+    def inputs(self) -> Accumulator:
+        """Of all tokens that came to any expert, each once."""
+        hidden, _ = accumulators(self.experts)
+        with calibrating(hidden.hessian.device):
+            for tokens in self._routed.all():
+                hidden.add(tokens)
+        return hidden
+
+    def inner(self) -> Accumulator:
+        """Of what the last layers of all experts read."""
+        _, between = accumulators(self.experts)
+        with calibrating(between.hessian.device):
+            for expert in range(self.experts.count):
+                for tokens in self._routed.of(expert):
+                    between.add(self.experts.between(expert, tokens))
+        return between
+
+
+def accumulators(experts: FusedExperts) -> tuple[Accumulator, Accumulator]:
+    """Empty ones for what comes to an expert, and for what its last layer reads."""
+    device = experts.weight(0, DOWN).device
+    return Accumulator(experts.inputs, device), Accumulator(experts.inner, device)
+
+
 class ExpertStatistics:
     """What is known of the inputs of each expert's layers.
 
@@ -66,43 +113,18 @@ class ExpertStatistics:
     tokens that came to the layer, or of all that experts made of theirs; see `Accumulator.finish`.
 
     Args:
-        routed: what came to the experts.
+        sums: of the experts of one module.
     """
 
-    def __init__(self, routed: RoutedTokens) -> None:
-        self._routed = routed
-        self._experts = routed.experts
-        least = min(routed.counts())
+    def __init__(self, sums: ExpertSums) -> None:
+        self._sums = sums
+        least, experts = sums.least(), sums.experts
         # Now: with the weights as they are, which cells replace expert by expert.
-        self._pool = self._pooled(least < self._experts.inputs, least < self._experts.inner)
+        self._inputs = sums.inputs().finish() if least < experts.inputs else None
+        self._inner = sums.inner().finish() if least < experts.inner else None
 
     def of(self, expert: int) -> dict[str, Statistics]:
         """Statistics by layer of an expert; layers that share an input share the object."""
-        hidden, between = self._accumulators(expert)
-        with calibrating(hidden.hessian.device):
-            for tokens in self._routed.of(expert):
-                hidden.add(tokens)
-                between.add(self._experts.between(expert, tokens))
-        first = hidden.finish(self._pool.get("inputs"))
-        last = between.finish(self._pool.get("inner"))
-        return {part: last if part == DOWN else first for part in self._experts.parts}
-
-    def _accumulators(self, expert: int) -> tuple[Accumulator, Accumulator]:
-        device = self._experts.weight(expert, DOWN).device
-        return Accumulator(self._experts.inputs, device), Accumulator(self._experts.inner, device)
-
-    def _pooled(self, inputs: bool, inner: bool) -> Mapping[str, Statistics]:
-        """Of all tokens that came to the layer, and of what all experts made of theirs; where needed."""
-        pool: dict[str, Statistics] = {}
-        hidden, between = self._accumulators(0)
-        with calibrating(hidden.hessian.device):
-            if inputs:
-                for tokens in self._routed.all():
-                    hidden.add(tokens)
-                pool["inputs"] = hidden.finish()
-            if inner:
-                for expert in range(self._experts.count):
-                    for tokens in self._routed.of(expert):
-                        between.add(self._experts.between(expert, tokens))
-                pool["inner"] = between.finish()
-        return pool
+        hidden, between = self._sums.of(expert)
+        first, last = hidden.finish(self._inputs), between.finish(self._inner)
+        return {part: last if part == DOWN else first for part in self._sums.experts.parts}

@@ -111,13 +111,14 @@ class RoutedTokens:
 
     Statistics of an expert are made of it when its turn comes: those of all need not be there at once.
 
-    Args:
-        name: of the module that holds the experts, for messages.
+    Attributes:
+        name: of the module that holds the experts, relative to the block.
+        experts: it holds.
     """
 
     def __init__(self, name: str, experts: FusedExperts) -> None:
         self.experts = experts
-        self._name = name
+        self.name = name
         self._hidden: list[Tensor] = []
         self._tokens: list[Tensor] = []
         self._starts: list[list[int]] = []
@@ -193,7 +194,7 @@ class RoutedTokens:
         difference = (output - expected)[usable].float().norm()
         if not bool(difference <= _PROOF_DIFFERENCE * output[usable].float().norm()):
             raise EngineError(
-                f"{self._name} ({type(self.experts.module).__name__}) computes something else than is known "
+                f"{self.name} ({type(self.experts.module).__name__}) computes something else than is known "
                 "of experts",
                 hint="Keep them in full precision (allow_partial, or modules_to_not_convert).",
             )

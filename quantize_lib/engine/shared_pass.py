@@ -15,7 +15,7 @@ from torch import Tensor
 from quantize_lib.engine.as_loaded import read_as_loaded
 from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.block_input import block_input, usable
-from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrator
+from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrator, GivenSums
 from quantize_lib.engine.carry import Put, as_quantized
 from quantize_lib.engine.drift import DriftText, drift_texts
 from quantize_lib.engine.measure import Measured, measure
@@ -96,6 +96,7 @@ class SharedPass:
         sample: how many held-out sequences' base logits to keep for the check after the reload.
         store: keeps the state after each block, so that a killed pass goes on from there; None for none.
         ahead: calibrate each block while the one before is quantized; see `Calibrator.blocks`.
+        given: sums of the calibration text, which then does not go through the blocks again.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class SharedPass:
         reporter: Reporter,
         store: PassStore | None = None,
         ahead: bool = False,
+        given: GivenSums | None = None,
     ) -> None:
         self._model = model
         self._cells = cells
@@ -126,6 +128,7 @@ class SharedPass:
             calibration if calibrated else None,
             layers={name for cell in cells for name in cell.layers},
             folding=any(cell.method.folds(cell.settings) for cell in cells),
+            given=given if calibrated else None,
         )
         self._ahead = ahead and calibrated
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.

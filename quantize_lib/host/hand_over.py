@@ -17,6 +17,7 @@ from quantize_lib.job.job_file import (
     JobCell,
     JobFile,
     JobModel,
+    JobShard,
     JobTask,
     JobText,
     JobTextPart,
@@ -32,6 +33,7 @@ def hand_over(
     *,
     builds: Sequence[Path] = (),
     max_memory: int | None,
+    shard: JobShard | None = None,
 ) -> Path:
     """Write the job's file and, beside it, its texts.
 
@@ -39,6 +41,7 @@ def hand_over(
         folder: of the job; the process leaves its answer there, too.
         builds: the folders of the other builds, in their order.
         max_memory: bytes that the process may take; None for no limit.
+        shard: of the calibration text, whose statistics are all that is to be made.
 
     Returns:
         The job's file.
@@ -74,6 +77,8 @@ def hand_over(
                 JobBuild(path=path, name=build.name, revision=build.revision, size=build.weight_bytes)
                 for build, path in zip(prepared.builds, builds, strict=True)
             ),
+            shard=shard,
+            statistics=prepared.statistics,
         ),
     )
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from quantize_lib.architecture.assignment import format_of, traits_of
 from quantize_lib.architecture.language_model import positions
@@ -44,6 +45,7 @@ class Prepared:
         evaluation: None where nothing is to be measured.
         texts: further held-out texts, by name.
         builds: other builds of the base model, to compare with.
+        statistics: folders of the shards whose statistics are added; empty where the job calibrates.
         identities: by cell id.
         refused: cells that the model cannot have, or this machine cannot make, by id, with the reason; they
             are no longer in the job.
@@ -56,6 +58,7 @@ class Prepared:
     evaluation: Texts | None
     texts: Mapping[str, Texts] = field(default_factory=dict)
     builds: tuple[OtherBuild, ...] = ()
+    statistics: tuple[Path, ...] = ()
     identities: Mapping[str, Identity]
     refused: Mapping[str, QuantizerError]
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import ExitCode
 from quantize_lib.host.command_runs import RunCommand
+from quantize_lib.host.given_statistics import GivenStatistics
 from quantize_lib.host.survey import Surveyed
 from quantize_lib.host.tokenizers import TryTokenizer
 from quantize_lib.publish.base import Publisher
@@ -39,6 +40,7 @@ class RunOptions:
         image: the container's image for a device, with its digest; None where there is no container.
         force: build every cell, whatever was built or published before.
         surveyed: where the plan was compared with what is published already; done here otherwise.
+        statistics: made before, by shards of the calibration text; None where the run calibrates.
         show: is called with the records in the plan's order once the report is written, also after an error
             or a signal.
     """
@@ -55,6 +57,7 @@ class RunOptions:
     try_tokenizer: TryTokenizer | None = None
     run_command: RunCommand | None = None
     max_memory: int | None = None
+    statistics: GivenStatistics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

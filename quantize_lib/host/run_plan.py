@@ -44,6 +44,7 @@ from quantize_lib.methods import get_method
 from quantize_lib.methods.common import GROUP_SIZE, is_automatic
 from quantize_lib.plan.cells import Cell, Job, Plan
 from quantize_lib.plan.estimate import job_memory
+from quantize_lib.plan.memory_needs import Share
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.report import exit_code, read_report, write_report
 from quantize_lib.report.records import CellRecord
@@ -222,6 +223,9 @@ class _Run:
                 if cell.id in prepared.refused:
                     self._fail(job, (cell,), prepared.refused[cell.id])
             job = prepared.job
+            if self._options.statistics is not None:
+                shards = self._options.statistics.of(job, prepared.facts.revision)
+                prepared = replace(prepared, statistics=shards)
             if publisher is not None:
                 check_cards(job, prepared.facts, publish, publisher)
         except UsageError:
@@ -232,7 +236,8 @@ class _Run:
         if not job.cells:
             return None
         # Refuse before anything is fetched; whether to spill is the quantizing process's to see.
-        job_memory(job, prepared.facts).spills(self._options.max_memory)
+        share: Share = "add" if prepared.statistics else "all"
+        job_memory(job, prepared.facts, share).spills(self._options.max_memory)
         for warning in card_warnings(job, prepared.facts, publish):
             self._reporter.warning(warning)
         for cell in job.cells:

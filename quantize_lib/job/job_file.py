@@ -9,9 +9,11 @@ from typing import Any
 
 from quantize_lib.devices import DeviceName
 from quantize_lib.effective_settings import effective_settings
+from quantize_lib.errors import UsageError
 from quantize_lib.files import write_json
 from quantize_lib.harness.spec import TaskSpec
 from quantize_lib.job.checked import read_checked
+from quantize_lib.job.layout import STATISTICS
 from quantize_lib.job.schema import job_schema
 from quantize_lib.methods import Settings, settings_of
 
@@ -88,6 +90,20 @@ class JobBuild:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobShard:
+    """A part of the calibration text, of which a job makes the statistics and nothing else.
+
+    Attributes:
+        number, count: which part of how many.
+        size: about how many bytes its statistics take, for the limit of a container; 0 where nobody said.
+    """
+
+    number: int
+    count: int
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobFile:
     """Everything that the quantizing process gets."""
 
@@ -106,6 +122,15 @@ class JobFile:
     max_memory: int | None = None
     tasks: tuple[JobTask, ...] = ()
     builds: tuple[JobBuild, ...] = ()
+    shard: JobShard | None = None
+    """What the job makes instead of cells."""
+    statistics: tuple[Path, ...] = ()
+    """Folders with the statistics of all shards, which are added in place of calibrating."""
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The names of the folders that it leaves in its output."""
+        return (STATISTICS,) if self.shard is not None else tuple(cell.id for cell in self.cells)
 
     @property
     def all_texts(self) -> tuple[JobText, ...]:
@@ -127,8 +152,10 @@ def write_job(path: Path, job: JobFile) -> None:
     cells = [{"id": cell.id, "settings": effective_settings(cell.settings)} for cell in job.cells]
     tasks = {"tasks": [{**asdict(task.spec), "key": task.key} for task in job.tasks]} if job.tasks else {}
     builds = {"builds": [asdict(build) for build in job.builds]} if job.builds else {}
-    data = {key: value for key, value in asdict(job).items() if key not in ("tasks", "builds")}
-    write_json(path, _plain({"version": 1, **data, **tasks, **builds, "cells": cells}))
+    statistics = {"statistics": job.statistics} if job.statistics else {}
+    several = ("tasks", "builds", "statistics")
+    data = {key: value for key, value in asdict(job).items() if key not in several}
+    write_json(path, _plain({"version": 1, **data, **tasks, **builds, **statistics, "cells": cells}))
 
 
 def read_job(path: Path) -> JobFile:
@@ -158,7 +185,28 @@ def read_job(path: Path) -> JobFile:
         max_memory=data.get("max_memory"),
         tasks=tuple(_task(task, base) for task in data.get("tasks", ())),
         builds=tuple(JobBuild(**{**build, "path": base / build["path"]}) for build in data.get("builds", ())),
+        shard=_shard(path, data),
+        statistics=tuple(base / folder for folder in data.get("statistics", ())),
     )
+
+
+def _shard(path: Path, data: dict[str, Any]) -> JobShard | None:
+    if "shard" not in data:
+        return None
+    shard = JobShard(**data["shard"])
+    if shard.number > shard.count:
+        raise UsageError(
+            f"{path}: $.shard: there is no shard {shard.number} of {shard.count}",
+            hint=f"The number is one of 1 to {shard.count}.",
+        )
+    for key, wrong in (("statistics", "statistics" in data), ("calibration", "calibration" not in data)):
+        if wrong:
+            verb = "takes no" if key in data else "needs"
+            raise UsageError(
+                f"{path}: a job for a shard {verb} `{key}`",
+                hint="A shard makes statistics of calibration text; the job that adds them has `statistics`.",
+            )
+    return shard
 
 
 def _settings(data: dict[str, Any]) -> Settings:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 RESULT_FILE = "result.json"
 """The worker's answer."""
+STATISTICS = "statistics"
+"""The folder that the worker leaves of a job for a shard."""
+STATISTICS_FILE = "statistics.json"
+"""What lies in it beside the sums."""
 PASSES = ".passes"
 """The worker's folder beside the finished cells, to continue from later (docs/explanation/resume.md)."""
 CONTAINER_OUTPUT = "container-output"

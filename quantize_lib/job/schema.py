@@ -38,3 +38,9 @@ def result_schema() -> dict[str, Any]:
 
 def _complete_codes(schema: dict[str, Any]) -> None:
     schema["$defs"]["failed"]["properties"]["code"]["enum"] = list(map(str, ErrorCode))
+
+
+@cache
+def statistics_schema() -> dict[str, Any]:
+    """The schema of what a shard says of its statistics; callers do not change it."""
+    return completed("statistics")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.plan.documents import plan_github, plan_json
+from quantize_lib.plan.documents import plan_github, plan_github_shards, plan_json
 from quantize_lib.plan.fingerprint import fingerprint
 from quantize_lib.plan.jobs import narrow
 from quantize_lib.plan.table import plan_table
@@ -11,6 +11,7 @@ __all__ = [
     "fingerprint",
     "narrow",
     "plan_github",
+    "plan_github_shards",
     "plan_json",
     "plan_table",
 ]

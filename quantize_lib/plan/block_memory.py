@@ -72,7 +72,8 @@ def block_memory(
     # One tensor of all experts is put together of what is mapped, and then brought to float32.
     loading = weights + 2 * _MAPPED_BYTES * sum(max(map(_values, expert)) for expert in all_experts)
     fused = sum(map(_values, groups)) - sum(map(_values, plain))
-    peak = max(loading, held + max(batch, max(squares, default=0)))
+    of_experts = [sum(_squares(expert)) for expert in experts] if tokens else []
+    peak = max(loading, held + max(batch, *squares, *(2 * square for square in of_experts)))
     # What their weights were, and the pool that one may borrow from.
     besides = carried * _MAPPED_BYTES * fused + max(map(sum, map(_squares, experts)), default=0)
     factors = 0

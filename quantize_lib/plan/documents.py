@@ -21,6 +21,7 @@ from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.serving import Serving
+from quantize_lib.plan.shards import jobs_to_split
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.targets import PublishSpec, all_options, get_target
@@ -93,6 +94,41 @@ def plan_github(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     return {"include": entries}
 
 
+def plan_github_shards(plan: Plan, count: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Two matrices: `shards`, `count` entries for each job that calibrates, and `jobs`, as of `plan_github`.
+
+    An entry of a shard says which it is (`shard`), one of a job how many it adds up (`shards`; 0 for none).
+
+    Args:
+        count: over how many jobs each calibration text is split.
+
+    Raises:
+        UsageError: as `plan_github`, and where there is less text or would be more entries than can be.
+    """
+    split = jobs_to_split(plan, count)
+    if max(len(split) * count, len(plan.jobs)) > MATRIX_LIMIT:
+        raise UsageError(
+            f"{count} shards of {len(split)} jobs, and {len(plan.jobs)} jobs that add them up: GitHub allows "
+            f"{MATRIX_LIMIT} jobs in a matrix",
+            hint="Take fewer shards, or plan a part of the cells with --only.",
+        )
+    entries = plan_github(plan)["include"]
+    added = {job.id for job in split}
+    return {
+        "shards": {
+            "include": [
+                {**entry, "job": f"{entry['job']}-shard-{number}-of-{count}", "shard": f"{number}/{count}"}
+                for entry in entries
+                if entry["job"] in added
+                for number in range(1, count + 1)
+            ]
+        },
+        "jobs": {
+            "include": [{**entry, "shards": count if entry["job"] in added else 0} for entry in entries]
+        },
+    }
+
+
 def _entry(plan: Plan, jobs: Sequence[Job]) -> dict[str, Any]:
     first = jobs[0]
     image = _IMAGE[first.device]
@@ -153,6 +189,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             "peak_memory_bytes": estimate.peak_memory_bytes,
             "activation_bytes": estimate.activation_bytes,
             "parameters": estimate.parameters,
+            "statistics_bytes": estimate.statistics_bytes,
         },
         "cells": [_cell(cell, estimate, verdicts.get(cell.id)) for cell in job.cells],
     }

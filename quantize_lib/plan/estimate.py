@@ -12,8 +12,9 @@ from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.plan.cells import Job
 from quantize_lib.plan.checkpoint_size import kept_bytes, layer_bytes
-from quantize_lib.plan.memory_needs import MemoryNeeds, memory_needs
+from quantize_lib.plan.memory_needs import MemoryNeeds, Share, memory_needs
 from quantize_lib.plan.serving import Serving, serving
+from quantize_lib.plan.statistics_size import statistics_bytes
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.pickled import is_pickled
 
@@ -34,6 +35,8 @@ class JobEstimate:
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
         formats: name of the format that is taken, by cell id.
         serving: what servers need of each checkpoint, by cell id.
+        statistics_bytes: what each shard of the calibration text would leave on disk; 0 where no method
+            needs any.
     """
 
     job: str
@@ -46,6 +49,7 @@ class JobEstimate:
     group_sizes: Mapping[str, int]
     formats: Mapping[str, str]
     serving: Mapping[str, Serving] = field(default_factory=dict)
+    statistics_bytes: int = 0
 
 
 def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) -> JobEstimate:
@@ -74,16 +78,22 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         serving={
             cell.id: serving(facts, cell.settings, group_size=group_sizes[cell.id]) for cell in job.cells
         },
+        statistics_bytes=statistics_bytes(facts) if job.calibrated else 0,
     )
 
 
-def job_memory(job: Job, facts: ModelFacts) -> MemoryNeeds:
-    """What a job needs in memory."""
+def job_memory(job: Job, facts: ModelFacts, share: Share = "all") -> MemoryNeeds:
+    """What a job needs in memory.
+
+    Args:
+        share: of the job of a shard, `job.calibration` is its own part of the text.
+    """
     return memory_needs(
         facts,
         [cell.settings for cell in job.cells],
         calibration=job.calibration,
         evaluation=job.evaluate.carried,
+        share=share,
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import Literal, Protocol
 
 from quantize_lib.architecture.blocks import block_of, expert_of, inputs_by_block
 from quantize_lib.architecture.language_model import hidden_size, is_beside, vocabulary
@@ -19,7 +19,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.formats import named_format
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.plan.block_memory import block_memory
-from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, sequences_of
+from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, PROOF_TOKENS, sequences_of
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.tasks import task_of
 from quantize_lib.text import format_bytes
@@ -30,6 +30,10 @@ _SLACK = 1.1
 """The allocator's part: what it keeps of freed pieces, and what matrix products take for themselves."""
 _CHUNKS = 6
 """Buffers of at most `LOGITS_CHUNK_VALUES` in which logits are compared."""
+
+
+Share = Literal["all", "collect", "add"]
+"""A job's part in calibrating: it does all of it, makes a shard's statistics, or adds those of all shards."""
 
 
 class TextSize(Protocol):
@@ -96,6 +100,7 @@ def memory_needs(
     *,
     calibration: TextSize | None,
     evaluation: TextSize | None,
+    share: Share = "all",
 ) -> MemoryNeeds:
     """Estimate a job on a CPU.
 
@@ -106,6 +111,7 @@ def memory_needs(
         cells: the settings of each.
         calibration: None, or cells that need none: nothing of it is in memory.
         evaluation: None where nothing is measured.
+        share: of a shard's job, `calibration` is its own part of the text.
     """
     if not task_of(facts.config).continues:
         largest = max(prod(info.shape) for info in facts.tensors.values())
@@ -115,9 +121,12 @@ def memory_needs(
     outside, kept = _beside_layers(facts)
     if not any(get_method(cell.method).calibrated for cell in cells):
         calibration = None
+    if share == "collect":
+        # Nothing is rounded.
+        cells, evaluation = (), None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)
-    hidden = width * FLOAT32_BYTES * (held_out + (0 if calibration is None else _tokens(calibration)))
-    tokens = 0 if calibration is None else _tokens(calibration)
+    tokens = 0 if calibration is None else PROOF_TOKENS if share == "add" else _tokens(calibration)
+    hidden = width * FLOAT32_BYTES * (held_out + tokens)
     drift = [_carried_tokens(cell, calibration) for cell in cells]
     # In the base model and in each cell.
     hidden += width * FLOAT32_BYTES * (sum(set(drift)) + sum(drift))
@@ -140,7 +149,7 @@ def memory_needs(
     libraries = LIBRARIES_BYTES
     libraries += sum(method.library_bytes for method in {get_method(cell.method) for cell in cells})
     ahead = 0
-    if tokens:
+    if tokens and share == "all":
         kept = max(block.weights + block.statistics for block in blocks)
         if kept <= AHEAD_BYTES:
             ahead = kept + max(block.batch for block in blocks) + width * FLOAT32_BYTES * tokens

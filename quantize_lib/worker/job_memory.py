@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from quantize_lib.errors import UsageError
 from quantize_lib.job.job_file import JobCell, JobFile
-from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, memory_needs
+from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds, memory_needs
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.text import format_bytes
@@ -39,26 +39,59 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
         UsageError: where the job's limit cannot be kept, with what is needed.
     """
     limit = job.max_memory
-    if device != "cpu":
-        if limit is None:
-            return Fit(spill=0, ahead=False)
-        raise UsageError(
-            f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
-            hint="Leave --max-memory out, or take --device cpu.",
-        )
+    if not _limited(job, device):
+        return Fit(spill=0, ahead=False)
     needs = memory_needs(
         facts,
         [cell.settings for cell in cells],
         calibration=job.calibration,
         evaluation=job.carried,
+        share="add" if job.statistics else "all",
     )
     if not needs.spills(limit):
         return Fit(spill=0, ahead=needs.looks_ahead(limit))
-    whole = format_bytes(needs.hidden + needs.rest)
-    reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
+    _tell_of_disk(needs, reporter)
     calibration = 0 if job.calibration is None else job.calibration.samples
     evaluation = 0 if job.carried is None else job.carried.samples
     return Fit(spill=calibration + evaluation * (1 + len(cells)), ahead=False)
+
+
+def fit_shard(job: JobFile, sequences: int, facts: ModelFacts, device: str, reporter: Reporter) -> Fit:
+    """As `fit`, of a job for a shard.
+
+    Args:
+        sequences: how many the shard has.
+    """
+    if not _limited(job, device) or job.calibration is None:
+        return Fit(spill=0, ahead=False)
+    needs = memory_needs(
+        facts,
+        [cell.settings for cell in job.cells],
+        calibration=replace(job.calibration, samples=sequences),
+        evaluation=None,
+        share="collect",
+    )
+    if not needs.spills(job.max_memory):
+        return Fit(spill=0, ahead=False)
+    _tell_of_disk(needs, reporter)
+    return Fit(spill=sequences, ahead=False)
+
+
+def _limited(job: JobFile, device: str) -> bool:
+    """Whether memory is counted for a job; a limit for a GPU is an error."""
+    if device == "cpu":
+        return True
+    if job.max_memory is None:
+        return False
+    raise UsageError(
+        f"a limit of memory is for a CPU, and {job.id} is computed on {device}",
+        hint="Leave --max-memory out, or take --device cpu.",
+    )
+
+
+def _tell_of_disk(needs: MemoryNeeds, reporter: Reporter) -> None:
+    whole = format_bytes(needs.hidden + needs.rest)
+    reporter.info(f"activations are kept on disk: with them {whole} of memory would be needed")
 
 
 def base_too_large(job: JobFile, facts: ModelFacts, device: str) -> str | None:

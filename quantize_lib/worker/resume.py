@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from quantize_lib.job.result import (
     cell_from_json,
     cell_to_json,
 )
+from quantize_lib.job.statistics_record import StatisticsRecord
 from quantize_lib.methods import get_method
 from quantize_lib.metrics import METRICS
 from quantize_lib.reporting import Reporter
@@ -44,13 +45,16 @@ def alone_in(output: Path) -> Iterator[None]:
         yield
 
 
-def pass_key(job: JobFile, known: Answer) -> str:
+def pass_key(job: JobFile, known: Answer, shards: Sequence[StatisticsRecord] = ()) -> str:
     """Digest of what determines every cell of a pass, from the base model to the metrics.
 
     Args:
         known: device, versions and texts.
+        shards: whose statistics are added up; empty where the pass calibrates.
     """
-    return sha256_json({**_of_job(job, known), "versions": known.versions})
+    sums = [file.sha256 for shard in shards for file in shard.files.values()]
+    given = {"statistics": sums} if sums else {}
+    return sha256_json({**_of_job(job, known), "versions": known.versions, **given})
 
 
 def finished_key(job: JobFile, known: Answer) -> str:

@@ -6,7 +6,7 @@ It has no token and needs no network. Everything it says, it leaves in `result.j
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,37 +15,36 @@ from quantize_lib.architecture.assignment import format_of, left_out, stored_typ
 from quantize_lib.architecture.config_values import written_config
 from quantize_lib.architecture.language_model import vocabulary
 from quantize_lib.checkpoint.assemble import assemble, cannot_write, weight_bytes
-from quantize_lib.devices import choose_device
 from quantize_lib.errors import ExitCode, QuantizerError
 from quantize_lib.files import Room, sha256_json
 from quantize_lib.formats import CheckpointContext
 from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.job.layout import PASSES
 from quantize_lib.job.result import CellResult, FailedCell, QuantizedCell
+from quantize_lib.job.statistics_record import StatisticsRecord
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import GROUP_SIZE, is_automatic
 from quantize_lib.metrics import COMPARED
 from quantize_lib.process_memory import peak_memory, share_one_heap
 from quantize_lib.reporting import Reporter
 from quantize_lib.source.facts import ModelFacts
-from quantize_lib.source.foreign_code import brings_class
-from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.tidied import tidied
-from quantize_lib.tasks import task_of
 from quantize_lib.worker.answer import Answer
+from quantize_lib.worker.base_model import BaseModel, build_model, open_base
 from quantize_lib.worker.choose_bits import with_bits
 from quantize_lib.worker.held_out import load_held_out
 from quantize_lib.worker.job_builds import measure_builds
 from quantize_lib.worker.job_checks import check_cells
 from quantize_lib.worker.job_memory import fit
 from quantize_lib.worker.job_tasks import check_job_tasks, run_job_tasks
-from quantize_lib.worker.job_text import load_tokens, open_tokenizer
+from quantize_lib.worker.job_text import load_tokens
 from quantize_lib.worker.resume import Finished, alone_in, cell_keys, finished_key, open_passes, pass_key
+from quantize_lib.worker.shard_job import make_shard
+from quantize_lib.worker.statistics_files import open_statistics, read_shards, source_of
 from quantize_lib.worker.unfit import cells_left
 from quantize_lib.worker.unpickle import as_safetensors
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from quantize_lib.engine.layered_model import LayeredModel
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 256 * 2**20
 """Room for the base model's logits that the check after the reload compares with."""
 _SAMPLE_SEQUENCES = 2
-_PROOF_FILE = "proof.pt"
 _ROOM_FILE = ".room"
 _ROOM_BYTES = 32_000
 """Kept for the answer: for each cell, and for the rest of it."""
@@ -83,7 +81,11 @@ def run_job(job: JobFile, reporter: Reporter) -> ExitCode:
             as_safetensors(job.model, job.output, reporter) as model,
             tidied(model.path, job.output) as seen,
         ):
-            _Job(replace(job, model=replace(model, path=seen)), model.path, reporter, answer).run()
+            job = replace(job, model=replace(model, path=seen))
+            if job.shard is not None:
+                make_shard(job, job.shard, model.path, reporter, answer)
+            else:
+                _Job(job, model.path, reporter, answer).run()
     except QuantizerError as error:
         answer.fail_rest(error)
         raise
@@ -113,30 +115,10 @@ class _Job:
         self._answer = answer
 
     def run(self) -> None:
-        from quantize_lib.engine.base_config import load_config
-        from quantize_lib.engine.tied_head import settle_head
-        from quantize_lib.source import read_facts
-
         job = self._job
-        device = choose_device(job.device)
-        self._answer.device = device.type
-        trusted = job.model.trust_remote_code
-        spec = ModelSpec(
-            id=job.model.name,
-            name=job.model.name,
-            local=self._base,
-            trust_remote_code=trusted,
-            allow_quantized_base=job.model.allow_quantized_base,
-        )
-        facts = read_facts(spec, self._base, revision=job.model.revision)
-        if task_of(facts.config).continues and not brings_class(facts.config, trusted=trusted):
-            facts = settle_head(self._base, facts)
-        self._tell(facts.notes)
-        # Its tokenizer reads it as well: what is wrong is told of the config.
-        load_config(job.model.path, trust_remote_code=trusted)
-        tokenizer, notes = open_tokenizer(job, facts, self._reporter)
-        facts = replace(facts, notes=(*facts.notes, *notes))
-
+        base = open_base(job, self._base, self._answer, self._reporter)
+        facts, tokenizer = base.facts, base.tokenizer
+        shards = read_shards(job)
         rows = vocabulary(facts.config)
         calibration: Tensor | None = None
         if job.calibration is not None:
@@ -152,8 +134,8 @@ class _Job:
         check_job_tasks(job)
         left = cells_left(job, facts, finished, keys, self._reporter)
         if left:
-            key = pass_key(job, self._answer)
-            self._quantize(left, key, keys, finished, facts, device, calibration, held_out.ids)
+            key = pass_key(job, self._answer, shards)
+            self._quantize(left, key, keys, finished, base, calibration, held_out.ids, shards)
         self._answer.shared_seconds = finished.shared_seconds
         self._answer.peak_memory_bytes = finished.peak_memory_bytes
         check_cells(job, facts, finished, held_out.ids, self._answer.device, self._reporter)
@@ -164,44 +146,28 @@ class _Job:
             isinstance(cell, QuantizedCell) and cell.failure is not None for cell in finished.cells.values()
         )
 
-    def _tell(self, notes: Iterable[str]) -> None:
-        """What the host does not know of the base model."""
-        for note in notes:
-            if note not in self._job.told:
-                self._reporter.warning(f"{self._job.model.name}: {note}")
-
     def _quantize(
         self,
         cells: tuple[JobCell, ...],
         key: str,
         keys: Mapping[str, str],
         finished: Finished,
-        facts: ModelFacts,
-        device: torch.device,
+        base: BaseModel,
         calibration: Tensor | None,
         evaluation: Tensor | None,
+        shards: Sequence[StatisticsRecord],
     ) -> None:
         from quantize_lib.engine.layered_model import LayeredModel
         from quantize_lib.engine.layered_pass import LayeredPass
         from quantize_lib.engine.model import StreamedModel
-        from quantize_lib.engine.proof_file import ProofFile
         from quantize_lib.engine.shared_pass import SharedPass
-        from quantize_lib.engine.walk_check import usable
 
         job = self._job
-        task, trusted = task_of(facts.config), job.model.trust_remote_code
-        model: StreamedModel | LayeredModel
-        if task.continues:
-            model = StreamedModel(job.model.path, facts, device=device, trust_remote_code=trusted)
-        else:
-            model = LayeredModel(job.model.path, facts, task=task, trust_remote_code=trusted)
-            facts = replace(facts, layers=model.layers)
-        facts = replace(facts, notes=(*facts.notes, *model.notes))
-        if isinstance(model, StreamedModel):
-            model.check_agreement()
-            proof = ProofFile(path=job.output / PASSES / _PROOF_FILE, key=key)
-            facts = usable(model, facts, evaluation if calibration is None else calibration, proof)
-        self._tell(facts.notes)
+        text = evaluation if calibration is None else calibration
+        model, facts = build_model(job, base, text, key, self._reporter)
+        given = None
+        if shards and isinstance(model, StreamedModel) and calibration is not None:
+            given = open_statistics(shards, source_of(job, self._answer, model), self._reporter)
         if isinstance(model, StreamedModel):
             cells = with_bits(
                 cells,
@@ -218,7 +184,7 @@ class _Job:
         if evaluation is not None and first is not None:
             per_sequence = evaluation.shape[1] * vocabulary(facts.config) * 4
             sample = max(1, min(_SAMPLE_SEQUENCES, first.samples, _SAMPLE_BYTES // per_sequence))
-        room = fit(job, cells, facts, device.type, self._reporter)
+        room = fit(job, cells, facts, base.device.type, self._reporter)
         passes = open_passes(
             job.output,
             key=key,
@@ -227,7 +193,7 @@ class _Job:
                 cell_id: len(facts.tensors) + len(facts.copied) + _MOST_PARTS * len(named)
                 for cell_id, named in layers.items()
             },
-            device=device.type,
+            device=base.device.type,
             reporter=self._reporter,
             spill=room.spill,
         )
@@ -246,6 +212,7 @@ class _Job:
                         reporter=self._reporter,
                         store=folder,
                         ahead=room.ahead,
+                        given=given,
                     ).run()
                 self._leave(works, outcome, folder, model, facts, finished)
             del outcome

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from quantize_lib.engine.block import Fold, RoundedBlock, Statistics
 from quantize_lib.engine.carry import as_quantized
-from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally
+from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally, RoutedSums
 from quantize_lib.engine.folds import find_folds
 from quantize_lib.engine.linears import Linear, find_linears
 from quantize_lib.engine.statistics import StatisticsCollector
@@ -100,7 +100,7 @@ def _collected(block: nn.Module, *batches: Tensor) -> StatisticsCollector:
 
 def _statistics(block: nn.Module, *batches: Tensor) -> ExpertStatistics:
     (routed,) = _collected(block, *batches).routed.values()
-    return ExpertStatistics(routed)
+    return ExpertStatistics(RoutedSums(routed))
 
 
 def _tokens_of(block: _Block, hidden: Tensor, expert: int) -> Tensor:
@@ -225,7 +225,7 @@ def test_experts_that_are_given_every_token_see_those_that_are_not_zero() -> Non
         experts(hidden.reshape(-1, _INPUTS))
     (routed,) = collector.routed.values()
     assert routed.counts() == [30, 20, 30, 30]
-    found = ExpertStatistics(routed).of(1)
+    found = ExpertStatistics(RoutedSums(routed)).of(1)
     torch.testing.assert_close(found["gate_proj"].hessian, _moment(hidden[1, :20]))
 
 

@@ -25,6 +25,7 @@ JOB_FOLDER = "/job"
 OUTPUT_FOLDER = "/output"
 MODEL_FOLDER = "/model"
 BUILDS_FOLDER = "/builds"
+STATISTICS_FOLDER = "/statistics"
 _TASKS = "tasks"
 MAX_PROCESSES = 256 + 16 * (os.cpu_count() or 1)
 """Threads count too: PyTorch and GPTQModel have some for each core."""
@@ -118,7 +119,7 @@ def binds_of(model: Bind | None, inside: Path, output: Path, *builds: Bind) -> t
         model: None where it needs none.
         inside: what it reads beside the model, at `JOB_FOLDER`.
         output: what it writes to, at `OUTPUT_FOLDER`.
-        builds: other builds of the base model.
+        builds: what else it reads: other builds of the base model, statistics.
     """
     return (
         *([] if model is None else [model]),
@@ -149,6 +150,14 @@ def build_binds(job: JobFile) -> tuple[tuple[Bind, ...], list[str]]:
     """The binds of other builds of the base model, and their folders in the container."""
     found = [model_bind(build.path, f"{BUILDS_FOLDER}/{index}") for index, build in enumerate(job.builds)]
     return tuple(bind for bind, _ in found), [folder for _, folder in found]
+
+
+def statistics_binds(job: JobFile) -> tuple[Bind, ...]:
+    """The binds of the shards whose statistics are added."""
+    return tuple(
+        Bind(source=folder, target=f"{STATISTICS_FOLDER}/{index}")
+        for index, folder in enumerate(job.statistics)
+    )
 
 
 def model_bind(folder: Path, target: str = MODEL_FOLDER) -> tuple[Bind, str]:
@@ -222,6 +231,7 @@ def write_container_job(job: JobFile, model: str, builds: Sequence[str], inside:
                 replace(build, path=Path(folder)) for build, folder in zip(job.builds, builds, strict=True)
             ),
             output=Path(OUTPUT_FOLDER),
+            statistics=tuple(Path(bind.target) for bind in statistics_binds(job)),
             tasks=tuple(task(given, number) for number, given in enumerate(job.tasks)),
         ),
     )

@@ -32,6 +32,7 @@ from quantize_lib.executors.docker.container_spec import (
     container_user,
     model_bind,
     state_limit,
+    statistics_binds,
     weight_limit,
     write_container_job,
 )
@@ -138,7 +139,7 @@ class DockerExecutor:
         if not ended.exists() or ended.read_text(encoding="utf-8") != given:
             self._make(job, output_dir, log, reporter)
             write_text(ended, given)
-        take(output_dir, [cell.id for cell in job.cells], folder)
+        take(output_dir, job.leaves, folder)
 
     def pinned_image(self, device: DeviceName) -> str:
         """The image of a job on this device, with its digest."""
@@ -198,18 +199,20 @@ class DockerExecutor:
         bind, model = model_bind(job.model.path)
         builds, build_folders = build_binds(job)
         user = container_user(output_dir)
-        give_back((cell.id for cell in job.cells), folder, output_dir, user)
-        for readable in (job.model.path, *(build.path for build in job.builds)):
+        give_back(job.leaves, folder, output_dir, user)
+        for readable in (job.model.path, *(build.path for build in job.builds), *job.statistics):
             check_readable(readable, user)
         on_gpu = self._on_gpu(job.device)
         # Rather slower than ended by the kernel at its limit.
         bounded = job if on_gpu else replace(job, max_memory=self._memory)
         write_container_job(bounded, model, build_folders, folder / "container-job")
         size = weight_limit(job.model.path, len(job.cells)) + state_limit(job)
+        if job.shard is not None:
+            size += 2 * job.shard.size
         spec = ContainerSpec(
             image=self._image(job.device),
             user=user,
-            binds=binds_of(bind, folder / "container-job", output_dir, *builds),
+            binds=binds_of(bind, folder / "container-job", output_dir, *builds, *statistics_binds(job)),
             memory=self._memory,
             file_size=size,
             gpus=on_gpu,
