@@ -83,7 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
         "--shards",
         type=positive,
         metavar="N",
-        help="split each model's calibration text over N jobs of GitHub's matrix",
+        help="split each model's calibration text over N jobs: what they leave, or GitHub's matrices for them",
     )
     _force(plan)
     _only(plan)

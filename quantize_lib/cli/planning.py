@@ -42,8 +42,11 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import narrow, plan_github, plan_github_shards, plan_json, plan_table
 
-    if options.shards is not None and options.format != "github":
-        raise UsageError("--shards belongs to --format github", hint="Of any other plan it changes nothing.")
+    if options.shards is not None and options.format == "json":
+        raise UsageError(
+            "--shards belongs to --format github or table",
+            hint="In a plan as JSON each job's `statistics_bytes` says what a shard would leave.",
+        )
     lookups = Lookups(reporter)
     manifest = load_manifest(options.manifest)
     verdicts: Mapping[str, Verdict] = {}
@@ -73,7 +76,7 @@ def show_plan(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.format == "json":
         print(json.dumps(plan_json(plan, estimates, verdicts), indent=2, ensure_ascii=False))
     else:
-        print(plan_table(plan, estimates, verdicts))
+        print(plan_table(plan, estimates, verdicts, shards=options.shards))
     return ExitCode.OK
 
 

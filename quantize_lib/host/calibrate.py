@@ -10,7 +10,6 @@ from pathlib import Path
 
 from quantize_lib.checkpoint.assemble import cannot_write
 from quantize_lib.errors import CheckpointError, ExitCode, QuantizerError, UsageError, error_of
-from quantize_lib.files import remove_tree
 from quantize_lib.host.agreement import check_agreement
 from quantize_lib.host.hand_over import hand_over
 from quantize_lib.host.job_state import JobState, sweep
@@ -89,10 +88,7 @@ def calibrate(plan: Plan, options: CalibrateOptions, reporter: Reporter) -> Exit
             except QuantizerError as error:
                 failed = True
                 reporter.error(f"{job.id}: {error}")
-    if failed:
-        return ExitCode.CELL_FAILED
-    remove_tree(work)
-    return ExitCode.OK
+    return ExitCode.CELL_FAILED if failed else ExitCode.OK
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from quantize_lib.plan.cells import Cell, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.serving import Serving
+from quantize_lib.plan.shards import jobs_to_split
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.targets import label
 from quantize_lib.text import format_bytes
@@ -20,7 +21,11 @@ _NONE: Mapping[str, Verdict] = {}
 
 
 def plan_table(
-    plan: Plan, estimates: Mapping[str, JobEstimate], verdicts: Mapping[str, Verdict] = _NONE
+    plan: Plan,
+    estimates: Mapping[str, JobEstimate],
+    verdicts: Mapping[str, Verdict] = _NONE,
+    *,
+    shards: int | None = None,
 ) -> str:
     """Cells, then jobs with what they need; `?` stands where there is no estimate.
 
@@ -28,6 +33,7 @@ def plan_table(
         plan: the plan.
         estimates: by job id.
         verdicts: by cell id; why each is to be built or not.
+        shards: over how many jobs each calibration text is to be split; None for not at all.
     """
     heads = ("Cell", "Job", "Format", "Group size", "Checkpoint", "Repository")
     cells = [(*heads, "Build") if verdicts else heads]
@@ -50,8 +56,21 @@ def plan_table(
         f"Of {choice.model} the smallest that meets its limits: {joined(choice.ids, 'or')}."
         for choice in choices_of(plan)
     ]
+    lines += _split(plan, estimates, shards) if shards else []
     lines += [f"Warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
+
+
+def _split(plan: Plan, estimates: Mapping[str, JobEstimate], shards: int) -> list[str]:
+    """What the shards of each calibration text leave on disk."""
+    lines = []
+    for job in jobs_to_split(plan, shards):
+        known = estimates.get(job.id)
+        each, whole = (_UNKNOWN, _UNKNOWN)
+        if known is not None:
+            each, whole = format_bytes(known.statistics_bytes), format_bytes(known.statistics_bytes * shards)
+        lines.append(f"{job.id}: each of {shards} shards leaves {each} of statistics, all of them {whole}.")
+    return lines
 
 
 def _served(plan: Plan, estimates: Mapping[str, JobEstimate]) -> list[tuple[str, ...]]:

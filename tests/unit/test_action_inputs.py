@@ -62,7 +62,7 @@ def test_every_problem_is_told_at_once() -> None:
     lines = str(caught.value).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["only", "publish", "command", "image"]
     assert lines[1] == "publish: 'null' is neither true nor false (nor yes, no, on, off, 1, 0)"
-    assert lines[2] == "command: 'rum' is not one of run, plan, validate"
+    assert lines[2] == "command: 'rum' is not one of run, plan, calibrate, validate"
 
 
 def test_an_input_that_is_written_and_empty_is_at_its_default() -> None:

@@ -70,7 +70,7 @@ EDGES: dict[str, set[str]] = {
     # What travels, and who computes.
     "job": {
         *("cell_words", "devices", "effective_settings", "errors", "files", "formats", "harness"),
-        *("methods", "metrics", "reporting", "schemas", "text"),
+        *("methods", "metrics", "reporting", "schemas", "text", "wording"),
     },
     "engine": {
         *("architecture", "environment", "errors", "files", "formats", "gguf_file", "methods", "metrics"),

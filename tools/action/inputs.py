@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-COMMANDS = ("run", "plan", "validate")
+COMMANDS = ("run", "plan", "calibrate", "validate")
 EXECUTORS = ("docker", "local")
 DEVICES = ("auto", "cpu", "cuda")
 DEFAULTS: Mapping[str, str] = {
@@ -28,6 +28,9 @@ DEFAULTS: Mapping[str, str] = {
     "hf-token-write": "",
     "cache": "true",
     "artifacts": "false",
+    "shards": "0",
+    "shard": "",
+    "statistics": "",
     "attest": "false",
 }
 """As in action.yml, which GitHub uses for an input that is not written. One that is written and empty, as
@@ -41,6 +44,8 @@ _IMAGE = re.compile(
     r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?[a-z0-9][a-z0-9._/-]*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@[A-Za-z0-9][A-Za-z0-9+._-]*:[0-9A-Fa-f]+)?"
 )
+_SHARDS = re.compile(r"[0-9]{1,4}")
+_SHARD = re.compile(r"[1-9][0-9]{0,3}/[1-9][0-9]{0,3}")
 _TOKEN = re.compile(r"[!-~]+")
 _IDENTITY = "ACTIONS_ID_TOKEN_REQUEST_URL"
 """GitHub sets it in jobs with `id-token: write`."""
@@ -62,6 +67,9 @@ class Inputs:
         publish: false for a pull request of a fork, whatever was asked for.
         can_write: whether there is a token to publish with, or the job may prove who it is instead
             (`id-token: write`).
+        shards: over how many jobs a plan splits each calibration text; 0 for not at all.
+        shard: which of how many parts of it `calibrate` works on, as in `2/3`; empty for another command.
+        statistics: folder with what `calibrate` made of every part; empty where `run` calibrates.
         attest: whether the checkpoints are signed; never in a pull request of a fork.
         trusted: whether the event may use tokens at all: false for a pull request of a fork.
         defaulted: inputs that were written and empty, where the default is not.
@@ -78,6 +86,9 @@ class Inputs:
     output: str
     cache: bool
     artifacts: bool
+    shards: int
+    shard: str
+    statistics: str
     attest: bool
     can_write: bool
     trusted: bool
@@ -86,8 +97,22 @@ class Inputs:
     @property
     def key(self) -> str:
         """Names what this call works on: the same for a later attempt, another for another cell."""
-        words = json.dumps([self.manifest, self.executor, self.device, sorted(self.only), self.output])
+        shard = [self.shard] if self.shard else []
+        words = json.dumps(
+            [self.manifest, self.executor, self.device, sorted(self.only), self.output, *shard]
+        )
         return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    @property
+    def computes(self) -> bool:
+        """Whether a model is to be loaded."""
+        return self.command in ("run", "calibrate")
+
+    @property
+    def state(self) -> str:
+        """The folder with what a later attempt goes on from."""
+        name = f".{self.shard.replace('/', '-of-')}" if self.command == "calibrate" else ".state"
+        return f"{self.output}/{name}"
 
     @property
     def two_steps(self) -> bool:
@@ -97,7 +122,7 @@ class Inputs:
     @property
     def profile(self) -> str:
         """Which lock files are installed."""
-        if self.command != "run" or self.executor == "docker":
+        if not self.computes or self.executor == "docker":
             return "core"
         return "cuda" if self.device == "cuda" else "cpu"
 
@@ -155,6 +180,11 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         # Never an option, whatever it begins with.
         return value if Path(value).is_absolute() else f"./{os.path.normpath(value)}"
 
+    def only_with(name: str, command: str, value: str) -> str:
+        if value and values["command"].lower() != command:
+            problems.append(f"{name}: belongs to `command: {command}`")
+        return value
+
     only = tuple(dict.fromkeys(values["only"].replace(",", " ").split()))
     problems += [f"only: {cell!r} is not a cell's id" for cell in only if not _CELL.fullmatch(cell)]
     for name in ("hf-token-read", "hf-token-write"):
@@ -166,6 +196,8 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
     attest = booleans["attest"] and trusted
     if attest and values["command"].lower() == "run" and not environ.get(_IDENTITY):
         problems.append("attest: the job needs the permissions `id-token: write` and `attestations: write`")
+    if values["command"].lower() == "calibrate" and not values["shard"]:
+        problems.append("shard: `command: calibrate` needs a part, as in 2/3")
     inputs = Inputs(
         manifest=path("manifest"),
         command=choice("command", COMMANDS),
@@ -178,6 +210,14 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         output=path("output"),
         cache=booleans["cache"],
         artifacts=booleans["artifacts"],
+        shards=int(
+            only_with(
+                "shards", "plan", text("shards", _SHARDS, "a number of parts").strip("0") and values["shards"]
+            )
+            or 0
+        ),
+        shard=only_with("shard", "calibrate", text("shard", _SHARD, "a part, as in 2/3")),
+        statistics=only_with("statistics", "run", path("statistics") if values["statistics"] else ""),
         attest=attest,
         can_write=bool(values["hf-token-write"] or environ.get(_IDENTITY)),
         trusted=trusted,

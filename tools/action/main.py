@@ -83,12 +83,13 @@ def prepare() -> int:
             "cache": _word(inputs.cache),
             "pip-key": f"model-quantizer-pip-{inputs.profile}-{locks[:16]}",
             "pip-cache": str(Path(os.environ["RUNNER_TEMP"]) / "model-quantizer-pip"),
-            "keep-state": _word(inputs.cache and is_run),
-            "state": f"{inputs.output}/.state",
+            "keep-state": _word(inputs.cache and inputs.computes),
+            "state": inputs.state,
             # A cache's key is written once, so every attempt has its own; the next takes the newest.
             "state-key": f"{prefix}{run_id}-{attempt}",
             "state-prefix": prefix,
             "output": inputs.output,
+            "statistics": inputs.output if inputs.command == "calibrate" else "",
         },
     )
     return 0
@@ -116,16 +117,23 @@ def plan() -> int:
     cells = list(inputs.only)
     if inputs.command == "plan" or inputs.changed_only:
         words = [*_plan_words(inputs, cells), "--format=github"]
-        done = _tool(inputs, [*words, *(["--changed-only"] if inputs.changed_only else [])], capture=True)
+        words += ["--changed-only"] if inputs.changed_only else []
+        words += [f"--shards={inputs.shards}"] if inputs.shards else []
+        done = _tool(inputs, words, capture=True)
         if done.returncode != 0:
             return done.returncode
-        matrix = json.loads(done.stdout)
-        print(json.dumps(matrix, ensure_ascii=True, indent=2))
+        planned = json.loads(done.stdout)
+        matrix = planned["jobs"] if inputs.shards else planned
+        shards = planned["shards"] if inputs.shards else {"include": []}
+        print(json.dumps(planned, ensure_ascii=True, indent=2))
         cells = [cell for entry in matrix["include"] for cell in entry["cells"].split()]
         # Also as a file: a variable, through which a later step gets an output, holds 128 KiB.
         file = work / "matrix.json"
         file.write_text(json.dumps(matrix), encoding="utf-8")
-        set_outputs(os.environ, {"matrix": json.dumps(matrix), "matrix-file": str(file)})
+        set_outputs(
+            os.environ,
+            {"matrix": json.dumps(matrix), "matrix-file": str(file), "shards": json.dumps(shards)},
+        )
         if inputs.command == "plan":
             return 0
         if not cells:
@@ -150,7 +158,7 @@ def plan() -> int:
 def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
     """Say what cannot work, and what may not; not 0 where it cannot."""
     target = planned["publish"]
-    if inputs.publish and not inputs.can_write and target["needs_credentials"]:
+    if inputs.command == "run" and inputs.publish and not inputs.can_write and target["needs_credentials"]:
         # As publish/registry.py says, but before hours of work: the run itself does not publish here.
         annotate(
             "error",
@@ -169,15 +177,18 @@ def _preflight(inputs: Inputs, planned: Mapping[str, Any]) -> int:
 
 
 def run() -> int:
-    """Quantize, check and, unless that is a step of its own, publish."""
+    """Quantize, check and, unless that is a step of its own, publish; or calibrate."""
     work = work_folder()
     inputs = Inputs.load(work)
     todo = json.loads((work / "todo.json").read_text(encoding="utf-8"))
     if inputs.executor == "docker" and (code := pull(inputs.image, todo["devices"])):
         return code
-    words = ["run", inputs.manifest, f"--output={inputs.output}", f"--device={inputs.device}"]
+    words = [inputs.command, inputs.manifest, f"--output={inputs.output}", f"--device={inputs.device}"]
     words += [f"--only={cell}" for cell in todo["cells"]]
     words += [f"--executor={inputs.executor}", *([f"--image={inputs.image}"] if inputs.image else [])]
+    if inputs.command == "calibrate":
+        return _tool(inputs, [*words, f"--shard={inputs.shard}"]).returncode
+    words += [f"--statistics={inputs.statistics}"] if inputs.statistics else []
     publish_now = inputs.publish and not inputs.two_steps
     words.append("--publish" if publish_now else "--no-publish")
     environment = dict(os.environ)
