@@ -116,8 +116,8 @@ class LayerSums:
         return pool.finish()
 
     def groups(self) -> list[tuple[str, ...]]:
-        """Linear layers that are modules and share one input, in the model's order."""
-        return group_by(self.leader, self._linears)
+        """Layers that text came to and that share one input, in the model's order."""
+        return group_by(self.leader, (name for name in self._linears if name in self.leader))
 
 
 class ExpertSums(Protocol):
