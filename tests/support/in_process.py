@@ -10,6 +10,7 @@ import pytest
 
 from quantize_lib.errors import EngineError, ExitCode, QuantizerError, UsageError
 from quantize_lib.executors.local_command import run_command_here
+from quantize_lib.host.given_statistics import GivenStatistics
 from quantize_lib.host.run_options import RunOptions
 from quantize_lib.host.run_plan import run_plan
 from quantize_lib.job.job_file import read_job
@@ -57,7 +58,12 @@ def reload_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_here(
-    manifest: Path, output: Path, reporter: Reporter, *, publisher: Publisher | None = None
+    manifest: Path,
+    output: Path,
+    reporter: Reporter,
+    *,
+    publisher: Publisher | None = None,
+    statistics: Sequence[Path] = (),
 ) -> tuple[ExitCode, dict[str, CellRecord]]:
     """Run a manifest; its exit code and its records by id."""
     shown: list[Sequence[CellRecord]] = []
@@ -71,6 +77,7 @@ def run_here(
             log=output.parent / "log.txt",
             show=shown.append,
             run_command=run_command_here,
+            statistics=GivenStatistics.find(statistics),
         ),
         reporter,
     )

@@ -94,7 +94,9 @@ def test_a_layer_that_no_shard_was_made_for_is_named(block: Attention) -> None:
     kept = {
         name: one for name, one in part(block, torch.randn(9, WIDTH)).tensors.items() if ".o/" not in name
     }
-    with pytest.raises(CalibrationError, match=r"nothing of model\.layers\.3\.o: it was made for other cells"):
+    with pytest.raises(
+        CalibrationError, match=r"nothing of model\.layers\.3\.o: it was made for other cells"
+    ):
         StoredSums([MemoryPart(kept)]).of_block(PREFIX, find_linears(block))
 
 
@@ -186,9 +188,7 @@ def fused() -> nn.Module:
     from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
     torch.manual_seed(2)
-    config = MixtralConfig(
-        hidden_size=16, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2
-    )
+    config = MixtralConfig(hidden_size=16, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2)
     config._experts_implementation = "eager"
     block = MixtralSparseMoeBlock(config).eval().requires_grad_(False)
     for parameter in block.parameters():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-from tests.support.hub import collections, discussions, identity, reading, repositories, uploads
+from tests.support.hub import collections, discussions, identity, jobs, reading, repositories, uploads
 from tests.support.hub.web import HubError, Request, Response
 
 
@@ -181,6 +181,19 @@ ROUTES = [
         "/api/collections/(?P<slug>[^/]+/[^/]+)/items",
         collections.add_collection_item,
         "client hf_api: add_collection_item",
+    ),
+    _route("POST", "/api/jobs/(?P<namespace>[^/]+)", jobs.run_job, "client hf_api: run_job"),
+    _route(
+        "GET",
+        "/api/jobs/(?P<namespace>[^/]+)/(?P<identity>[^/]+)",
+        jobs.inspect_job,
+        "client hf_api: inspect_job",
+    ),
+    _route(
+        "GET",
+        "/api/buckets/(?P<name>[^/]+/[^/]+)/tree/(?P<prefix>.+)",
+        jobs.bucket_tree,
+        "client hf_api: list_bucket_tree",
     ),
 ]
 

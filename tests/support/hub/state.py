@@ -41,6 +41,8 @@ class Hub:
         lfs_from: larger files are to be in LFS, whatever they are.
         parts_from: larger LFS objects are uploaded in parts of `part_size`.
         page_size: entries on a page of a long list.
+        jobs: what was started, by id, as it is told of; one whose command holds `failing_jobs` fails.
+        buckets: name → the paths in it.
         claims: what the id token of a workflow's job says (see `job`).
         requests: the log, in the order of arrival.
         problems: faults of this server itself; leaving `serve` raises them.
@@ -59,6 +61,9 @@ class Hub:
     parts_from: int = 64 * 1024 * 1024
     part_size: int = 32 * 1024 * 1024
     page_size: int = 1000
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failing_jobs: str = ""
+    buckets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
