@@ -83,7 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
         "--shards",
         type=positive,
         metavar="N",
-        help="split each model's calibration text over N jobs: what they leave, or GitHub's matrices for them",
+        help="split each model's calibration text over N jobs: their matrices for GitHub, or what they leave",
     )
     _force(plan)
     _only(plan)

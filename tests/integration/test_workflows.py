@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,45 @@ def test_no_runner_is_asked_for_where_nothing_has_changed() -> None:
     assert not job_runs("report", needs({"include": []}, plan="failure"))
 
 
+SHARD = {"job": "m-auto-shard-2-of-3", "runs-on": ["ubuntu-latest"], "cells": "m-gptq-4bit", "shard": "2/3"}
+
+
+def test_a_model_is_calibrated_on_several_runners_only_where_that_is_asked_for() -> None:
+    for shards, runs in (([SHARD], True), ([], False)):
+        given = needs({"include": [{"job": "m-auto"}]})
+        given["needs"]["plan"]["outputs"]["shards"] = json.dumps({"include": shards})
+        assert job_runs("calibrate", given) is runs
+
+
+def test_a_model_is_quantized_though_a_shard_failed_which_its_job_will_name() -> None:
+    for result in ("success", "failure", "skipped"):
+        given = needs({"include": [{"job": "m-auto"}]})
+        given["needs"]["calibrate"] = {"result": result}
+        assert job_runs("quantize", given)
+
+
+def test_what_a_shard_keeps_is_what_its_models_job_fetches() -> None:
+    jobs = load(QUANTIZE)["jobs"]
+
+    def named(job: str, step: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(one for one in jobs[job]["steps"] if one["name"] == step)
+        return found
+
+    keep, fetch = named("calibrate", "Keep the statistics"), named("quantize", "Fetch the statistics")
+    make = named("quantize", "Quantize, check and publish")
+    with Evaluator() as evaluate:
+        contexts = {"job": {"status": "success"}, "runner": {"temp": "/tmp"}, **needs({"include": []})}
+        kept, _ = evaluate({**contexts, "matrix": SHARD}, {"name": keep["with"]["name"]}, "always()")
+        for shards, asked in ((3, True), (0, False), (None, False)):
+            matrix = {"job": "m-auto"} | ({} if shards is None else {"shards": shards})
+            words = {"pattern": fetch["with"]["pattern"], "path": fetch["with"]["path"]}
+            words["given"] = make["with"]["statistics"]
+            fetched, runs = evaluate({**contexts, "matrix": matrix}, words, fetch["if"])
+            assert runs is asked
+            assert fnmatch(kept["name"], fetched["pattern"])
+            assert fetched["given"] == (fetched["path"] if asked else "")
+
+
 def test_each_job_of_the_matrix_has_names_of_its_own() -> None:
     job = load(QUANTIZE)["jobs"]["quantize"]
     keep = next(step for step in job["steps"] if step["name"] == "Keep the report")
@@ -273,6 +313,7 @@ def test_each_job_of_the_matrix_has_names_of_its_own() -> None:
 def test_only_the_action_gets_the_tokens_and_planning_none_to_write() -> None:
     allowed = {
         "plan": {"hf-token-read"},
+        "calibrate": {"hf-token-read"},
         "quantize": {"hf-token-read", "hf-token-write"},
         "report": set(),
         "issue": set(),

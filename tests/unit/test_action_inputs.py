@@ -65,6 +65,37 @@ def test_every_problem_is_told_at_once() -> None:
     assert lines[2] == "command: 'rum' is not one of run, plan, calibrate, validate"
 
 
+def test_shards_belong_to_the_commands_that_know_them() -> None:
+    assert inputs(command="plan", shards="3").shards == 3
+    assert inputs(command="plan", shards="0").shards == inputs().shards == 0
+    assert inputs(command="calibrate", shard="2/3").shard == "2/3"
+    assert inputs(statistics="there").statistics == "./there"
+    with pytest.raises(InputError) as caught:
+        inputs(shards="3", shard="2/3")
+    assert str(caught.value).splitlines() == [
+        "shards: belongs to `command: plan`",
+        "shard: belongs to `command: calibrate`",
+    ]
+    with pytest.raises(InputError, match=r"^shard: `command: calibrate` needs a part, as in 2/3$"):
+        inputs(command="calibrate")
+    with pytest.raises(InputError, match=r"^statistics: belongs to `command: run`$"):
+        inputs(command="calibrate", shard="2/3", statistics="there")
+
+
+@pytest.mark.parametrize("word", ["2", "2/3;id", "0/3", "-2/3", "2/3 x", "two/three"])
+def test_a_shard_is_two_numbers(word: str) -> None:
+    with pytest.raises(InputError, match=r"^shard: .* is not a part, as in 2/3"):
+        inputs(command="calibrate", shard=word)
+
+
+def test_each_shard_has_a_state_of_its_own_and_nothing_to_publish() -> None:
+    one, two = (inputs(command="calibrate", shard=f"{number}/3", executor="local") for number in (1, 2))
+    assert one.key != two.key
+    assert one.state == "./output/.1-of-3"
+    assert (one.profile, one.two_steps) == ("cpu", False)
+    assert inputs().state == "./output/.state"
+
+
 def test_an_input_that_is_written_and_empty_is_at_its_default() -> None:
     empty = {name.replace("-", "_"): "" for name in DEFAULT_VALUES}
     given = inputs(PUSH, **empty)

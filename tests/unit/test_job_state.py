@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.errors import ErrorCode
@@ -25,6 +26,7 @@ from quantize_lib.job.result import (
     QuantizedCell,
     write_result,
 )
+from quantize_lib.job.statistics_record import StatisticsRecord
 from quantize_lib.methods.settings import Settings
 from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
 from quantize_lib.source import Resolved
@@ -34,6 +36,7 @@ from quantize_lib.worker.answer import Answer
 from quantize_lib.worker.held_out import HeldOut
 from quantize_lib.worker.resume import Finished, cell_keys, pass_key
 from tests.support.records import MEASURED, RELOAD, TEXT
+from tests.support.shards import save_shard
 
 GPTQ = Cell(id="m-gptq-4bit", settings=Settings(method="gptq", bits=4), repository="m-gptq-4bit")
 BNB = Cell(id="m-bnb-8bit", settings=Settings(method="bitsandbytes", bits=8), repository="m-bnb-8bit")
@@ -232,7 +235,12 @@ def known(*, device: str = "cpu", torch: str = "1", calibration: str = "c", eval
     return answer
 
 
-def test_what_determines_a_pass_and_what_does_not() -> None:
+def shard(folder: Path, tokens: int) -> StatisticsRecord:
+    """A shard whose sums say that it saw so many tokens."""
+    return save_shard(folder, 1, 1, tensors={"block.layer/tokens": torch.tensor([tokens])})
+
+
+def test_what_determines_a_pass_and_what_does_not(tmp_path: Path) -> None:
     key = pass_key(job(), known())
     assert key == pass_key(job(output=Path("/elsewhere"), cells=()), known(calibration="x"))
     assert key == pass_key(job(model=JobModel(path=Path("/other"), name="n", revision="r")), known())
@@ -242,8 +250,10 @@ def test_what_determines_a_pass_and_what_does_not() -> None:
         pass_key(job(), known(device="cuda")),
         pass_key(job(), known(torch="2")),
         pass_key(job(), known(evaluation="x")),
+        pass_key(job(), known(), [shard(tmp_path / "one", 3)]),
+        pass_key(job(), known(), [shard(tmp_path / "other", 4)]),
     ]
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 8
 
 
 def test_calibration_determines_the_cells_that_use_it() -> None:
