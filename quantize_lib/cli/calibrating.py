@@ -16,6 +16,7 @@ def calibrate(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.host.watch_plan import plan_with_found
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import narrow
+    from quantize_lib.plan.shards import calibration_of
 
     manifest = load_manifest(options.manifest)
     if manifest.watch:
@@ -23,7 +24,7 @@ def calibrate(options: argparse.Namespace, reporter: Reporter) -> int:
         plan, _ = plan_with_found(manifest, None, lookups, reporter, only=options.only, device=options.device)
     else:
         plan = narrow(manifest, only=options.only, device=options.device)
-    execute, docker = choose_executor(options, plan, reporter)
+    execute, docker = choose_executor(options, calibration_of(plan), reporter)
     number, count = options.shard
     return make(
         plan,

@@ -22,9 +22,9 @@ from quantize_lib.job.job_file import JobShard
 from quantize_lib.job.layout import RESULT_FILE, STATISTICS, STATISTICS_FILE
 from quantize_lib.job.result import read_result
 from quantize_lib.job.statistics_record import read_record
-from quantize_lib.plan.cells import EvaluateSpec, Job, Plan
+from quantize_lib.plan.cells import Job, Plan
 from quantize_lib.plan.estimate import job_memory
-from quantize_lib.plan.shards import jobs_to_split
+from quantize_lib.plan.shards import calibration_of, jobs_to_split
 from quantize_lib.plan.statistics_size import statistics_bytes
 from quantize_lib.reporting import Reporter
 from quantize_lib.source import fetch
@@ -62,8 +62,7 @@ def calibrate(plan: Plan, options: CalibrateOptions, reporter: Reporter) -> Exit
     Raises:
         UsageError: where manifest or command line ask for what cannot be.
     """
-    # What is held out is for the job that adds.
-    jobs = [replace(job, evaluate=EvaluateSpec()) for job in jobs_to_split(plan, options.count)]
+    jobs = jobs_to_split(calibration_of(plan), options.count)
     if not jobs:
         raise UsageError(
             "no method of these cells needs calibration text: there is nothing to calibrate",

@@ -126,7 +126,9 @@ def memory_needs(
         cells, evaluation = (), None
     held_out = 0 if evaluation is None else _tokens(evaluation) * (len(cells) + 1)
     tokens = 0 if calibration is None else PROOF_TOKENS if share == "add" else _tokens(calibration)
-    hidden = width * FLOAT32_BYTES * (held_out + tokens)
+    # Without folds to be proven nothing of the text goes through the blocks again.
+    folds = any(get_method(cell.method).folds(cell) for cell in cells)
+    hidden = width * FLOAT32_BYTES * (held_out + (tokens if share != "add" or folds else 0))
     drift = [_carried_tokens(cell, calibration) for cell in cells]
     # In the base model and in each cell.
     hidden += width * FLOAT32_BYTES * (sum(set(drift)) + sum(drift))

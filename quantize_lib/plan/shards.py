@@ -1,9 +1,17 @@
-"""The jobs of a plan whose calibration text can be split."""
+"""The part of a plan that can be split: the calibration text of its jobs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quantize_lib.errors import UsageError
-from quantize_lib.plan.cells import Job, Plan
+from quantize_lib.plan.cells import EvaluateSpec, Job, Plan
+
+
+def calibration_of(plan: Plan) -> Plan:
+    """The jobs that calibrate, and of them nothing else: what is held out is for the job that adds."""
+    jobs = (replace(job, evaluate=EvaluateSpec()) for job in plan.jobs if job.calibrated)
+    return replace(plan, jobs=tuple(jobs))
 
 
 def jobs_to_split(plan: Plan, count: int) -> list[Job]:

@@ -25,6 +25,7 @@ from quantize_lib.methods import Settings
 from quantize_lib.plan import plan_github, plan_github_shards, plan_table
 from quantize_lib.plan.cells import Plan
 from quantize_lib.plan.memory_needs import MemoryNeeds, Share, memory_needs
+from quantize_lib.plan.shards import calibration_of
 from quantize_lib.plan.statistics_size import statistics_bytes
 from quantize_lib.worker.job_memory import fit, fit_shard
 from quantize_lib.worker.shard_job import rows_of
@@ -231,6 +232,29 @@ def test_a_job_that_adds_takes_none_for_the_calibration_text() -> None:
     assert needs("add").hidden == needs("add", samples=10).hidden < needs("all").hidden
     assert needs("add").rest == needs("all").rest
     assert needs("add").ahead == 0
+
+
+def test_what_is_left_of_the_text_where_sums_are_added_is_what_folds_are_proven_on() -> None:
+    hidden = {
+        method: memory_needs(
+            facts(),
+            [Settings(method=method, bits=4, own={"effort": "fast"})],
+            calibration=text(),
+            evaluation=None,
+            share="add",
+        ).hidden
+        for method in ("gptq", "awq")
+    }
+    assert hidden["gptq"] == 0
+    assert 128 * 1536 * 4 <= hidden["awq"] <= 1.2 * 128 * 1536 * 4
+
+
+def test_what_is_held_out_is_no_matter_of_a_shard() -> None:
+    whole = plan_of(TEXT + "evaluate: {perplexity: {texts: [x]}, tasks: [arc_easy]}\n")
+    (job,) = calibration_of(whole).jobs
+    assert job.id == "a-auto"
+    assert (job.evaluate.held_out, job.evaluate.tasks) == (None, ())
+    assert job.cells == whole.jobs[0].cells
 
 
 def test_both_keep_activations_on_disk_below_a_limit() -> None:
