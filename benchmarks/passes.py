@@ -17,7 +17,7 @@ from benchmarks.checkpoints import windows
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.engine import calibrator, shared_pass, statistics
+from quantize_lib.engine import calibrator, shared_pass, sums
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import CellWork, SharedPass
@@ -82,8 +82,8 @@ def clocked() -> Clock:
     clock.time(shared_pass.SharedPass, "_begin", "embedding")
     clock.time(StreamedModel, "load_block", "reading")
     clock.time(CarriedText, "forward", "forward")
-    clock.time(statistics.Accumulator, "add", "statistics")
-    clock.time(statistics.Accumulator, "finish", "statistics")
+    clock.time(sums.Accumulator, "add", "statistics")
+    clock.time(sums.Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, cell, *_: f"rounding {cell.id}")
     clock.time(shared_pass, "pack_block", "packing")

@@ -250,7 +250,7 @@ def test_what_is_left_of_the_text_where_sums_are_added_is_what_folds_are_proven_
 
 
 def test_what_is_held_out_is_no_matter_of_a_shard() -> None:
-    whole = plan_of(TEXT + "evaluate: {perplexity: {texts: [x]}, tasks: [arc_easy]}\n")
+    whole = plan_of(TEXT + "evaluate: {perplexity: {texts: [x]}, tasks: [{task: arc_easy}]}\n")
     (job,) = calibration_of(whole).jobs
     assert job.id == "a-auto"
     assert (job.evaluate.held_out, job.evaluate.tasks) == (None, ())
