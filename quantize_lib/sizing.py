@@ -15,6 +15,15 @@ LOGITS_CHUNK_VALUES = 1 << 21
 FLOAT32_BYTES = 4
 
 
+def batch_size(device: str, length: int) -> int:
+    """How many sequences of the calibration text go through a block at once.
+
+    Args:
+        length: in tokens.
+    """
+    return max(1, TOKENS_PER_BATCH[device] // length)
+
+
 def sequences_of(tokens: int, length: int) -> int:
     """How many sequences of a length are about so many tokens; one at least."""
     return max(1, tokens // length)

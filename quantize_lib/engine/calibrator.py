@@ -23,7 +23,7 @@ from quantize_lib.engine.precision import calibrating
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.engine.sums import BlockSums
 from quantize_lib.errors import EngineError
-from quantize_lib.sizing import PROOF_TOKENS, TOKENS_PER_BATCH
+from quantize_lib.sizing import PROOF_TOKENS, batch_size
 
 _HEAD_DIMS = ("v_head_dim", "head_dim", "head_size")
 """How modules of attention call the channels of a head's values."""
@@ -142,9 +142,8 @@ class Calibrator:
             if folding:
                 # The first tokens of the text: none sees a later one, so their hidden states are its own.
                 self._proof = CarriedText(ids[:1, :PROOF_TOKENS], 1)
-            tokens = TOKENS_PER_BATCH[model.device.type]
             # With sums at hand only what folds are proven on goes on.
-            whole = CarriedText(ids, max(1, tokens // ids.shape[1])) if given is None else None
+            whole = CarriedText(ids, batch_size(model.device.type, ids.shape[1])) if given is None else None
             self._text = whole or self._proof
 
     def begin(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.process_memory import peak_memory
 from quantize_lib.reporting import Reporter
+from quantize_lib.sizing import batch_size
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.text import format_bytes
 from quantize_lib.worker.answer import Answer
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _TENSORS = 3
 """Of each input, as they are stored."""
+_FILE_TENSORS = 1000
+"""In a file: its header is read again and again, and experts have thousands of tensors."""
 
 
 def make_shard(job: JobFile, shard: JobShard, base_folder: Path, reporter: Reporter, answer: Answer) -> None:
@@ -55,7 +59,7 @@ def make_shard(job: JobFile, shard: JobShard, base_folder: Path, reporter: Repor
         word="calibration",
         reporter=reporter,
     )
-    rows = rows_of(shard, len(ids))
+    rows = rows_of(shard, len(ids), batch_size(base.device.type, ids.shape[1]))
     key = pass_key(job, answer)
     model, facts = build_model(job, base, ids, key, reporter)
     if not isinstance(model, StreamedModel):
@@ -68,7 +72,7 @@ def make_shard(job: JobFile, shard: JobShard, base_folder: Path, reporter: Repor
         job.output,
         key=sha256_json([key, asdict(source), shard.number, shard.count]),
         keys={STATISTICS: sha256_json(sorted(layers))},
-        room={STATISTICS: _TENSORS * len(layers)},
+        room={STATISTICS: min(_TENSORS * len(layers), _FILE_TENSORS)},
         device=base.device.type,
         reporter=reporter,
         spill=room.spill,
@@ -87,8 +91,14 @@ def make_shard(job: JobFile, shard: JobShard, base_folder: Path, reporter: Repor
         _leave(job, shard, source, folder, reporter)
 
 
-def rows_of(shard: JobShard, sequences: int) -> range:
-    """The sequences of a shard: as many as any other has, or one more.
+def rows_of(shard: JobShard, sequences: int, batch: int) -> range:
+    """The sequences of a shard: as many batches as any other has, or one more.
+
+    So what is summed up of each batch is what one job sums up of it. Where there are fewer batches than
+    shards, these share single sequences.
+
+    Args:
+        batch: sequences that go through a block at once in one job.
 
     Raises:
         CalibrationError: where there are more shards than sequences.
@@ -98,10 +108,11 @@ def rows_of(shard: JobShard, sequences: int) -> range:
             f"there are {sequences} sequences of calibration text, which {shard.count} shards cannot share",
             hint=f"Take at most {sequences} shards, or more text.",
         )
-    return range(
-        sequences * (shard.number - 1) // shard.count,
-        sequences * shard.number // shard.count,
-    )
+    if shard.count > ceil(sequences / batch):
+        batch = 1
+    batches = ceil(sequences / batch)
+    first, behind = (batches * number // shard.count for number in (shard.number - 1, shard.number))
+    return range(first * batch, min(behind * batch, sequences))
 
 
 def _layers(job: JobFile, facts: ModelFacts) -> set[str]:

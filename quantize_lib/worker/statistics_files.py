@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _COMPUTING = ("model-quantizer", "torch", "transformers")
 """Whose versions determine sums."""
-_MAPPED_BYTES = 2**28
-"""Pages of a mapped file count as resident memory: after so many it is opened anew."""
+_MAPPED_BYTES = 2**20
+"""Pages of a mapped file are resident memory as long as it is open: after so many it is closed."""
 
 
 def source_of(job: JobFile, known: Answer, model: StreamedModel) -> StatisticsSource:
@@ -101,8 +101,7 @@ class _Part:
     def __init__(self, record: StatisticsRecord) -> None:
         self._record = record
         self._files: dict[str, Path] = {}
-        self._open: Any = None
-        self._opened: Path | None = None
+        self._open: tuple[Path, Any] | None = None
         self._mapped = 0
         for name, file in record.files.items():
             path = record.folder / name
@@ -131,15 +130,12 @@ class _Part:
         """A file, opened unless it is open."""
         from safetensors import SafetensorError, safe_open
 
-        if path == self._opened and self._mapped < _MAPPED_BYTES:
-            return self._open
-        self._opened, self._mapped = None, 0
-        try:
-            self._open = safe_open(path, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise self.fault(f"{path.name} cannot be read: {error}") from error
-        self._opened = path
-        return self._open
+        if self._open is None or self._open[0] != path:
+            try:
+                self._open = path, safe_open(path, framework="pt", device="cpu")
+            except (SafetensorError, OSError) as error:
+                raise self.fault(f"{path.name} cannot be read: {error}") from error
+        return self._open[1]
 
     def read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         """One of its tensors."""
@@ -158,4 +154,7 @@ class _Part:
         if tensor is None or tensor.dtype != dtype:
             raise self.fault(f"{name} has the shape {found}, and {shape} of {dtype} was expected")
         self._mapped += tensor.nbytes
+        if self._mapped >= _MAPPED_BYTES:
+            # The tensor's own pages go with it.
+            self._open, self._mapped = None, 0
         return tensor

@@ -84,7 +84,17 @@ EDGES: dict[str, set[str]] = {
     "worker": {
         *("architecture", "calibration", "checkpoint", "devices", "engine", "errors", "evaluate"),
         *("files", "formats", "generation_config", "harness", "job", "methods", "metrics", "parallel"),
-        *("plan", "process_memory", "reporting", "source", "tasks", "text", "tokenizer", "versions"),
+        *(
+            "plan",
+            "process_memory",
+            "reporting",
+            "sizing",
+            "source",
+            "tasks",
+            "text",
+            "tokenizer",
+            "versions",
+        ),
     },
     # Who judges, shows and publishes.
     "report": {

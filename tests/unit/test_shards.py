@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,22 @@ def plan_of(text: str = TEXT) -> Plan:
     return parse_manifest(text, path=Path("quantize.yml"))
 
 
-@given(st.integers(1, 300), st.integers(1, 300))
-def test_shards_share_all_sequences_and_none_has_more_than_one_more(count: int, sequences: int) -> None:
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 40))
+def test_shards_share_all_sequences_by_whole_batches_where_there_are_enough(
+    count: int, sequences: int, batch: int
+) -> None:
     if count > sequences:
         with pytest.raises(CalibrationError, match=f"which {count} shards cannot share"):
-            rows_of(JobShard(number=1, count=count), sequences)
+            rows_of(JobShard(number=1, count=count), sequences, batch)
         return
-    parts = [rows_of(JobShard(number=number, count=count), sequences) for number in range(1, count + 1)]
+    numbers = range(1, count + 1)
+    parts = [rows_of(JobShard(number=number, count=count), sequences, batch) for number in numbers]
     assert [row for part in parts for row in part] == list(range(sequences))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    unit = batch if count <= ceil(sequences / batch) else 1
+    assert all(part.start % unit == 0 for part in parts)
+    batches = [ceil(len(part) / unit) for part in parts]
+    assert max(batches) - min(batches) <= 1
+    assert min(batches) >= 1
 
 
 @pytest.mark.parametrize(("word", "shard"), [("1/1", (1, 1)), ("2/3", (2, 3)), ("0010/10000", (10, 10_000))])

@@ -167,7 +167,9 @@ def test_what_no_text_reaches_at_all_is_an_error_as_in_one_job() -> None:
         StoredSums([MemoryPart({})]).of_block(PREFIX, find_linears(block)).layers.finish()
 
 
-def test_experts_of_one_module_add_up_too(fused: nn.Module) -> None:
+def test_experts_of_one_module_add_up_too(fused: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In bfloat16 a product is rounded, and parts make others of the same tokens.
+    monkeypatch.setattr("quantize_lib.engine.precision.calibration_arithmetic", lambda _: "float32")
     batches = torch.randn(4, 30, 16).unbind()
     (whole,) = (ExpertStatistics(one) for one in collected(fused, *batches).experts.values())
     parts = [part(fused, *batches[:1]), part(fused, *batches[1:])]
