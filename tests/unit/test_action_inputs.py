@@ -76,8 +76,10 @@ def test_shards_belong_to_the_commands_that_know_them() -> None:
         "shards: belongs to `command: plan`",
         "shard: belongs to `command: calibrate`",
     ]
-    with pytest.raises(InputError, match=r"^shard: `command: calibrate` needs a part, as in 2/3$"):
+    with pytest.raises(InputError, match=r"^command: `calibrate` needs a part in `shard`, as in 2/3$"):
         inputs(command="calibrate")
+    with pytest.raises(InputError, match=r"^shards: 'three' is not a number of parts$"):
+        inputs(command="plan", shards="three")
     with pytest.raises(InputError, match=r"^statistics: belongs to `command: run`$"):
         inputs(command="calibrate", shard="2/3", statistics="there")
 

@@ -180,6 +180,12 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         # Never an option, whatever it begins with.
         return value if Path(value).is_absolute() else f"./{os.path.normpath(value)}"
 
+    def count(name: str) -> int:
+        value = text(name, _SHARDS, "a number of parts")
+        found = int(value) if _SHARDS.fullmatch(value) else 0
+        only_with(name, "plan", value if found else "")
+        return found
+
     def only_with(name: str, command: str, value: str) -> str:
         if value and values["command"].lower() != command:
             problems.append(f"{name}: belongs to `command: {command}`")
@@ -197,7 +203,7 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
     if attest and values["command"].lower() == "run" and not environ.get(_IDENTITY):
         problems.append("attest: the job needs the permissions `id-token: write` and `attestations: write`")
     if values["command"].lower() == "calibrate" and not values["shard"]:
-        problems.append("shard: `command: calibrate` needs a part, as in 2/3")
+        problems.append("command: `calibrate` needs a part in `shard`, as in 2/3")
     inputs = Inputs(
         manifest=path("manifest"),
         command=choice("command", COMMANDS),
@@ -210,12 +216,7 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
         output=path("output"),
         cache=booleans["cache"],
         artifacts=booleans["artifacts"],
-        shards=int(
-            only_with(
-                "shards", "plan", text("shards", _SHARDS, "a number of parts").strip("0") and values["shards"]
-            )
-            or 0
-        ),
+        shards=count("shards"),
         shard=only_with("shard", "calibrate", text("shard", _SHARD, "a part, as in 2/3")),
         statistics=only_with("statistics", "run", path("statistics") if values["statistics"] else ""),
         attest=attest,
