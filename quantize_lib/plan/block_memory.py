@@ -73,7 +73,7 @@ def block_memory(
     loading = weights + 2 * _MAPPED_BYTES * sum(max(map(_values, expert)) for expert in all_experts)
     fused = sum(map(_values, groups)) - sum(map(_values, plain))
     of_experts = [sum(_squares(expert)) for expert in experts] if tokens else []
-    peak = max(loading, held + max(batch, *squares, *(2 * square for square in of_experts)))
+    peak = max(loading, held + max([batch, *squares, *(2 * square for square in of_experts)]))
     # What their weights were, and the pool that one may borrow from.
     besides = carried * _MAPPED_BYTES * fused + max(map(sum, map(_squares, experts)), default=0)
     factors = 0

@@ -118,7 +118,6 @@ class _Job:
         job = self._job
         base = open_base(job, self._base, self._answer, self._reporter)
         facts, tokenizer = base.facts, base.tokenizer
-        shards = read_shards(job)
         rows = vocabulary(facts.config)
         calibration: Tensor | None = None
         if job.calibration is not None:
@@ -134,6 +133,7 @@ class _Job:
         check_job_tasks(job)
         left = cells_left(job, facts, finished, keys, self._reporter)
         if left:
+            shards = read_shards(job)
             key = pass_key(job, self._answer, shards)
             self._quantize(left, key, keys, finished, base, calibration, held_out.ids, shards)
         self._answer.shared_seconds = finished.shared_seconds
