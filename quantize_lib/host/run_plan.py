@@ -189,6 +189,7 @@ class _Run:
             error=reason,
             code=code,
             repository=cell.repository,
+            part=cell.part,
         )
 
     @contextmanager

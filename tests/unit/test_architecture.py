@@ -86,6 +86,8 @@ EDGES: dict[str, set[str]] = {
         *("files", "formats", "generation_config", "harness", "job", "methods", "metrics", "parallel"),
         *("plan", "process_memory", "reporting", "source", "tasks", "text", "tokenizer", "versions"),
     },
+    # Where checkpoints lie that share a repository.
+    "parts": {"formats", "report"},
     # Who judges, shows and publishes.
     "report": {
         *("architecture", "cell_words", "command", "errors", "files", "harness", "job", "methods", "metrics"),
@@ -98,8 +100,8 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
-        *("attestation", "card", "errors", "files", "formats", "hub", "names", "plan", "registry", "report"),
-        "source",
+        *("attestation", "card", "errors", "files", "formats", "hub", "names", "parts", "plan", "registry"),
+        *("report", "source"),
         *("targets", "text"),
     },
     "host": {
@@ -119,7 +121,7 @@ EDGES: dict[str, set[str]] = {
     },
     # Anybody's check of what was published.
     "verification": {
-        *("attestation", "card", "errors", "files", "formats", "hub", "report", "source", "text"),
+        *("attestation", "card", "errors", "files", "formats", "hub", "parts", "report", "source", "text"),
     },
     "executors": {
         *("command", "devices", "environment", "errors", "files", "harness", "job", "reporting", "text"),
