@@ -18,7 +18,7 @@ from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
-from quantize_lib.gguf_file.families import refusal
+from quantize_lib.gguf_file.families import needs_config, refusal
 from quantize_lib.gguf_file.mix import Mix
 from quantize_lib.gguf_file.names import types_of
 from quantize_lib.gguf_file.types import FILE_TYPES, FULL, tensor_bytes
@@ -133,8 +133,9 @@ class _Gguf(Format):
         file = str(quantization[_FILE])
         if Path(file).name != file:
             raise ValueError(f"config.json names {file!r}, which is no file of the folder")
+        with_config = needs_config(read_json(Path(request.folder) / "config.json"))
         with _names_made_once():
-            return load_with_transformers(request, gguf_file=file)
+            return load_with_transformers(request, gguf_file=file, with_config=with_config)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
         mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)
@@ -155,7 +156,12 @@ class _Gguf(Format):
         return {
             **super().usage(use),
             "python": transformers_snippet(
-                use.repository, use.prompt, use.task, gguf_file=file, folder=use.part
+                use.repository,
+                use.prompt,
+                use.task,
+                gguf_file=file,
+                folder=use.part,
+                with_config=needs_config(use.traits.config),
             ),
             "vllm": "",
             "sglang": "",

@@ -74,19 +74,32 @@ def gptqmodel_install(versions: Mapping[str, str]) -> str:
 
 
 def transformers_snippet(
-    repository: str, prompt: str, task: Task, *, gguf_file: str | None = None, folder: str = ""
+    repository: str,
+    prompt: str,
+    task: Task,
+    *,
+    gguf_file: str | None = None,
+    folder: str = "",
+    with_config: bool = False,
 ) -> str:
     """Loads through transformers and uses the model for its task.
 
     Args:
         gguf_file: the file of the repository that is loaded in place of safetensors.
-        folder: of the repository, in which the tokenizer is.
+        folder: of the repository, in which all other files are.
+        with_config: whether `config.json` counts, and not what that file says.
     """
-    asked = "" if gguf_file is None else f"gguf_file={json.dumps(gguf_file)}, "
     inside = f", subfolder={json.dumps(folder)}" if folder else ""
+    asked = "" if gguf_file is None else f"gguf_file={json.dumps(gguf_file)}, "
+    names, config = "AutoTokenizer", ""
+    if with_config:
+        names = f"AutoConfig, {names}"
+        config = f"config = AutoConfig.from_pretrained(model_id{inside})\n"
+        asked += "config=config, "
     return (
-        f"from transformers import {task.auto_class}, AutoTokenizer\n\n"
+        f"from transformers import {task.auto_class}, {names}\n\n"
         f"model_id = {json.dumps(repository)}  # or the folder with these files\n"
+        f"{config}"
         f'model = {task.auto_class}.from_pretrained(model_id, {asked}device_map="auto")\n'
         f"tokenizer = AutoTokenizer.from_pretrained(model_id{inside})\n"
     ) + _example(prompt, task)
