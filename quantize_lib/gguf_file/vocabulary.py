@@ -98,6 +98,7 @@ def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
 
             # Nothing of it is written to a disk.
             write_vocabulary(GGUFWriter(None, ""), folder, size)
+            return None
         data = _read(folder)
         _check_model(data)
         if _scores(data) is None:
