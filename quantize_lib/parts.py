@@ -7,7 +7,7 @@ and so does a signature of it, whatever is published beside it. The card at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from quantize_lib.formats import is_weight_file
@@ -31,11 +31,12 @@ def placed(part: str, files: Mapping[str, T]) -> dict[str, T]:
     return {place_in(part, name): value for name, value in files.items()}
 
 
-def parts_in(names: Iterable[str]) -> tuple[str, ...]:
+def parts_in(names: Collection[str], told: Collection[str]) -> tuple[str, ...]:
     """The parts that a repository holds, sorted; none where it holds one checkpoint, as it is.
 
     Args:
         names: of its files.
+        told: the parts that its card names (`card.state`). Without it a folder of other checkpoints, as a run
+            leaves them, would look like such a repository.
     """
-    paths = (name.split("/") for name in names)
-    return tuple(sorted(path[0] for path in paths if len(path) == 2 and path[1] == RECORD_FILE))
+    return tuple(sorted(part for part in told if place_in(part, RECORD_FILE) in names))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from quantize_lib.card.front import metadata_of, with_metadata
+from quantize_lib.errors import PublishError
 from quantize_lib.plan.fingerprint import known_choice, known_inputs
 
 STATE_KEY = "model_quantizer"
@@ -82,6 +83,15 @@ def _one_state(written: Mapping[str, object]) -> CardState:
             name for name in (weights if isinstance(weights, list) else ()) if isinstance(name, str)
         ),
     )
+
+
+def parts_told(card: str) -> tuple[str, ...]:
+    """The parts that a card names; none where its repository holds one checkpoint, or it says nothing."""
+    try:
+        state = card_state(metadata_of(card))
+    except PublishError:
+        return ()
+    return () if state is None else tuple(state.parts)
 
 
 def with_rejected(card: str, rejected: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from quantize_lib.card.shared import Part
+from quantize_lib.card.state import parts_told
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import sha256_file
 from quantize_lib.formats import is_weight_file
@@ -26,7 +27,7 @@ from quantize_lib.hub.explanations import reading_errors
 from quantize_lib.hub.remote_files import TooLargeError, fetch_file, read_small
 from quantize_lib.hub.retry import READING
 from quantize_lib.parts import parts_in, place_in
-from quantize_lib.report.records import RECORD_FILE
+from quantize_lib.report.records import CARD_FILE, RECORD_FILE
 from quantize_lib.source import resolve
 from quantize_lib.source.model_spec import ModelSpec
 
@@ -54,7 +55,11 @@ class Place(ABC):
         Args:
             scratch: an empty folder, in which they may be put together.
         """
-        return tuple(PartPlace(self, name, scratch / name) for name in parts_in(self.sizes()))
+        names = self.sizes()
+        if CARD_FILE not in names:
+            return ()
+        told = parts_told(self.read(CARD_FILE).decode("utf-8", errors="replace"))
+        return tuple(PartPlace(self, name, scratch / name) for name in parts_in(names, told))
 
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ from quantize_lib.card.front import metadata_of
 from quantize_lib.card.shared import Part, shared_card
 from quantize_lib.card.state import card_state
 from quantize_lib.cli import main
-from quantize_lib.errors import PublishError
+from quantize_lib.errors import CheckpointError, PublishError
 from quantize_lib.files import read_json
 from quantize_lib.parts import parts_in, place_in
 from quantize_lib.publish.directory.publisher import DirectoryPublisher
@@ -50,7 +50,22 @@ def test_weights_lie_at_the_top_and_the_rest_in_a_folder_of_the_parts_name() -> 
     assert [place_in("Q8_0", name) for name in names] == [names[0], *(f"Q8_0/{name}" for name in names[1:])]
     assert [place_in("", name) for name in names] == names
     held = [RECORD_FILE, f"b/{RECORD_FILE}", f"a/{RECORD_FILE}", f"a/c/{RECORD_FILE}", "d/config.json"]
-    assert parts_in(held) == ("a", "b")
+    assert parts_in(held, ["b", "d", "a"]) == ("a", "b")
+    assert parts_in(held, []) == ()
+
+
+def test_a_folder_of_repositories_is_no_repository_of_parts(tmp_path: Path) -> None:
+    publisher = DirectoryPublisher(publish_spec("directory", path=tmp_path / "out"))
+    alone = checkpoint(tmp_path / "alone", ONE)
+    publisher.publish(alone, "acme/m", fingerprint=ONE, message="m")
+    with pytest.raises(PublishError, match="was not published by this tool"):
+        publisher.publish(
+            part(tmp_path / "p", "Q8_0", TWO), "acme", part="Q8_0", fingerprint=TWO, message="m"
+        )
+    assert lies(tmp_path / "out" / "acme" / "m") == lies(alone)
+    with pytest.raises(CheckpointError, match="was not made by this tool"):
+        verify(LocalPlace(tmp_path / "out" / "acme"))
+    assert LocalPlace(tmp_path / "out" / "acme").parts(tmp_path) == ()
 
 
 def test_a_newer_type_leaves_the_files_of_the_others_as_they_are(repository: Path, tmp_path: Path) -> None:

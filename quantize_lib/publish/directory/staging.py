@@ -11,6 +11,7 @@ from pathlib import Path
 
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.shared import Part, shared_card
+from quantize_lib.card.state import parts_told
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file, write_text
 from quantize_lib.formats import is_weight_file
@@ -79,7 +80,11 @@ def stage_others(present: Path, staging: Path, repository: str, part: str) -> No
 
 def held_parts(repository: Path) -> tuple[str, ...]:
     """The parts that a repository holds."""
-    return parts_in(f"{path.parent.name}/{path.name}" for path in repository.glob(f"*/{RECORD_FILE}"))
+    card = repository / CARD_FILE
+    if not card.is_file():
+        return ()
+    told = parts_told(card.read_text(encoding="utf-8", errors="replace"))
+    return parts_in([f"{path.parent.name}/{path.name}" for path in repository.glob(f"*/{RECORD_FILE}")], told)
 
 
 def flush_folders(folder: Path) -> None:

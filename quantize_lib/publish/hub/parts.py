@@ -9,7 +9,7 @@ from typing import Any
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.shared import Part, shared_card
 from quantize_lib.card.state import CardState
-from quantize_lib.parts import parts_in, place_in
+from quantize_lib.parts import place_in
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.repository_state import Head
 from quantize_lib.report.records import CARD_FILE, RECORD_FILE
@@ -49,7 +49,7 @@ def card_with(remote: HubRepository, head: Head, names: Collection[str], own: Pa
         else ""
     )
     return with_sections(
-        shared_card(remote.name, [own, *_others(remote, head, names, own.name)], card), kept_sections(old)
+        shared_card(remote.name, [own, *_others(remote, head, own.name)], card), kept_sections(old)
     )
 
 
@@ -58,8 +58,8 @@ def rejected_of(head: Head, part: str) -> tuple[str, ...]:
     return _states(head).get(part, CardState()).rejected
 
 
-def _others(remote: HubRepository, head: Head, names: Collection[str], own: str) -> Sequence[Part]:
-    found = ((name, record_at(remote, head.commit, name)) for name in parts_in(names) if name != own)
+def _others(remote: HubRepository, head: Head, own: str) -> Sequence[Part]:
+    found = ((name, record_at(remote, head.commit, name)) for name in head.parts if name != own)
     return [
         Part(name=name, record=record, rejected=rejected_of(head, name))
         for name, record in found

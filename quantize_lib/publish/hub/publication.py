@@ -21,7 +21,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
 from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
-from quantize_lib.parts import parts_in, place_in, placed
+from quantize_lib.parts import place_in, placed
 from quantize_lib.publish.access import Access
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
@@ -178,7 +178,7 @@ class Publication:
     def _published(self, head: Head, before: Mapping[str, RemoteFile]) -> frozenset[str]:
         """The files that the publications that this one takes the place of named as their own."""
         # Parts stay beside each other. A checkpoint that has the repository for itself has nothing beside it.
-        parts = ("", self._part) if self._part else ("", *parts_in(before))
+        parts = ("", self._part) if self._part else ("", *head.parts)
         return frozenset(name for part in parts for name in self._named(part, head, before))
 
     def _named(self, part: str, head: Head, before: Mapping[str, RemoteFile]) -> Iterator[str]:

@@ -32,7 +32,12 @@ class Head:
     @property
     def is_ours(self) -> bool:
         """Whether this tool published it."""
-        return self.card is not None or RECORD_FILE in self.names or bool(parts_in(self.names))
+        return self.card is not None or RECORD_FILE in self.names
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The checkpoints that it holds; none where it holds one, as it is."""
+        return () if self.card is None else parts_in(self.names, self.card.parts)
 
     def state(self, part: str) -> PublishedState:
         """For `Publisher.current`; where essential files are gone, the fingerprint is not believed."""
