@@ -95,6 +95,21 @@ def test_a_type_that_cannot_be_published_leaves_all_as_they_are(repository: Path
     assert not [path for path in (tmp_path / "out" / ".publishing").iterdir() if path.suffix != ".lock"]
 
 
+def test_a_damaged_report_of_another_type_loses_nothing_and_its_type_can_be_published_again(
+    repository: Path, tmp_path: Path
+) -> None:
+    (repository / "Q4_0" / RECORD_FILE).write_text("{")
+    before = lies(repository)
+    made = part(tmp_path / "new", "Q8_0", THREE)
+    with pytest.raises(PublishError, match="is damaged") as caught:
+        publish(tmp_path, made, "Q8_0", THREE)
+    assert caught.value.hint == "Publish Q4_0 again first, or remove that folder."
+    assert lies(repository) == before
+    publish(tmp_path, part(tmp_path / "again", "Q4_0", TWO), "Q4_0", TWO)
+    publish(tmp_path, made, "Q8_0", THREE)
+    assert {"tiny-Q4_0.gguf", "tiny-Q8_0.gguf"} <= lies(repository).keys()
+
+
 def test_a_report_of_another_type_that_names_files_elsewhere_brings_none_of_them(
     repository: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from quantize_lib.card.keep import kept_sections, with_sections
 from quantize_lib.card.shared import Part, shared_card
@@ -54,23 +55,17 @@ def stage_others(present: Path, staging: Path, repository: str, part: str) -> No
         part: that is staged.
 
     Raises:
-        PublishError: where a card cannot be read.
+        PublishError: where a card cannot be read, or the report of another part, which names its weights.
         OSError: where a file cannot be read or written.
     """
     parts = [Part(name=part, record=read_json(staging / place_in(part, RECORD_FILE)))]
     for name in held_parts(present):
         if name == part:
             continue
-        try:
-            record = read_json(present / place_in(name, RECORD_FILE))
-        except ValueError:
-            # Damaged: it is published anew by whoever made it.
-            continue
-        if isinstance(record, dict):
-            other = Part(name=name, record=record)
-            for path in _files_of(present, other):
-                _take(present / path, staging / path)
-            parts.append(other)
+        other = Part(name=name, record=_record(present / place_in(name, RECORD_FILE), name))
+        for path in _files_of(present, other):
+            _take(present / path, staging / path)
+        parts.append(other)
     card = shared_card(repository, parts, (staging / place_in(part, CARD_FILE)).read_text(encoding="utf-8"))
     old = present / CARD_FILE
     sections = kept_sections(old.read_text(encoding="utf-8", errors="replace")) if old.is_file() else ()
@@ -100,6 +95,19 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _record(path: Path, part: str) -> dict[str, Any]:
+    try:
+        record = read_json(path)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise PublishError(
+            f"{path} is damaged, and says no more which files are those of {part}",
+            hint=f"Publish {part} again first, or remove that folder.",
+        )
+    return record
 
 
 def _files_of(repository: Path, part: Part) -> Iterator[str]:
