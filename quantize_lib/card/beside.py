@@ -92,7 +92,7 @@ def _build_name(name: str, build: BuildFigures) -> Safe:
 
 
 def _name(record: CellRecord) -> Safe:
-    name = markdown(record.repository or record.id)
+    name = markdown(record.shown)
     if record.status == "gated":
         return Safe(f"{name}, not published: it missed its limits")
     return Safe(name if record.url is None else f"[{name}]({record.url})")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantize_lib.text import markdown
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _FENCE = re.compile(r"`{3,}")
 
@@ -13,6 +18,21 @@ class Safe(str):
     """Text that is Markdown already; the template leaves it as it is."""
 
     __slots__ = ()
+
+
+def template(path: Path) -> Template:
+    """A template of Markdown, in which every value is foreign until it says otherwise (`Safe`)."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Safe) else markdown(str(value)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.from_string(path.read_text(encoding="utf-8"))
 
 
 def code(text: str) -> Safe:

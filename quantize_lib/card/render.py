@@ -10,7 +10,7 @@ from typing import Any
 
 from quantize_lib.architecture.assignment import traits_of
 from quantize_lib.card.beside import beside
-from quantize_lib.card.escape import Safe, code, code_block
+from quantize_lib.card.escape import Safe, code, code_block, template
 from quantize_lib.card.figures import (
     all_words,
     figures,
@@ -75,7 +75,7 @@ def render_card(
     values = _values(record, source, cell, job, command, data)
     values |= {"given": "license" in given, "beside": beside(record, siblings), "by_others": Safe(RULE)}
     values |= {"picture": PICTURE_FILE if picture else None}
-    body = _template().render(values)
+    body = template(_TEMPLATE).render(values)
     # Read back by the Hub's own client: what it would not understand must not be written.
     return str(ModelCard(f"{_front(data)}\n{body}"))
 
@@ -91,21 +91,6 @@ def _front(data: Mapping[str, Any]) -> str:
     return f"---\n{ModelCardData(**data).to_yaml()}\n---\n"
 
 
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        # Every value is foreign until it says otherwise.
-        finalize=lambda value: value if isinstance(value, Safe) else markdown(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-
-
 def _values(
     record: CellRecord, source: ModelSource, cell: Cell, job: Job, command: str, data: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -116,7 +101,7 @@ def _values(
     calibrated = get_method(record.method).calibrated
     return {
         "record": record,
-        "title": (record.repository or record.id).rpartition("/")[2],
+        "title": record.shown.rpartition("/")[2],
         "base": _base(job),
         "revision": None if record.revision is None else code(record.revision),
         "method": get_method(record.method).title,

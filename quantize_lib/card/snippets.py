@@ -55,6 +55,7 @@ def snippets(record: CellRecord, cell: Cell, facts: ModelFacts, *, model: ModelS
         versions=record.versions,
         traits=traits_of(facts, cell.settings),
         model=model.name,
+        part=cell.part,
     )
     others = tuple((Safe(link), line) for link, line in chosen.also_loaded(use))
     return Snippets(**chosen.usage(use), others=others)

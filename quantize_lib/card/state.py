@@ -2,15 +2,21 @@
 
 model_quantizer: {fingerprint: <hex>, version: <of this tool>, rejected: [<hex>, …],
                   base: <revision>, settings: <digest>, calibration: <digest>, choice: <digest>}
+
+Where a repository holds several checkpoints, its card says the same of each by the name of its part, and the
+files of its weights:
+
+model_quantizer: {parts: {Q8_0: {fingerprint: <hex>, …, weights: [<name>, …]}, …}}
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quantize_lib.card.front import metadata_of, with_metadata
+from quantize_lib.errors import PublishError
 from quantize_lib.plan.fingerprint import known_choice, known_inputs
 
 STATE_KEY = "model_quantizer"
@@ -18,6 +24,8 @@ STATE_KEY = "model_quantizer"
 MAX_REJECTED = 100
 """The oldest are forgotten."""
 
+PARTS_KEY = "parts"
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{1,128}")
 _VERSION = re.compile(r"[0-9A-Za-z.+!-]{1,64}")
 
@@ -32,6 +40,8 @@ class CardState:
         rejected: fingerprints that were taken back, oldest first.
         inputs: what the fingerprint is made of (`plan.fingerprint.inputs`).
         choice: of the one that was chosen among its model's cells (`plan.fingerprint.choice_digest`).
+        weights: names of their files, of a part.
+        parts: of a repository that holds several checkpoints, what is said of each.
     """
 
     fingerprint: str | None = None
@@ -39,6 +49,8 @@ class CardState:
     rejected: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     choice: str | None = None
+    weights: tuple[str, ...] = ()
+    parts: Mapping[str, CardState] = field(default_factory=dict)
 
 
 def card_state(metadata: Mapping[str, object]) -> CardState | None:
@@ -46,7 +58,19 @@ def card_state(metadata: Mapping[str, object]) -> CardState | None:
     written = metadata.get(STATE_KEY)
     if not isinstance(written, Mapping):
         return None
-    rejected = written.get("rejected")
+    parts = written.get(PARTS_KEY)
+    return replace(
+        _one_state(written),
+        parts={
+            name: _one_state(part)
+            for name, part in (parts.items() if isinstance(parts, Mapping) else ())
+            if isinstance(part, Mapping) and _text(name, _PART)
+        },
+    )
+
+
+def _one_state(written: Mapping[str, object]) -> CardState:
+    rejected, weights = written.get("rejected"), written.get("weights")
     return CardState(
         fingerprint=_text(written.get("fingerprint"), _FINGERPRINT),
         version=_text(written.get("version"), _VERSION),
@@ -55,7 +79,19 @@ def card_state(metadata: Mapping[str, object]) -> CardState | None:
         )[-MAX_REJECTED:],
         inputs=known_inputs(written),
         choice=known_choice(written.get("choice")),
+        weights=tuple(
+            name for name in (weights if isinstance(weights, list) else ()) if isinstance(name, str)
+        ),
     )
+
+
+def parts_told(card: str) -> tuple[str, ...]:
+    """The parts that a card names; none where its repository holds one checkpoint, or it says nothing."""
+    try:
+        state = card_state(metadata_of(card))
+    except PublishError:
+        return ()
+    return () if state is None else tuple(state.parts)
 
 
 def with_rejected(card: str, rejected: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ def model_index(record: CellRecord) -> list[dict[str, Any]] | None:
         )
         for name, figure in figures.items()
     ]
-    name = (record.repository or record.id).rpartition("/")[2]
+    name = record.shown.rpartition("/")[2]
     index: list[dict[str, Any]] = eval_results_to_model_index(name, results)
     return index
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from quantize_lib.errors import ExitCode, UsageError
@@ -20,20 +21,29 @@ _DEFAULT_REVISION = "main"
 
 def verify(options: argparse.Namespace, reporter: Reporter) -> int:
     """Check a checkpoint, and say of each check what it found."""
+    from quantize_lib.verification.files import check_beside
     from quantize_lib.verification.verify import verify as verify_place
 
     if options.text and not options.measure:
         raise UsageError("--text belongs to --measure")
     place = _place(options)
-    with reporter.group(f"Verifying {place.label}"):
-        verified = verify_place(place, signed_by=options.signed_by, whole=options.measure)
-    findings = list(verified.findings)
-    if options.measure:
-        findings.append(_measured(place, verified, tuple(options.text or ()), reporter))
-    print(plain(place.label))
-    for finding in findings:
-        print(f"  {finding.check:<12} {finding.state}: {finding.text}")
-    return ExitCode.CELL_FAILED if any(one.state == "failed" for one in findings) else ExitCode.OK
+    found: list[tuple[str, list[Finding]]] = []
+    with TemporaryDirectory() as scratch:
+        parts = place.parts(Path(scratch))
+        for one in parts or (place,):
+            with reporter.group(f"Verifying {one.label}"):
+                verified = verify_place(one, signed_by=options.signed_by, whole=options.measure)
+            found.append((one.label, list(verified.findings)))
+            if options.measure:
+                found[-1][1].append(_measured(one, verified, tuple(options.text or ()), reporter))
+        if parts:
+            found.append((place.label, [check_beside(place, parts)]))
+    for label, findings in found:
+        print(plain(label))
+        for finding in findings:
+            print(f"  {finding.check:<12} {finding.state}: {finding.text}")
+    wrong = any(finding.state == "failed" for _, findings in found for finding in findings)
+    return ExitCode.CELL_FAILED if wrong else ExitCode.OK
 
 
 def _place(options: argparse.Namespace) -> Place:

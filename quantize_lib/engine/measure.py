@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +13,8 @@ from quantize_lib.engine.pass_state import Batches, CarriedText
 from quantize_lib.metrics import MEANS
 from quantize_lib.reporting import Reporter
 
-_NONE: Mapping[str, Mapping[str, Tensor]] = {}
+_Made = Callable[[], Mapping[str, Tensor]]
+_NONE: Mapping[str, _Made] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def measure(
     text: CarriedText,
     carried: Mapping[str, Batches],
     *,
-    outside: Mapping[str, Mapping[str, Tensor]] = _NONE,
+    outside: Mapping[str, _Made] = _NONE,
     sample: int,
     reporter: Reporter,
 ) -> Measured:
@@ -45,13 +46,16 @@ def measure(
     Args:
         text: held-out text after the last block.
         carried: its hidden states after each cell's last block, by the cell's id.
-        outside: of cells that have other tensors outside the blocks than the base model, these by name.
+        outside: of cells that have other tensors outside the blocks than the base model, what makes these, by
+            name: embedding and output layer may be larger than all that a block has, so that they take turns.
         sample: how many sequences' base logits to keep.
     """
     base_tokens = _Tokens()
     kept: Tensor | None = None
     tokens = {cell_id: _Tokens() for cell_id in carried}
-    with model.outer(), reporter.progress("Measuring", len(text.batches), "sequence") as progress:
+    alike = [cell_id for cell_id in carried if cell_id not in outside]
+    turns = len(text.batches) * (1 + len(outside))
+    with model.outer(), reporter.progress("Measuring", turns, "sequence") as progress:
         for number, batch in enumerate(text.batches):
             ids = batch.to(model.device)
             base = model.head(ids, text.hidden[number])
@@ -60,14 +64,24 @@ def measure(
                 if kept is None:
                     kept = torch.empty(min(sample, len(text.batches)), *base.shape[1:])
                 kept[number] = base[0]
-            for cell_id, values in tokens.items():
-                with model.replacing(outside.get(cell_id, {})):
-                    logits = model.head(ids, carried[cell_id][number])
-                values.add(logits, base, ids)
+            for cell_id in alike:
+                logits = model.head(ids, carried[cell_id][number])
+                tokens[cell_id].add(logits, base, ids)
                 # Before the next ones are made.
                 del logits
             del base
             progress.advance()
+        for cell_id, make in outside.items():
+            values = make()
+            for number, batch in enumerate(text.batches):
+                ids = batch.to(model.device)
+                base = model.head(ids, text.hidden[number])
+                with model.replacing(values):
+                    logits = model.head(ids, carried[cell_id][number])
+                tokens[cell_id].add(logits, base, ids)
+                del logits, base
+                progress.advance()
+            del values
     return Measured(
         base=base_tokens.whole(),
         cells={cell_id: values.whole() for cell_id, values in tokens.items()},

@@ -389,7 +389,7 @@ class SharedPass:
             self._model,
             self._evaluation,
             {cell.id: self._carried[cell.id] for cell in self._alive()},
-            outside={cell.id: self._outside[cell.id].weights() for cell in self._alive()},
+            outside={cell.id: made.weights for cell in self._alive() if (made := self._outside[cell.id])},
             sample=self._sample,
             reporter=self._reporter,
         )

@@ -174,6 +174,10 @@ class Format(ABC):
         """Those of `written_by` without which a cell cannot be stored."""
         return self.written_by
 
+    def part(self, settings: Settings) -> str:
+        """Which part of its repository a cell is, where that holds all of a model's; else empty."""
+        return ""
+
     def of(self, settings: Settings) -> Format:
         """The layout of it in which a cell is stored; itself where it has but one."""
         return self
@@ -376,6 +380,12 @@ class Format(ABC):
 
     def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
         """Further programs that load a checkpoint, each a link in Markdown with a shell line."""
+        return ()
+
+    def parts_loaded(
+        self, repository: str, files: Mapping[str, str], prompt: str
+    ) -> tuple[tuple[str, str], ...]:
+        """As `also_loaded`, of a repository: `files` are the weights of each part, by its name."""
         return ()
 
     def install(self, versions: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
-from quantize_lib.gguf_file.families import refusal
+from quantize_lib.gguf_file.families import needs_config, refusal
 from quantize_lib.gguf_file.mix import Mix
 from quantize_lib.gguf_file.names import types_of
 from quantize_lib.gguf_file.types import FILE_TYPES, FULL, tensor_bytes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _FILE = "gguf_file"
 """Where `quantization_config` names the file, as transformers' own does."""
+_LLAMA_CPP = "[llama.cpp](https://github.com/ggml-org/llama.cpp)"
 _TOKEN_BYTES = 40
 """Of a token with its merge, about."""
 _TENSOR_BYTES = 80
@@ -58,6 +59,9 @@ class _Gguf(Format):
     def writers(self, settings: Settings) -> tuple[str, ...]:
         # The `gguf` package writes this one type, which takes no importance, itself.
         return () if settings[TYPE] == "Q8_0" else self.written_by
+
+    def part(self, settings: Settings) -> str:
+        return settings[TYPE]
 
     def refuses(self, traits: Traits) -> str | None:
         if traits.experts:
@@ -129,8 +133,9 @@ class _Gguf(Format):
         file = str(quantization[_FILE])
         if Path(file).name != file:
             raise ValueError(f"config.json names {file!r}, which is no file of the folder")
+        with_config = needs_config(read_json(Path(request.folder) / "config.json"))
         with _names_made_once():
-            return load_with_transformers(request, gguf_file=file)
+            return load_with_transformers(request, gguf_file=file, with_config=with_config)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
         mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)
@@ -150,27 +155,35 @@ class _Gguf(Format):
         file = _file_name(use.model, use.settings[TYPE])
         return {
             **super().usage(use),
-            "python": transformers_snippet(use.repository, use.prompt, use.task, gguf_file=file),
+            "python": transformers_snippet(
+                use.repository,
+                use.prompt,
+                use.task,
+                gguf_file=file,
+                folder=use.part,
+                with_config=needs_config(use.traits.config),
+            ),
             "vllm": "",
             "sglang": "",
         }
 
     def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
         kind = use.settings[TYPE]
-        file, prompt = _file_name(use.model, kind), shlex.quote(use.prompt)
-        on_hub = "/" in use.repository
-        named = shlex.quote(f"{use.repository}:{kind}") if on_hub else shlex.quote(file)
-        found = [
-            ("[llama.cpp](https://github.com/ggml-org/llama.cpp)", f"{_llama(on_hub)} {named} -p {prompt}")
-        ]
-        if on_hub:
-            found.append(
-                (
-                    "[Ollama](https://ollama.com)",
-                    f"ollama run {shlex.quote(f'hf.co/{use.repository}:{kind}')}",
-                )
-            )
-        return tuple(found)
+        return self.parts_loaded(use.repository, {kind: _file_name(use.model, kind)}, use.prompt)
+
+    def parts_loaded(
+        self, repository: str, files: Mapping[str, str], prompt: str
+    ) -> tuple[tuple[str, str], ...]:
+        asked = shlex.quote(prompt)
+        if "/" not in repository:
+            lines = [f"llama-cli -m {shlex.quote(file)} -p {asked}" for file in files.values()]
+            return ((_LLAMA_CPP, "\n".join(lines)),)
+        named = {kind: shlex.quote(f"{repository}:{kind}") for kind in files}
+        ollama = [f"ollama run {shlex.quote(f'hf.co/{repository}:{kind}')}" for kind in files]
+        return (
+            (_LLAMA_CPP, "\n".join(f"llama-cli -hf {name} -p {asked}" for name in named.values())),
+            ("[Ollama](https://ollama.com)", "\n".join(ollama)),
+        )
 
 
 @contextmanager
@@ -187,10 +200,6 @@ def _names_made_once() -> Iterator[None]:
         yield
     finally:
         gguf.get_tensor_name_map = made
-
-
-def _llama(on_hub: bool) -> str:
-    return "llama-cli -hf" if on_hub else "llama-cli -m"
 
 
 def _file_name(model: str, kind: str) -> str:

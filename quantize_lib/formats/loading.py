@@ -48,13 +48,18 @@ class Loaded:
 
 
 def load_with_transformers(
-    request: LoadRequest, quantization_config: object | None = None, *, gguf_file: str | None = None
+    request: LoadRequest,
+    quantization_config: object | None = None,
+    *,
+    gguf_file: str | None = None,
+    with_config: bool = False,
 ) -> Loaded:
     """Through transformers.
 
     Args:
         quantization_config: what a user would pass beside the checkpoint's own.
         gguf_file: the file in the folder that is loaded in place of safetensors.
+        with_config: whether the folder's `config.json` counts, and not what that file says.
     """
     import transformers
 
@@ -63,6 +68,8 @@ def load_with_transformers(
         asked["quantization_config"] = quantization_config
     if gguf_file is not None:
         asked["gguf_file"] = gguf_file
+    if with_config:
+        asked["config"] = transformers.AutoConfig.from_pretrained(request.folder, local_files_only=True)
     started = time.monotonic()
     # The pair that output_loading_info gives is not in transformers' annotations.
     loaded: Any = getattr(transformers, request.auto_class).from_pretrained(

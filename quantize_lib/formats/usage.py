@@ -21,6 +21,7 @@ class Usage:
 
     Attributes:
         repository: `namespace/name`, or `name`.
+        part: which part of the repository it is; empty where that is the checkpoint's alone.
         prompt: what is continued.
         task: what the model does.
         model: the base model's name.
@@ -42,6 +43,7 @@ class Usage:
     traits: Traits
     task: Task = GENERATION
     model: str = ""
+    part: str = ""
 
     def vllm(self, *words: str) -> list[str]:
         """The command for vLLM, quoted for a shell; `words` are what it cannot find in the config."""
@@ -71,18 +73,35 @@ def gptqmodel_install(versions: Mapping[str, str]) -> str:
     )
 
 
-def transformers_snippet(repository: str, prompt: str, task: Task, *, gguf_file: str | None = None) -> str:
+def transformers_snippet(
+    repository: str,
+    prompt: str,
+    task: Task,
+    *,
+    gguf_file: str | None = None,
+    folder: str = "",
+    with_config: bool = False,
+) -> str:
     """Loads through transformers and uses the model for its task.
 
     Args:
         gguf_file: the file of the repository that is loaded in place of safetensors.
+        folder: of the repository, in which all other files are.
+        with_config: whether `config.json` counts, and not what that file says.
     """
+    inside = f", subfolder={json.dumps(folder)}" if folder else ""
     asked = "" if gguf_file is None else f"gguf_file={json.dumps(gguf_file)}, "
+    names, config = "AutoTokenizer", ""
+    if with_config:
+        names = f"AutoConfig, {names}"
+        config = f"config = AutoConfig.from_pretrained(model_id{inside})\n"
+        asked += "config=config, "
     return (
-        f"from transformers import {task.auto_class}, AutoTokenizer\n\n"
+        f"from transformers import {task.auto_class}, {names}\n\n"
         f"model_id = {json.dumps(repository)}  # or the folder with these files\n"
+        f"{config}"
         f'model = {task.auto_class}.from_pretrained(model_id, {asked}device_map="auto")\n'
-        "tokenizer = AutoTokenizer.from_pretrained(model_id)\n"
+        f"tokenizer = AutoTokenizer.from_pretrained(model_id{inside})\n"
     ) + _example(prompt, task)
 
 

@@ -1,21 +1,21 @@
 """Model families whose GGUF files llama.cpp runs and transformers reads back exactly, and what a file says.
 
 llama.cpp has a hundred architectures. transformers rebuilds a model's config from the file's metadata, and
-fills in what they do not say with its classes' defaults: a family is here with the values for which that is
-right.
+fills in what they do not say with its classes' defaults: where those are not the model's, it is given the
+`config.json` that lies beside the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from quantize_lib.gguf_file.gemma import LAYERS, WANTED, gemma_refusal, write_gemma
+from quantize_lib.gguf_file.rotary import is_scaled, rotary_refusal, write_rotary
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
-
-_ROPE_THETA = 10_000.0
-"""Of configs that do not say it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,29 +25,62 @@ class Family:
     Attributes:
         architecture: llama.cpp's name.
         alternating: whether rows of queries and keys lie in pairs, as its rotary embedding takes them.
-        wanted: values of `config.json` that transformers takes for granted; None where the key is not there.
+        wanted: values of `config.json` that llama.cpp takes for granted; None where the key is not there.
         names_width: whether the width of a head is in what transformers reads.
+        scaled: the kinds of scaled rotary embeddings that llama.cpp knows for it.
+        layers: names of tensors in a block that are other ones than most families'.
+        shifted: whether norms are stored with one added.
+        by_config: whether transformers always needs `config.json`, too.
+        refusal: why a model is not what llama.cpp computes; it gets the config.
+        write: writes what only this family has.
     """
 
     architecture: str
     alternating: bool = False
     wanted: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     names_width: bool = False
+    scaled: tuple[str, ...] = ("linear",)
+    layers: Mapping[str, str] = field(default_factory=dict)
+    shifted: bool = False
+    by_config: bool = False
+    refusal: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    write: Callable[[GGUFWriter, Mapping[str, Any]], None] = lambda _writer, _config: None
 
 
 _SILU = {"hidden_act": (None, "silu")}
 _WITHOUT_BIASES = {"attention_bias": (None, False), "mlp_bias": (None, False)}
-_LLAMA = Family(architecture="llama", alternating=True, names_width=True, wanted={**_SILU, **_WITHOUT_BIASES})
+_LLAMA = Family(
+    architecture="llama",
+    alternating=True,
+    names_width=True,
+    wanted={**_SILU, **_WITHOUT_BIASES},
+    scaled=("llama3", "linear"),
+)
 _ALL_POSITIONS = {"use_sliding_window": (None, False)}
+_GEMMA = Family(
+    architecture="gemma2",
+    wanted=WANTED,
+    scaled=(),
+    layers=LAYERS,
+    shifted=True,
+    by_config=True,
+    refusal=gemma_refusal,
+    write=write_gemma,
+)
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
-    "mistral": _LLAMA,
+    # transformers loads such a file as a Llama, and none with a Mistral's config.
+    "mistral": replace(_LLAMA, scaled=()),
     "qwen2": Family(architecture="qwen2", wanted={**_SILU, **_ALL_POSITIONS}),
     "qwen3": Family(
         architecture="qwen3", wanted={**_SILU, **_ALL_POSITIONS, "attention_bias": (None, False)}
     ),
+    "gemma2": _GEMMA,
+    "gemma3_text": replace(_GEMMA, architecture="gemma3", scaled=("linear",)),
 }
 """By `model_type`."""
+_WINDOWS = ("use_sliding_window", "use_bidirectional_attention")
+"""Keys of families that say elsewhere whether they have a window."""
 _NEEDED = (
     *("num_hidden_layers", "max_position_embeddings", "hidden_size", "intermediate_size"),
     *("num_attention_heads", "rms_norm_eps", "vocab_size"),
@@ -74,28 +107,38 @@ def refusal(model_type: str, config: Mapping[str, Any]) -> str | None:
             f"transformers is not known to read a file of this model type back exactly; those of "
             f"{', '.join(FAMILIES)} it does"
         )
-    missing = next((key for key in _NEEDED if config and config.get(key) is None), None)
+    if not config:
+        return None
+    missing = next((key for key in _NEEDED if config.get(key) is None), None)
     if missing is not None:
         return f"config.json does not say {missing}, which such a file has to"
-    kind = _rope(config).get("rope_type") or _rope(config).get("type")
-    if kind not in (None, "default"):
-        return f"transformers does not read rope_type {kind} back from a GGUF file"
+    if (reason := rotary_refusal(config, family.scaled)) is not None:
+        return reason
     for key, values in family.wanted.items():
         if config.get(key) not in values:
-            return f"transformers does not read {key} back from a GGUF file, which is {config.get(key)} here"
+            return f"such a file does not say {key}, which is {config.get(key)} here"
     window, positions = config.get("sliding_window"), config.get("max_position_embeddings")
     if (
-        "use_sliding_window" not in family.wanted
+        not any(key in family.wanted for key in _WINDOWS)
         and window is not None
         and window < (positions or window + 1)
     ):
         return f"llama.cpp has no sliding window (of {window} tokens here) for this model type"
+    return family.refusal(config)
+
+
+def needs_config(config: Mapping[str, Any]) -> bool:
+    """Whether transformers reads a file exactly only with the `config.json` beside it.
+
+    Args:
+        config: the language model's part of it; that of another family needs nothing.
+    """
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        return False
     width = config.get("head_dim")
-    if config and not family.names_width and width not in (None, _own_width(model_type, config)):
-        return (
-            f"transformers does not read head_dim back from a GGUF file of this type, which is {width} here"
-        )
-    return None
+    other_width = not family.names_width and width not in (None, _own_width(config))
+    return family.by_config or is_scaled(config) or other_width
 
 
 def shares_values(config: Mapping[str, Any]) -> bool:
@@ -116,18 +159,17 @@ def write_metadata(writer: GGUFWriter, config: Mapping[str, Any], *, name: str, 
 
     family = family_of(config)
     heads = config["num_attention_heads"]
-    width = config.get("head_dim") or config["hidden_size"] // heads
+    width = head_width(config)
     writer.add_type(GGUFType.MODEL)
-    writer.add_name(name)
+    # By this very name transformers takes the file for one of a class that it then does not find.
+    writer.add_name("Mistral" if name == "mistral" else name)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    writer.add_rope_freq_base(
-        float(config.get("rope_theta") or _rope(config).get("rope_theta") or _ROPE_THETA)
-    )
+    write_rotary(writer, config)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
     if config.get("head_dim"):
@@ -135,17 +177,16 @@ def write_metadata(writer: GGUFWriter, config: Mapping[str, Any], *, name: str, 
         writer.add_value_length(width)
     if family.alternating:
         writer.add_rope_dimension_count(width)
+    family.write(writer, config)
     writer.add_file_type(number)
     writer.add_quantization_version(GGML_QUANT_VERSION)
 
 
-def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return found if isinstance(found, Mapping) else {}
+def head_width(config: Mapping[str, Any]) -> int:
+    """The width of a head."""
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
-def _own_width(model_type: str, config: Mapping[str, Any]) -> int | None:
-    if model_type in _OWN_WIDTH:
-        return _OWN_WIDTH[model_type]
-    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    return hidden // heads if heads and hidden else None
+def _own_width(config: Mapping[str, Any]) -> int:
+    own = _OWN_WIDTH.get(str(config["model_type"]))
+    return own or config["hidden_size"] // config["num_attention_heads"]

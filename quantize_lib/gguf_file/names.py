@@ -39,10 +39,11 @@ def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str
         EngineError: where a tensor has no name in such a file.
     """
     found: dict[str, str] = {}
+    layers = {**_LAYERS, **family_of(config).layers}
     for name in tensors:
         module, _, leaf = name.removeprefix("model.").rpartition(".")
         inside = _INSIDE.fullmatch(module)
-        written = _OUTSIDE.get(module) if inside is None else _LAYERS.get(inside[2])
+        written = _OUTSIDE.get(module) if inside is None else layers.get(inside[2])
         if written is None or leaf not in ("weight", "bias"):
             raise EngineError(
                 f"the tensor {name} has no name in a GGUF file of {family_of(config).architecture}"

@@ -1,7 +1,8 @@
 """The vocabulary in a GGUF file, by which llama.cpp splits text as the base model's own files do.
 
 llama.cpp has the ways of splitting text built in, each under a name. The name is found by what tokenizer.json
-says, not by trying a text: a tokenizer that none of them describes is refused.
+says, not by trying a text: a tokenizer that none of them describes is refused. Vocabularies of SentencePiece
+(`pieces`) have scores in place of a name.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.errors import EngineError
+from quantize_lib.gguf_file.pieces import BYTES, SPACE, has_pieces, piece_scores, space_before, steps_of
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 TOKENIZER_FILE = "tokenizer.json"
-_BYTE_LEVEL = "gpt2"
-"""llama.cpp's word for merged pairs over bytes."""
+_BYTE_LEVEL, _PIECES = "gpt2", "llama"
+"""llama.cpp's words for merged pairs over bytes, and for SentencePiece."""
+_NO_NAME = "default"
+"""Of splitting text, where scores say it."""
+_UNKNOWN = "<unk>"
+_UNSCORED = -1e6
+"""Of tokens that no pair makes."""
 _WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
 """Ways in which llama.cpp takes a word that is a token before it merges anything."""
 _PROBE = "a"
@@ -34,11 +41,15 @@ class Vocabulary:
         splitting: llama.cpp's name for how text is split.
         tokens: by id, as far as they go.
         kinds: of each, a `gguf.TokenType`.
+        scores: of each, of SentencePiece's; else empty.
+        space_before: whether a space is put before a text; None where that is said by the name.
     """
 
     splitting: str
     tokens: tuple[str, ...]
     kinds: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+    space_before: bool | None = None
 
 
 def read_vocabulary(folder: Path, size: int) -> Vocabulary:
@@ -54,17 +65,24 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
 
     data = _read(folder)
     words = data["model"].get("vocab")
-    if data["model"].get("type") != "BPE" or not isinstance(words, dict):
-        raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
-    kinds = {int(number): (str(word), int(TokenType.NORMAL)) for word, number in words.items()}
+    _check_model(data)
+    scores = _scores(data)
+    kinds = {int(number): (str(word), _kind(str(word), data)) for word, number in words.items()}
     for added in data.get("added_tokens") or ():
-        kind = TokenType.CONTROL if added.get("special") else TokenType.USER_DEFINED
-        kinds[int(added["id"])] = (str(added["content"]), int(kind))
+        kinds[int(added["id"])] = _added(added, pieces=scores is not None)
     if max(kinds) >= size:
         raise _refused(f"it has a token {max(kinds)}, and the embedding {size} rows")
     filled = [kinds.get(number, (f"[PAD{number}]", int(TokenType.UNUSED))) for number in range(size)]
     tokens, types = zip(*filled, strict=True)
-    return Vocabulary(splitting=_splitting(data), tokens=tokens, kinds=types)
+    if scores is None:
+        return Vocabulary(splitting=_splitting(data), tokens=tokens, kinds=types)
+    return Vocabulary(
+        splitting=_NO_NAME,
+        tokens=tokens,
+        kinds=types,
+        scores=tuple(scores.get(token, _UNSCORED) for token in tokens),
+        space_before=space_before(data),
+    )
 
 
 def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
@@ -80,10 +98,11 @@ def vocabulary_refusal(folder: Path, size: int | None = None) -> str | None:
 
             # Nothing of it is written to a disk.
             write_vocabulary(GGUFWriter(None, ""), folder, size)
+            return None
         data = _read(folder)
-        if data["model"].get("type") != "BPE":
-            raise _refused(f"its model is {data['model'].get('type')!r}, not BPE over bytes")
-        _splitting(data)
+        _check_model(data)
+        if _scores(data) is None:
+            _splitting(data)
     except EngineError as error:
         return error.message
     return None
@@ -105,11 +124,15 @@ def _write(writer: GGUFWriter, folder: Path, size: int) -> None:
     from gguf import SpecialVocab
 
     found = read_vocabulary(folder, size)
-    writer.add_tokenizer_model(_BYTE_LEVEL)
+    writer.add_tokenizer_model(_PIECES if found.scores else _BYTE_LEVEL)
     writer.add_tokenizer_pre(found.splitting)
     writer.add_token_list(list(found.tokens))
+    if found.scores:
+        writer.add_token_scores(list(found.scores))
     writer.add_token_types(list(found.kinds))
-    special = SpecialVocab(folder, load_merges=True, n_vocab=size)
+    if found.space_before is not None:
+        writer.add_add_space_prefix(found.space_before)
+    special = SpecialVocab(folder, load_merges=not found.scores, n_vocab=size)
     special.add_special_token = _added_around(folder, special.special_token_ids)
     special.add_to_gguf(writer, quiet=True)
 
@@ -145,12 +168,58 @@ def _read(folder: Path) -> dict[str, Any]:
     return data
 
 
+def _check_model(data: Mapping[str, Any]) -> None:
+    if data["model"].get("type") != "BPE" or not isinstance(data["model"].get("vocab"), dict):
+        raise _refused(f"its model is {data['model'].get('type')!r}, not BPE")
+
+
+def _scores(data: Mapping[str, Any]) -> dict[str, float] | None:
+    """The scores of a vocabulary of SentencePiece; None for another one."""
+    if not has_pieces(data):
+        return None
+    if space_before(data) is None:
+        steps = (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"))
+        done = [step for key, keys in steps for step in steps_of(data.get(key), keys)]
+        raise _refused(f"llama.cpp does not change text as it does ({_types(done) or 'not at all'})")
+    try:
+        return piece_scores(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _refused(f"it cannot be read ({error})") from error
+    except ValueError as error:
+        raise _refused(str(error)) from error
+
+
+def _kind(word: str, data: Mapping[str, Any]) -> int:
+    """What llama.cpp has to know of a token of the model's own."""
+    from gguf import TokenType
+
+    if has_pieces(data):
+        if word in BYTES:
+            return int(TokenType.BYTE)
+        if word in (_UNKNOWN, data["model"].get("unk_token")):
+            return int(TokenType.UNKNOWN)
+    return int(TokenType.NORMAL)
+
+
+def _added(token: Mapping[str, Any], *, pieces: bool) -> tuple[str, int]:
+    """A token that is found before anything is joined, and its kind."""
+    from gguf import TokenType
+
+    word = str(token["content"])
+    if pieces and word == _UNKNOWN:
+        return word, int(TokenType.UNKNOWN)
+    if token.get("special"):
+        return word, int(TokenType.CONTROL)
+    # llama.cpp looks for it in the text as it comes.
+    return word.replace(SPACE, " ") if pieces else word, int(TokenType.USER_DEFINED)
+
+
 def _splitting(data: Mapping[str, Any]) -> str:
     """llama.cpp's name for how a tokenizer.json splits text."""
-    steps = _steps(data.get("normalizer"), "normalizers")
+    steps = steps_of(data.get("normalizer"), "normalizers")
     if any(step.get("type") != "NFC" for step in steps):
         raise _refused(f"llama.cpp does not change text as it does ({_types(steps)})")
-    splits = _steps(data.get("pre_tokenizer"), "pretokenizers")
+    splits = steps_of(data.get("pre_tokenizer"), "pretokenizers")
     if not splits or splits[-1].get("type") != "ByteLevel" or splits[-1].get("add_prefix_space"):
         raise _refused(f"llama.cpp does not split text as it does ({_types(splits) or 'not at all'})")
     first, last = splits[:-1], splits[-1]
@@ -187,13 +256,6 @@ def _by_expression() -> dict[Any, str]:
         f"{start}[{upper}]*[{lower}]+|{start}[{upper}]+[{lower}]*|\\p{{N}}"
         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
     }
-
-
-def _steps(value: Any, key: str) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    steps = value.get(key, [value]) if isinstance(value, dict) else []
-    return [step for step in steps if isinstance(step, dict)]
 
 
 def _types(steps: list[dict[str, Any]]) -> str:

@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from quantize_lib.errors import CheckpointError
-from quantize_lib.gguf_file.families import family_of, write_metadata
+from quantize_lib.gguf_file.families import family_of, head_width, write_metadata
 from quantize_lib.gguf_file.names import names_of
+from quantize_lib.gguf_file.rotary import rotary_factors
 from quantize_lib.gguf_file.types import FULL, file_number, ggml_type
 from quantize_lib.gguf_file.vocabulary import write_vocabulary
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _PLAIN = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_QUERY, _KEY = "attn_q.", "attn_k."
+_QUERY, _KEY, _NORM = "attn_q.", "attn_k.", "norm.weight"
+ROTARY_FACTORS = "rope_freqs.weight"
+"""Of embeddings that are scaled as Llama 3.1's."""
 
 
 def write_file(
@@ -78,12 +82,18 @@ def _write_tensors(
         )
         # Before the next one is mapped.
         del held, data
+    factors = rotary_factors(config, head_width(config))
+    made = None if factors is None else np.array(factors, dtype=np.float32)
+    if made is not None:
+        writer.add_tensor_info(ROTARY_FACTORS, made.shape, made.dtype, made.nbytes)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, written in named.items():
         stored = _as_stored(tensors[name].get_tensor(name), kinds[name])
-        writer.write_tensor_data(_in_order(stored, written, config).contiguous().numpy())
+        writer.write_tensor_data(_as_meant(stored, written, config).contiguous().numpy())
+    if made is not None:
+        writer.write_tensor_data(made)
 
 
 def _as_stored(tensor: Tensor, kind: str) -> Tensor:
@@ -95,12 +105,16 @@ def _as_stored(tensor: Tensor, kind: str) -> Tensor:
     return tensor.contiguous().view(torch.uint8)
 
 
-def _in_order(tensor: Tensor, written: str, config: Mapping[str, Any]) -> Tensor:
-    """Rows in the order that llama.cpp takes: of queries and keys in pairs, where its embedding turns pairs.
+def _as_meant(tensor: Tensor, written: str, config: Mapping[str, Any]) -> Tensor:
+    """A tensor as llama.cpp takes it, and as its own conversion gives it.
 
-    Its own conversion does the same (LlamaModel.permute in conversion/llama.py).
+    Rows of queries and keys lie in pairs, where its embedding turns pairs (LlamaModel.permute in
+    conversion/llama.py); norms that add one to their weights have it added (conversion/gemma.py).
     """
-    if not family_of(config).alternating or (_QUERY not in written and _KEY not in written):
+    family = family_of(config)
+    if family.shifted and written.endswith(_NORM):
+        return tensor + 1
+    if not family.alternating or (_QUERY not in written and _KEY not in written):
         return tensor
     heads = config["num_attention_heads"]
     if _KEY in written:

@@ -233,6 +233,7 @@ def publish_checkpoint(
     done = publisher.publish(
         folder,
         record.repository,
+        part=record.part,
         fingerprint=record.fingerprint or "",
         message=f"Quantize {record.model} with {record.method}, {record.width}",
         origin=Origin(model=record.model, revision=record.revision, terms=record.terms),
@@ -274,6 +275,7 @@ def blank_record(cell: Cell, job: Job, identity: Identity | None) -> CellRecord:
         settings=effective_settings(cell.settings),
         status="failed",
         repository=cell.repository,
+        part=cell.part,
         fingerprint=None if identity is None else identity.fingerprint,
         inputs={} if identity is None else identity.inputs,
         fingerprinted={} if identity is None else identity.fingerprinted,

@@ -14,7 +14,7 @@ def published_before(publisher: Publisher | None, record: CellRecord) -> Publish
     if publisher is None or record.repository is None or NO_WORSE_THAN not in record.limits:
         return PublishedBefore(asked=False)
     try:
-        data = publisher.record(record.repository)
+        data = publisher.record(record.repository, record.part)
         if data is None:
             return PublishedBefore()
         return PublishedBefore(measurements=checkpoint_record_from_json(data).measurements)

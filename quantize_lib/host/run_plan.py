@@ -190,6 +190,7 @@ class _Run:
             error=reason,
             code=code,
             repository=cell.repository,
+            part=cell.part,
         )
 
     @contextmanager

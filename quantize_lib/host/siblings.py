@@ -53,5 +53,6 @@ class Siblings:
                 record,
                 status="gated" if missed else "built",
                 repository=cell.repository,
+                part=cell.part,
                 url=None if missed or open_choice else self._page(cell.repository),
             )

@@ -109,7 +109,7 @@ def _proposed(publisher: Publisher, job: Job, cell: Cell, lookups: Lookups, verd
 
 def _current(publisher: Publisher, cell: Cell) -> PublishedState | PublishError | None:
     try:
-        return publisher.current(cell.repository)
+        return publisher.current(cell.repository, cell.part)
     except PublishError as error:
         return error
 

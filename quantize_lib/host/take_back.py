@@ -25,7 +25,7 @@ def roll_back(where: Path, cell: str, reporter: Reporter) -> None:
         UsageError: where there is no such cell, or it is published where no history is kept.
         PublishError: where there is no earlier publication, or it cannot be put back.
     """
-    repository, spec = _from_manifest(where, cell) if where.is_file() else _from_report(where, cell)
+    repository, part, spec = _from_manifest(where, cell) if where.is_file() else _from_report(where, cell)
     publisher = get_publisher(spec)
     target = get_target(spec.to)
     if not target.keeps_history:
@@ -33,17 +33,17 @@ def roll_back(where: Path, cell: str, reporter: Reporter) -> None:
             f"{repository} is in {target.place}, which keeps no history: there is nothing to go back to",
             hint="Copy an earlier state there by hand, or build the cell again with other settings.",
         )
-    done = publisher.rollback(repository)
+    done = publisher.rollback(repository, part)
     reporter.info(f"{cell} is what it was before: {repository} at {done.commit}")
 
 
-def _from_manifest(manifest: Path, cell: str) -> tuple[str, PublishSpec]:
+def _from_manifest(manifest: Path, cell: str) -> tuple[str, str, PublishSpec]:
     plan = narrow(load_manifest(manifest), only=[cell])
     ((_, found),) = plan.cells()
-    return found.repository, plan.publish
+    return found.repository, found.part, plan.publish
 
 
-def _from_report(output: Path, cell: str) -> tuple[str, PublishSpec]:
+def _from_report(output: Path, cell: str) -> tuple[str, str, PublishSpec]:
     records = {record.id: record for record in read_report(output)}
     spec = read_publish_spec(output)
     if spec is None:
@@ -54,4 +54,4 @@ def _from_report(output: Path, cell: str) -> tuple[str, PublishSpec]:
             f"--rollback: {output / REPORT_FILE} has no cell {cell!r}",
             hint=f"{allowed(records)}{meant(cell, list(records))}",
         )
-    return record.repository, spec
+    return record.repository, record.part, spec

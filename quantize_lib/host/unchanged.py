@@ -45,7 +45,7 @@ def built_before(
     except (SourceError, CalibrationError, PublishError):
         # What cannot be looked at is reported when it is to be built.
         return None
-    return replace(earlier, repository=cell.repository, terms=identity.model.terms)
+    return replace(earlier, repository=cell.repository, part=cell.part, terms=identity.model.terms)
 
 
 def skipped(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 from quantize_lib.command.spec import COMMAND, is_command_limit
 from quantize_lib.devices import DeviceName
+from quantize_lib.formats import named_format
 from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.manifest.card_words import resolve_card
 from quantize_lib.manifest.check import Finding, check
@@ -46,6 +48,7 @@ from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.targets import PublishSpec
 from quantize_lib.wording import joined, show
 
+_BITS = re.compile(r"[-_.]?\{bits\}bit")
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
 """What a rule says of each model that it finds."""
 
@@ -116,7 +119,7 @@ class _Builder:
         drafts = [draft for index, spec in models for draft in self.drafts(index, spec, publish)]
         # Where an entry is faulty its cells are not known, and a pattern may be meant for them.
         wanted = select(drafts, self.data, self.report) if not self.faulty else drafts
-        check_unique(wanted, self.report, self.place)
+        check_unique(wanted, publish, self.report, self.place)
         self.check_texts()
         jobs: list[Job] = []
         for index, spec in models if not self.findings else ():
@@ -210,16 +213,21 @@ class _Builder:
         template = publish.name
         if "name" in entry and "{name}" not in template:
             template = "{name}"
+        named = identity
+        if part := named_format(settings).part(settings):
+            # The repository holds all of a model's, so its name has no width.
+            template = _BITS.sub("", template).lstrip("-_.") or template
+            named = entry.get("name", identity)
         # What stands there for a size are no bits.
         template = template.replace("{bits}bit", width)
         bits = width.removesuffix("bit")
-        values = {"model": spec.name, "method": slug, "bits": bits, "name": identity}
+        values = {"model": spec.name, "method": slug, "bits": bits, "name": named}
         repository = (
             "" if template_faults(template) or not self.clean("publish") else render(template, values)
         )
         if repository and publish.namespace:
             repository = f"{publish.namespace}/{repository}"
-        return Cell(id=identity, settings=settings, repository=repository)
+        return Cell(id=identity, settings=settings, repository=repository, part=part)
 
     def publish(self) -> PublishSpec:
         given, defaults = self.at("publish"), defaults_of("publish")

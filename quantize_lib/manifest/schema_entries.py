@@ -53,7 +53,8 @@ def complete_entries(schema: dict[str, Any]) -> None:
     slugs = joined((method.slug for method in METHODS.values()), "or")
     definitions["publish"]["properties"]["name"]["description"] = (
         f"Template with `{{model}}`, `{{method}}` ({slugs}), `{{bits}}` and `{{name}}` (the cell's id). An "
-        "entry with its own `name` is published under its cell id, unless the template has `{name}`."
+        "entry with its own `name` is published under its cell id, unless the template has `{name}`. Types "
+        "of GGUF files share a repository: for them `-{bits}bit` drops out, and `{name}` is an entry's own."
     )
 
 

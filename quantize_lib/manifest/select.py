@@ -12,6 +12,7 @@ from quantize_lib.methods.common import AUTO_BITS, is_automatic
 from quantize_lib.names import repository_fault, safe_name_fault
 from quantize_lib.plan.cells import Cell
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.targets import PublishSpec, get_target
 from quantize_lib.wording import allowed, meant, show
 
 Report = Callable[[Path, str], None]
@@ -45,13 +46,14 @@ def select(drafts: Sequence[Draft], data: Mapping[str, Any], report: Report) -> 
     return left
 
 
-def check_unique(drafts: Iterable[Draft], report: Report, place: Place) -> None:
+def check_unique(drafts: Iterable[Draft], publish: PublishSpec, report: Report, place: Place) -> None:
     """Report cells whose id or repository is unsafe, or another cell's too.
 
-    Names are compared without regard to case: some file systems, and the Hub, see no difference.
+    Parts of one model share a repository, where they are not proposed one by one. Names are compared without
+    regard to case: some file systems, and the Hub, see no difference.
     """
     ids: dict[str, Draft] = {}
-    repositories: dict[str, Draft] = {}
+    repositories: dict[str, dict[str, Draft]] = {}
     for draft in drafts:
         cell, path = draft.cell, draft.path
         if fault := safe_name_fault(cell.id):
@@ -68,7 +70,18 @@ def check_unique(drafts: Iterable[Draft], report: Report, place: Place) -> None:
             continue
         if fault := repository_fault(cell.repository):
             report(path, f"the repository {show(cell.repository)} is not a name that the Hub takes: {fault}.")
-        first = repositories.setdefault(cell.repository.casefold(), draft)
+        others = repositories.setdefault(cell.repository.casefold(), {})
+        first = others.setdefault(cell.part.casefold(), draft)
+        if first is draft:
+            # Parts of one model lie beside each other.
+            first = next((one for one in others.values() if not _go_together(one, draft)), draft)
+            if first is draft and len(others) == 2 and _proposed(publish):
+                report(
+                    path,
+                    f"the repository {show(cell.repository)} of {show(cell.id)} is to hold others, too, and "
+                    "of pull requests that write one card only one can be merged. Give each a repository "
+                    'of its own, by publish.name: "{name}", or publish without pull requests.',
+                )
         if first is not draft:
             other = f"{show(first.cell.id)} ({place(first.path)})"
             report(
@@ -76,6 +89,18 @@ def check_unique(drafts: Iterable[Draft], report: Report, place: Place) -> None:
                 f"the repository {show(cell.repository)} of {show(cell.id)} is that of {other} too. "
                 "Give `publish.name` what tells them apart: {model}, {method}, {bits} or {name}.",
             )
+
+
+def _proposed(publish: PublishSpec) -> bool:
+    option = get_target(publish.to).proposes
+    return option is not None and publish[option]
+
+
+def _go_together(one: Draft, other: Draft) -> bool:
+    """Whether a repository may hold both: one cell, or two parts of the same model."""
+    if one is other:
+        return True
+    return bool(one.cell.part and other.cell.part) and one.model == other.model
 
 
 def check_model_names(models: Iterable[tuple[Path, ModelSpec]], report: Report, place: Place) -> None:

@@ -93,7 +93,7 @@ def single_model_plan(
     job = replace(
         job,
         calibration=replace(job.calibration, allow_short=True),
-        cells=(replace(cell, repository=target.name),),
+        cells=(replace(cell, repository=target.name, part=""),),
     )
     publish = publish_spec(DIRECTORY.name, path=target.parent, name=target.name)
     return replace(plan, jobs=(job,), publish=publish)

@@ -71,12 +71,14 @@ class RunnersSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One model × method × bits with its settings: one output repository."""
+    """One model × method × bits with its settings: one output repository, or a part of one."""
 
     id: str
     settings: Settings
     repository: str
     """`namespace/name`, or `name` where the manifest has no namespace."""
+    part: str = ""
+    """Which part of the repository it is (`Format.part`); empty where that is the cell's alone."""
     position: int = field(default=0, compare=False)
     """Its place among all cells of the manifest."""
 

@@ -140,8 +140,8 @@ def memory_needs(
         # The embedding: what stands outside the blocks, one tensor of it as it is on disk.
         sum(outside) * FLOAT32_BYTES + 2 * max(outside),
         max(block.peak for block in blocks),
-        # Those of cells that have others than the base model are there at once.
-        (1 + (evaluation is not None) * sum(named_format(cell).rounds_outside for cell in cells))
+        # Cells that have others than the base model take turns.
+        (1 + (evaluation is not None and any(named_format(cell).rounds_outside for cell in cells)))
         * sum(outside)
         * FLOAT32_BYTES
         + _logits_bytes(evaluation, vocabulary(facts.config)),

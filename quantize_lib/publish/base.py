@@ -84,21 +84,25 @@ OPEN = Origin()
 
 
 class Publisher(ABC):
-    """A place to publish to, made of a `PublishSpec`."""
+    """A place to publish to, made of a `PublishSpec`.
+
+    A repository holds one checkpoint, or several, each of which is a part of it (`parts`); `part` is empty
+    where it holds one.
+    """
 
     proposes: bool = False
     """Whether a checkpoint is proposed to somebody who lets it in, instead of published."""
 
     @abstractmethod
-    def current(self, repository: str) -> PublishedState | None:
-        """What the repository holds, or None where there is nothing that could be kept.
+    def current(self, repository: str, part: str = "") -> PublishedState | None:
+        """What the repository holds of a checkpoint, or None where there is nothing that could be kept.
 
         Raises:
             PublishError: where that cannot be found out.
         """
 
     @abstractmethod
-    def record(self, repository: str) -> Mapping[str, Any] | None:
+    def record(self, repository: str, part: str = "") -> Mapping[str, Any] | None:
         """The report inside the checkpoint that the repository holds, unchecked; None where there is none.
 
         Raises:
@@ -143,16 +147,18 @@ class Publisher(ABC):
         *,
         fingerprint: str,
         message: str,
+        part: str = "",
         origin: Origin = OPEN,
         force: bool = False,
     ) -> Published:
-        """Make the repository hold exactly the checkpoint's files.
+        """Make the repository hold exactly the checkpoint's files, beside those of its other parts.
 
         Args:
             checkpoint: a finished checkpoint, model card and report included.
             repository: `namespace/name` or `name`.
             fingerprint: of the cell; the checkpoint's report says the same.
             message: one line for the repository's history, where there is one.
+            part: which part of the repository it is.
             origin: what it was made from.
             force: publish it though it was taken back once.
 
@@ -160,13 +166,13 @@ class Publisher(ABC):
             PublishError: where it cannot be published; the repository then holds what it held before.
         """
 
-    def rollback(self, repository: str) -> Published:
+    def rollback(self, repository: str, part: str = "") -> Published:
         """Put the publication before the present one back, and note that the present one was taken back.
 
         Raises:
             PublishError: where there is none, or it cannot be put back.
         """
-        raise NotImplementedError(f"{repository}: this target's entry says that it keeps no history")
+        raise NotImplementedError(f"{repository} {part}: this target's entry says that it keeps no history")
 
 
 def check_repository(repository: str) -> str:

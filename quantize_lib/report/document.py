@@ -133,6 +133,7 @@ def record_to_json(record: CellRecord) -> dict[str, Any]:
         "code": None if record.code is None else record.code.value,
         "path": record.path,
         "repository": record.repository,
+        **({"part": record.part} if record.part else {}),
         "commit": record.commit,
         "url": record.url,
         **{name: None if measured is None else plain_json(getattr(measured, name)) for name in _COST},
@@ -265,6 +266,7 @@ def record_from_json(data: Mapping[str, Any]) -> CellRecord:
         code=None if data.get("code") is None else code_of(data["code"]),
         path=data["path"],
         repository=data["repository"],
+        part=data.get("part", ""),
         commit=data["commit"],
         # A report of an earlier version may lack what is asked for with `get`.
         url=data.get("url"),

@@ -114,6 +114,8 @@ class CellRecord:
     path: str | None = None
     """The checkpoint, relative to the report's folder."""
     repository: str | None = None
+    part: str = ""
+    """Which part of the repository it is; empty where that is the cell's alone."""
     commit: str | None = None
     url: str | None = None
     """Where a person sees that commit, or the pull request that has it; None for a folder."""
@@ -160,6 +162,11 @@ class CellRecord:
         # An error's hint stands on the lines after its message.
         what, _, fix = text.partition("\n")
         return what, fix.strip()
+
+    @property
+    def shown(self) -> str:
+        """What it is called where it is published (`acme/m-gptq-4bit`, `acme/m-gguf Q8_0`); else its id."""
+        return self.id if self.repository is None else f"{self.repository} {self.part}".strip()
 
     @property
     def width(self) -> str:

@@ -120,6 +120,8 @@ class Target:
         is_open: whether others than its owner may come to see what is there, so that the base model's terms
             have a say in it.
         keeps_history: whether a publication can be taken back.
+        proposes: by which checkpoints are proposed, each by itself, to somebody who lets them in; None where
+            there is no such thing.
         checks_cards: whether it refuses a card whose metadata breaks the Hub's rules (`source.card_rules`).
     """
 
@@ -134,6 +136,7 @@ class Target:
     credentials: str | None = None
     is_open: bool = False
     keeps_history: bool = False
+    proposes: Option[bool] | None = None
     checks_cards: bool = False
 
     @property

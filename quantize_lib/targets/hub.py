@@ -76,5 +76,6 @@ TARGET = Target(
     credentials="quantize_lib.hub.credentials:need_write_access",
     is_open=True,
     keeps_history=True,
+    proposes=PULL_REQUEST,
     checks_cards=True,
 )

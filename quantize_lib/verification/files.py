@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from quantize_lib.errors import PublishError
 from quantize_lib.report.records import CARD_FILE, RECORD_FILE
 from quantize_lib.text import plain
 from quantize_lib.verification.findings import Finding, failed, ok
-from quantize_lib.verification.places import Place
+from quantize_lib.verification.places import PartPlace, Place
 
 _BESIDE = (RECORD_FILE, ATTESTATION_FILE, ".gitattributes", ".gitignore")
 """What no report names."""
@@ -59,7 +59,18 @@ def check_files(place: Place, recorded: Mapping[str, str]) -> Finding:
     return ok("files", "; ".join([f"{len(recorded)} files are as recorded", *notes[:_SHOWN]]))
 
 
-def _further(sizes: Mapping[str, int], recorded: Mapping[str, str]) -> Iterator[str]:
+def check_beside(place: Place, parts: Iterable[PartPlace]) -> Finding:
+    """What lies in a repository of several checkpoints and belongs to none of them."""
+    own = {CARD_FILE, *(name for part in parts for name in part.lie())}
+    found = list(_further(place.sizes(), own))
+    problems = [f"{plain(name)} is not part of any" for name in found if not _is_for_people(name)]
+    if problems:
+        return failed("files", "; ".join(problems[:_SHOWN]))
+    notes = (f"{plain(name)} is not part of any, and nothing loads it" for name in found[:_SHOWN])
+    return ok("files", "; ".join(["all belong to one of them", *notes]))
+
+
+def _further(sizes: Mapping[str, int], recorded: Collection[str]) -> Iterator[str]:
     return (name for name in sorted(sizes) if name not in recorded and name not in _BESIDE)
 
 

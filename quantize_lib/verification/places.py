@@ -6,21 +6,28 @@ Of a repository on the Hub only small files are downloaded: a large one's sha256
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from quantize_lib.card.shared import Part
+from quantize_lib.card.state import parts_told
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import sha256_file
+from quantize_lib.formats import is_weight_file
 from quantize_lib.hub.client import hub_client
 from quantize_lib.hub.credentials import read_token
 from quantize_lib.hub.explanations import reading_errors
 from quantize_lib.hub.remote_files import TooLargeError, fetch_file, read_small
 from quantize_lib.hub.retry import READING
+from quantize_lib.parts import parts_in, place_in
+from quantize_lib.report.records import CARD_FILE, RECORD_FILE
 from quantize_lib.source import resolve
 from quantize_lib.source.model_spec import ModelSpec
 
@@ -41,6 +48,18 @@ class Place(ABC):
     """
 
     label: str
+
+    def parts(self, scratch: Path) -> tuple[PartPlace, ...]:
+        """Its checkpoints, where it is a repository that holds several; none where it holds one.
+
+        Args:
+            scratch: an empty folder, in which they may be put together.
+        """
+        names = self.sizes()
+        if CARD_FILE not in names:
+            return ()
+        told = parts_told(self.read(CARD_FILE).decode("utf-8", errors="replace"))
+        return tuple(PartPlace(self, name, scratch / name) for name in parts_in(names, told))
 
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:
@@ -67,7 +86,7 @@ class Place(ABC):
         """The folder on this machine that holds these files; from then on they are read and hashed there.
 
         Args:
-            names: `config.json` among them.
+            names: at least one.
 
         Raises:
             SourceError: where they cannot be downloaded.
@@ -134,6 +153,64 @@ class LocalPlace(Place):
         return CheckpointError(f"{self.label} cannot be read: {error.strerror or error}")
 
 
+class PartPlace(Place):
+    """One checkpoint of a repository that holds several.
+
+    Args:
+        whole: the repository.
+        name: of the part.
+        folder: in which it can be put together.
+    """
+
+    def __init__(self, whole: Place, name: str, folder: Path) -> None:
+        self.label = f"{name} in {whole.label}"
+        self._whole = whole
+        self._name = name
+        self._folder = folder
+
+    def sizes(self) -> Mapping[str, int]:
+        """See `Place`. Of the weights at the top those that its report names are its own."""
+        every = self._whole.sizes()
+        return {name: every[path] for name, path in self._paths.items()}
+
+    def lie(self) -> Collection[str]:
+        """Where its files lie in the repository."""
+        return self._paths.values()
+
+    @cached_property
+    def _paths(self) -> Mapping[str, str]:
+        every = self._whole.sizes()
+        try:
+            record = json.loads(self.read(RECORD_FILE))
+        except (ValueError, RecursionError):
+            # Who reads the report says so.
+            record = None
+        weights = Part(name=self._name, record=record if isinstance(record, dict) else {}).weights
+        inside = [path.removeprefix(f"{self._name}/") for path in every if path.startswith(f"{self._name}/")]
+        # Weights lie at the top; any that lie in the folder belong to nothing.
+        names = (*(name for name in inside if not is_weight_file(name)), *weights)
+        return {name: path for name in names if (path := place_in(self._name, name)) in every}
+
+    def sha256(self, name: str) -> str:
+        """See `Place`."""
+        return self._whole.sha256(place_in(self._name, name))
+
+    def read(self, name: str) -> bytes:
+        """See `Place`."""
+        return self._whole.read(place_in(self._name, name))
+
+    def bring(self, names: Collection[str]) -> Path:
+        """See `Place`: as links."""
+        lies = {name: place_in(self._name, name) for name in names}
+        top = self._whole.bring(lies.values())
+        for name, path in lies.items():
+            link = self._folder / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to((top / path).resolve())
+        return self._folder
+
+
 class HubPlace(Place):
     """A repository on the Hub at the commit that a revision stands for now; one request.
 
@@ -184,16 +261,15 @@ class HubPlace(Place):
 
     def bring(self, names: Collection[str]) -> Path:
         """See `Place`: into the Hub's own cache (HF_HOME)."""
-        if self._folder is not None:
-            return self._folder
         client = hub_client(read_token())
-        with self._explained():
-            paths = {
-                name: fetch_file(client, self._repository, name, self._commit, retry=READING)
-                for name in names
-            }
-        self._folder = paths["config.json"].parent
-        self._brought = frozenset(names)
+        for name in names:
+            if name in self._brought:
+                continue
+            with self._explained():
+                path = fetch_file(client, self._repository, name, self._commit, retry=READING)
+            self._folder = path.parents[name.count("/")]
+            self._brought |= {name}
+        assert self._folder is not None, "a checkpoint has files"
         return self._folder
 
     def _explained(self) -> AbstractContextManager[None]:

@@ -113,7 +113,8 @@ def test_a_cell_is_published_and_says_how_it_is_stored(run: Run, cell: str) -> N
     assert record["format"] == run.plan[cell]["format"]
     assert record["limits"] == {"max_kl_divergence": 1.0, "max_perplexity_increase": 1.0}
     assert record["reload"]["reproduced"]
-    card = (run.folder / "published" / cell / "README.md").read_text(encoding="utf-8")
+    own = run.folder / "published" / record["repository"] / record.get("part", "")
+    card = (own / "README.md").read_text(encoding="utf-8")
     method, settings = get_method(record["method"]), ONE_OF[cell]
     assert record["bits"] == settings.bits
     entry = get_format(record["format"]).of(settings)

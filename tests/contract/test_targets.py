@@ -25,7 +25,7 @@ from quantize_lib.report.publish_record import publish_from_json, publish_to_jso
 from quantize_lib.report.report_schema import report_schema
 from quantize_lib.source.facts import Terms
 from quantize_lib.targets import TARGETS, get_target, label, publish_spec
-from tests.support.publications import NAME, ONE, TWO, checkpoint
+from tests.support.publications import NAME, ONE, PARTS, THREE, TWO, checkpoint, part
 from tests.support.records import RECORD
 from tests.support.target_stages import STAGES, Stage
 
@@ -155,6 +155,43 @@ def test_a_checkpoint_is_published_read_back_and_published_again_without_a_chang
         state = publisher.current(NAME)
         assert state is not None
         assert (state.fingerprint, state.rejected) == (ONE, (TWO,))
+
+
+@each
+def test_parts_of_a_repository_lie_beside_each_other_and_each_changes_alone(
+    name: str, stage: Stage, tmp_path: Path
+) -> None:
+    publisher = get_publisher(plan_of(dict(stage.publish), tmp_path).publish)
+
+    def publish(kind: str, fingerprint: str) -> str:
+        folder = tmp_path / f"{kind}-{fingerprint[:2]}"
+        made = folder if folder.exists() else part(folder, kind, fingerprint)
+        return publisher.publish(
+            made, PARTS, part=kind, fingerprint=fingerprint, message="m", origin=ORIGIN
+        ).commit
+
+    def held() -> dict[str, str | None]:
+        states = {kind: publisher.current(PARTS, kind) for kind in ("Q8_0", "Q4_0")}
+        return {kind: state.fingerprint for kind, state in states.items() if state is not None}
+
+    assert held() == {}
+    publish("Q8_0", ONE)
+    assert {"Q8_0": ONE}.items() <= held().items()
+    publish("Q4_0", TWO)
+    assert held() == {"Q8_0": ONE, "Q4_0": TWO}
+    record = publisher.record(PARTS, "Q4_0")
+    assert record is not None
+    assert (record["fingerprint"], publisher.record(PARTS)) == (TWO, None)
+    publish("Q8_0", THREE)
+    assert held() == {"Q8_0": THREE, "Q4_0": TWO}
+    before = publish("Q8_0", THREE)
+    assert publish("Q8_0", THREE) == before
+    if TARGETS[name].keeps_history:
+        publisher.rollback(PARTS, "Q8_0")
+        assert held() == {"Q8_0": ONE, "Q4_0": TWO}
+        state = publisher.current(PARTS, "Q8_0")
+        assert state is not None
+        assert state.rejected == (THREE,)
 
 
 @each

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from quantize_lib.files import read_json, write_json
-from quantize_lib.gguf_file.families import FAMILIES
+from quantize_lib.gguf_file.families import FAMILIES, needs_config
+from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.methods import settings_of
+from tests.support.gguf_families import CASES, save_case
 from tests.support.quantizing import assert_whole_model, quantize
-from tests.support.small_runs import command, manifest, save_tiny_model, save_tiny_type
+from tests.support.small_runs import command, manifest, save_tiny_model
 
-SIZES = {
-    "num_hidden_layers": 2,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "head_dim": 128,
-    # More than there are positions: another window is refused.
-    "sliding_window": 4096,
-}
+TYPES = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0")
 
 
-@pytest.mark.parametrize(
-    ("family", "kind", "bits"),
-    list(zip(FAMILIES, ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0"), (4, 4, 5, 8), strict=True)),
-)
+def test_every_family_is_tried() -> None:
+    assert {model_type for model_type, _, _ in CASES.values()} == FAMILIES.keys()
+
+
+@pytest.mark.parametrize(("case", "kind"), list(zip(CASES, cycle(TYPES), strict=False)))
 def test_a_loaded_file_has_the_weights_that_were_meant_and_the_other_tensors_as_they_were(
-    family: str, kind: str, bits: int, tmp_path: Path, calibration_text: Path
+    case: str, kind: str, tmp_path: Path, calibration_text: Path
 ) -> None:
-    base = save_tiny_type(family, tmp_path / "base", calibration_text, **SIZES)
-    recording, blocks = quantize(base, tmp_path / "cell", settings_of("gguf", bits, {"type": kind}))
+    base = save_case(case, tmp_path / "base", calibration_text)
+    settings = settings_of("gguf", FILE_TYPES[kind].bits, {"type": kind})
+    recording, blocks = quantize(base, tmp_path / "cell", settings)
     file = tmp_path / "cell" / f"tiny-{kind}.gguf"
     assert [path.name for path in file.parent.glob("*.gguf")] == [file.name]
     assert not list(file.parent.glob("*.safetensors"))
-    loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(file.parent)
+    asked = {"config": config} if needs_config(read_json(base / "config.json")) else {}
+    loaded = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, **asked
+    )
     assert_whole_model(loaded, base, recording, blocks, outside=("embed_tokens.weight", "lm_head.weight"))
+    # Not only the weights: with them the base model computes the same.
+    whole = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    whole.load_state_dict(loaded.state_dict())
+    ids = torch.arange(3, 67)[None]
+    with torch.inference_mode():
+        assert torch.equal(loaded(ids).logits, whole(ids).logits)
 
 
 def test_a_plan_refuses_a_tokenizer_that_the_file_cannot_hold_and_says_which_rows_do_not_fit(

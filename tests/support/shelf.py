@@ -16,14 +16,14 @@ class Shelf(Publisher):
     def __init__(self, states: Mapping[str, PublishedState | PublishError]) -> None:
         self.states = states
 
-    def current(self, repository: str) -> PublishedState | None:
+    def current(self, repository: str, part: str = "") -> PublishedState | None:  # noqa: ARG002
         state = self.states.get(repository)
         if isinstance(state, PublishError):
             raise state
         return state
 
-    def record(self, repository: str) -> Mapping[str, Any] | None:
-        raise AssertionError(f"{repository} is not to be read here")
+    def record(self, repository: str, part: str = "") -> Mapping[str, Any] | None:
+        raise AssertionError(f"{repository} {part} is not to be read here")
 
     def publish(self, checkpoint: Path, repository: str, **_: object) -> Published:
         raise AssertionError(f"{repository}: {checkpoint} is not to be published here")

@@ -34,14 +34,14 @@ def make_publisher(spec: PublishSpec) -> Publisher:
     from quantize_lib.report.records import RECORD_FILE
 
     class Shelf(Publisher):
-        def current(self, repository: str) -> PublishedState | None:
-            record = self.record(repository)
+        def current(self, repository: str, part: str = "") -> PublishedState | None:
+            record = self.record(repository, part)
             if record is None:
                 return None
             return PublishedState(fingerprint=record["fingerprint"], commit=record["fingerprint"][:40])
 
-        def record(self, repository: str) -> Mapping[str, Any] | None:
-            archive = self._archive(repository)
+        def record(self, repository: str, part: str = "") -> Mapping[str, Any] | None:
+            archive = self._archive(repository, part)
             if not archive.exists():
                 return None
             with tarfile.open(archive) as file:
@@ -55,14 +55,15 @@ def make_publisher(spec: PublishSpec) -> Publisher:
             *,
             fingerprint: str,
             message: str,
+            part: str = "",
             origin: Origin = OPEN,
             force: bool = False,
         ) -> Published:
             del message, origin, force
             files = recorded_files(checkpoint, fingerprint)
             verify_checkpoint(checkpoint, files)
-            archive = self._archive(repository)
-            state = self.current(repository)
+            archive = self._archive(repository, part)
+            state = self.current(repository, part)
             if state is None or state.fingerprint != fingerprint:
                 try:
                     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +74,10 @@ def make_publisher(spec: PublishSpec) -> Publisher:
                     raise PublishError(f"{archive} cannot be written: {error}") from error
             return Published(commit=fingerprint[:40])
 
-        def _archive(self, repository: str) -> Path:
-            return spec[SHELF] / f"{repository.replace('/', '--')}.{spec[LABELS]}.tar"
+        def _archive(self, repository: str, part: str) -> Path:
+            # Parts of a repository stand beside each other here as well.
+            name = ".".join(filter(None, (repository.replace("/", "--"), part, str(spec[LABELS]))))
+            return spec[SHELF] / f"{name}.tar"
 
     return Shelf()
 

@@ -96,6 +96,8 @@ EDGES: dict[str, set[str]] = {
             "versions",
         ),
     },
+    # Where checkpoints lie that share a repository.
+    "parts": {"formats", "report"},
     # Who judges, shows and publishes.
     "report": {
         *("architecture", "cell_words", "command", "errors", "files", "harness", "job", "methods", "metrics"),
@@ -108,8 +110,8 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "names", "pictures", "plan", "report", "source", "tasks", "text", "wording"),
     },
     "publish": {
-        *("attestation", "card", "errors", "files", "formats", "hub", "names", "plan", "registry", "report"),
-        "source",
+        *("attestation", "card", "errors", "files", "formats", "hub", "names", "parts", "plan", "registry"),
+        *("report", "source"),
         *("targets", "text"),
     },
     "host": {
@@ -129,7 +131,7 @@ EDGES: dict[str, set[str]] = {
     },
     # Anybody's check of what was published.
     "verification": {
-        *("attestation", "card", "errors", "files", "formats", "hub", "report", "source", "text"),
+        *("attestation", "card", "errors", "files", "formats", "hub", "parts", "report", "source", "text"),
     },
     "executors": {
         *("command", "devices", "environment", "errors", "files", "harness", "job", "reporting", "text"),

@@ -35,10 +35,10 @@ class Asked(Publisher):
     def __init__(self) -> None:
         self.cards: list[str] = []
 
-    def current(self, repository: str) -> PublishedState | None:
+    def current(self, repository: str, part: str = "") -> PublishedState | None:
         raise NotImplementedError
 
-    def record(self, repository: str) -> dict[str, Any] | None:
+    def record(self, repository: str, part: str = "") -> dict[str, Any] | None:
         raise NotImplementedError
 
     def publish(self, *_: Any, **__: Any) -> Published:

@@ -26,14 +26,71 @@ def test_each_type_of_a_list_is_a_cell_with_the_bits_that_it_means() -> None:
     found = cells(f"{{method: gguf, type: [{', '.join(FILE_TYPES)}]}}")
     assert [cell.id for cell in found] == [f"m-gguf-{name}" for name in FILE_TYPES]
     assert [cell.settings.bits for cell in found] == [8, 6, 5, 4, 4]
-    assert [cell.repository for cell in found] == [cell.id for cell in found]
+    assert [(cell.repository, cell.part) for cell in found] == [("m-gguf", name) for name in FILE_TYPES]
 
 
-def test_types_stand_where_templates_and_names_have_bits() -> None:
+def test_types_stand_where_names_have_bits_and_share_the_repository_of_that_name() -> None:
     named = "{method: gguf, type: [Q8_0, Q4_0], name: mine}\n{method: gguf, type: Q6_K, name: one}"
     assert [cell.id for cell in cells(named)] == ["mine-Q8_0", "mine-Q4_0", "one"]
-    template = 'publish: {to: hub, namespace: acme, name: "{model}-{bits}-{method}"}\n'
-    assert [cell.repository for cell in cells("{method: gguf, type: Q8_0}", template)] == ["acme/m-Q8_0-gguf"]
+    assert [cell.repository for cell in cells(named)] == ["mine", "mine", "one"]
+
+
+@pytest.mark.parametrize(("template", "repository"), [
+    ("{model}-{method}-{bits}bit", "m-gguf"),
+    ("{bits}bit-{model}", "m"),
+    ("{model}_{bits}bit_{method}", "m_gguf"),
+    ("{model}-{bits}-{method}", "m-Q8_0-gguf"),
+    ("{name}", "m-gguf-Q8_0"),
+    ("{bits}bit", "Q8_0"),
+])  # fmt: skip
+def test_bits_drop_out_of_a_template_unless_they_are_asked_for_alone(template: str, repository: str) -> None:
+    publish = f'publish: {{to: hub, namespace: acme, name: "{template}"}}\n'
+    assert [cell.repository for cell in cells("{method: gguf, type: Q8_0}", publish)] == [
+        f"acme/{repository}"
+    ]
+
+
+@pytest.mark.parametrize(("entries", "more", "message"), [
+    (
+        "{method: gguf, type: Q8_0}\n{method: gguf, type: Q8_0, modules_to_not_convert: [a], name: other}",
+        "publish: {name: '{model}'}\n",
+        None,
+    ),
+    (
+        "{method: gptq, bits: 4}\n{method: gguf, type: Q8_0}",
+        "publish: {name: '{model}'}\n",
+        "the repository `m` of `m-gguf-Q8_0` is that of `m-gptq-4bit`",
+    ),
+    (
+        "{method: gguf, type: [Q8_0, Q4_0, Q6_K]}",
+        "publish: {to: hub, namespace: acme, pull_request: true}\n",
+        "the repository `acme/m-gguf` of `m-gguf-Q4_0` is to hold others, too, and of pull requests",
+    ),
+    (
+        "{method: gguf, type: [Q8_0, Q4_0]}",
+        "publish: {to: hub, namespace: acme, pull_request: true, name: '{name}'}\n",
+        None,
+    ),
+])  # fmt: skip
+def test_a_repository_holds_types_of_one_model_and_nothing_beside_them(
+    entries: str, more: str, message: str | None
+) -> None:
+    if message is None:
+        assert cells(entries, more)
+        return
+    with pytest.raises(UsageError) as caught:
+        cells(entries, more)
+    assert message in str(caught.value)
+    assert str(caught.value).count("the repository") == 1
+
+
+def test_models_of_other_names_do_not_share_a_repository() -> None:
+    entry = "quantize: [{method: gguf, type: %s}]"
+    text = (
+        f"version: 1\nmodels:\n  - id: acme/m\n    {entry % 'Q8_0'}\n  - id: acme/n\n    {entry % 'Q4_0'}\n"
+    )
+    with pytest.raises(UsageError, match="the repository `all` of `n-gguf-Q4_0` is that of `m-gguf-Q8_0`"):
+        parse_manifest(f"{text}publish: {{name: all}}\n", path=Path("quantize.yml"))
 
 
 @pytest.mark.parametrize(("entry", "message"), [

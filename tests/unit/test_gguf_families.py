@@ -12,8 +12,10 @@ import pytest
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.formats import Traits, get_format, resolve_format
 from quantize_lib.formats.loading import LoadRequest
-from quantize_lib.gguf_file.families import FAMILIES, refusal
+from quantize_lib.formats.usage import Usage
+from quantize_lib.gguf_file.families import FAMILIES, needs_config, refusal
 from quantize_lib.gguf_file.names import names_of, types_of
+from quantize_lib.gguf_file.rotary import rotary_factors
 from quantize_lib.gguf_file.types import BLOCKS, ggml_type
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
 from quantize_lib.methods import settings_of
@@ -35,9 +37,9 @@ LLAMA_3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """As Llama 3's tokenizer.json has it."""
-BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-BYTES_ALONE = {**BYTES, "use_regex": False}
+BYTES_ALONE = {**BYTE_LEVEL, "use_regex": False}
 
 
 def split(expression: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def sequence(*steps: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": list(steps)}
 
 
-def tokenizer(folder: Path, splitting: Any = BYTES, *, normalizer: Any = None, **model: Any) -> Path:
+def tokenizer(folder: Path, splitting: Any = BYTE_LEVEL, *, normalizer: Any = None, **model: Any) -> Path:
     words = {"a": 0, "b": 1, "ab": 2}
     data = {
         "normalizer": normalizer,
@@ -63,33 +65,133 @@ def tokenizer(folder: Path, splitting: Any = BYTES, *, normalizer: Any = None, *
     return folder
 
 
+GEMMA: Mapping[str, Any] = {
+    **CONFIG,
+    "hidden_act": None,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 128,
+    "sliding_window": 64,
+}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "gemma2": {
+        **GEMMA,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "gemma3_text": {**GEMMA, "rope_theta": 1e6, "rope_local_base_freq": 10_000, "sliding_window_pattern": 6},
+}
+LLAMA_3_1: Mapping[str, Any] = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def config_of(model_type: str, **words: Any) -> dict[str, Any]:
+    return {**CONFIGS.get(model_type, CONFIG), "model_type": model_type, **words}
+
+
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_plain_model_of_each_family_is_made_into_a_file(model_type: str) -> None:
-    config = {**CONFIG, "model_type": model_type}
+    config = config_of(model_type)
     assert refusal(model_type, config) is None
+    assert refusal(model_type, {}) is None
+    assert needs_config(config) == (model_type in CONFIGS)
     settings = settings_of("gguf", 4, {"type": "Q4_K_M"})
     assert resolve_format(settings, Traits(model_type=model_type, config=config)).name == "gguf"
 
 
 @pytest.mark.parametrize(("model_type", "words", "reason"), [
-    ("gemma2", {}, "not known to read a file of this model type back exactly; those of llama, mistral"),
-    ("llama", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "rope_type llama3"),
+    ("gemma", {}, "not known to read a file of this model type back exactly; those of llama, mistral"),
+    ("llama", {"rope_parameters": {"rope_type": "longrope"}}, "scale rotary embeddings so for this"),
+    ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "does not say the low_freq_factor"),
+    ("llama", {"rope_parameters": {**LLAMA_3_1, "factor": "8"}}, "does not say the factor"),
+    ("llama", {"rope_parameters": {**LLAMA_3_1, "high_freq_factor": 1.0}}, "not above the low_freq_factor"),
+    ("qwen2", {"rope_parameters": LLAMA_3_1}, "rope_type llama3"),
     ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4}}, "rope_type yarn"),
-    ("llama", {"attention_bias": True}, "attention_bias back from a GGUF file, which is True here"),
+    ("mistral", {"rope_scaling": {"type": "linear", "factor": 4}}, "rope_type linear"),
+    ("llama", {"attention_bias": True}, "such a file does not say attention_bias, which is True here"),
     ("llama", {"hidden_act": "gelu"}, "hidden_act"),
     ("mistral", {"sliding_window": 64}, "no sliding window (of 64 tokens here)"),
     ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
-    ("qwen3", {"head_dim": 64}, "head_dim back from a GGUF file of this type, which is 64 here"),
     ("llama", {"rms_norm_eps": None}, "does not say rms_norm_eps"),
+    ("gemma2", {"layer_types": ["full_attention"] * 2}, "the last of every 2 layers of this model type"),
+    ("gemma2", {"query_pre_attn_scalar": 256}, "not by query_pre_attn_scalar (256 here)"),
+    ("gemma2", {"final_logit_softcapping": None}, "does not leave final_logit_softcapping open"),
+    ("gemma2", {"hidden_activation": "gelu"}, "hidden_activation"),
+    ("gemma2", {"tie_word_embeddings": False}, "tie_word_embeddings, which is False here"),
+    ("gemma2", {"sliding_window": None}, "does not say sliding_window or head_dim"),
+    ("gemma3_text", {"attn_logit_softcapping": 50.0}, "does not leave attn_logit_softcapping open"),
+    ("gemma3_text", {"sliding_window_pattern": 2}, "the last of every 6 layers of this model type"),
+    ("gemma3_text", {"rope_local_base_freq": 1e6}, "takes 10000 for the base of rotary embeddings"),
+    ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+    (
+        "gemma3_text",
+        {"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}},
+        "base of rotary embeddings in a window",
+    ),
 ])  # fmt: skip
-def test_a_model_that_transformers_would_read_back_wrong_is_refused_with_the_reason(
+def test_a_model_that_transformers_or_llama_cpp_would_read_wrong_is_refused_with_the_reason(
     model_type: str, words: dict[str, Any], reason: str
 ) -> None:
-    traits = Traits(model_type=model_type, config={**CONFIG, **words})
+    traits = Traits(model_type=model_type, config=config_of(model_type, **words))
     with pytest.raises(SourceError) as caught:
         resolve_format(settings_of("gguf", 8, {"type": "Q8_0"}), traits)
     assert reason in caught.value.message
     assert caught.value.hint == "Take another method."
+
+
+@pytest.mark.parametrize(("model_type", "words"), [
+    ("llama", {"rope_parameters": LLAMA_3_1}),
+    ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
+    ("qwen3", {"head_dim": 64}),
+    ("qwen2", {"head_dim": 64}),
+    ("gemma2", {"num_hidden_layers": 46, "layer_types": None, "head_dim": 64}),
+])  # fmt: skip
+def test_what_a_file_does_not_say_is_read_from_the_config_beside_it(
+    model_type: str, words: dict[str, Any]
+) -> None:
+    config = {key: value for key, value in config_of(model_type, **words).items() if value is not None}
+    assert refusal(model_type, config) is None
+    assert needs_config(config)
+    use = Usage(
+        repository="acme/m-gguf",
+        part="Q8_0",
+        prompt="x",
+        settings=settings_of("gguf", 8, {"type": "Q8_0"}),
+        bits=8,
+        symmetric=True,
+        group_size=None,
+        versions={},
+        traits=Traits(model_type=model_type, config=config),
+        model="m",
+    )
+    code = get_format("gguf").usage(use)["python"]
+    assert 'config = AutoConfig.from_pretrained(model_id, subfolder="Q8_0")\n' in code
+    assert 'from_pretrained(model_id, gguf_file="m-Q8_0.gguf", config=config, device_map="auto")' in code
+    compile(code, "card", "exec")
+
+
+def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> None:
+    import torch
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    config = config_of("llama", rope_parameters=LLAMA_3_1)
+    divided = rotary_factors(config, 128)
+    assert divided is not None
+    plain = 1 / 5e5 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
+    scaled, attention = ROPE_INIT_FUNCTIONS["llama3"](LlamaConfig(**config), torch.device("cpu"))
+    assert attention == 1
+    torch.testing.assert_close(
+        plain / torch.tensor(divided, dtype=torch.float64), scaled.double(), rtol=1e-6, atol=0
+    )
+    assert {divided[0], divided[-1]} == {1.0, 8.0}
+    assert rotary_factors(CONFIG, 128) is None
 
 
 def test_a_window_that_no_text_reaches_is_no_reason() -> None:
@@ -130,7 +232,12 @@ def test_names_are_those_of_the_package_gguf(model_type: str) -> None:
     inside += ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm"]
     if model_type == "qwen3":
         inside += [f"model.layers.1.self_attn.{name}_norm" for name in "qk"]
-    names = [f"{name}.weight" for name in ("model.embed_tokens", *inside, "model.norm", "lm_head")]
+    if model_type in CONFIGS:
+        inside += [f"model.layers.1.{place}_feedforward_layernorm" for place in ("pre", "post")]
+    if model_type == "gemma3_text":
+        inside += [f"model.layers.1.self_attn.{name}_norm" for name in "qk"]
+    outside = ("model.embed_tokens", "model.norm", *(() if model_type in CONFIGS else ("lm_head",)))
+    names = [f"{name}.weight" for name in (*outside, *inside)]
     found = names_of({**CONFIG, "model_type": model_type}, names)
     assert found == {name: mapped.get_name(name, try_suffixes=(".weight",)) for name in names}
 
@@ -142,8 +249,8 @@ def test_sizes_of_blocks_are_those_of_the_package_gguf() -> None:
 
 
 @pytest.mark.parametrize(("splitting", "more", "name"), [
-    (BYTES, {}, "gpt-2"),
-    (sequence({"type": "Digits", "individual_digits": True}, BYTES), {}, "smollm"),
+    (BYTE_LEVEL, {}, "gpt-2"),
+    (sequence({"type": "Digits", "individual_digits": True}, BYTE_LEVEL), {}, "smollm"),
     (sequence(split(LLAMA_3), BYTES_ALONE), {"ignore_merges": True}, "llama-bpe"),
     (sequence(split(LLAMA_3.replace("{1,3}", "")), BYTES_ALONE), {"normalizer": {"type": "NFC"}}, "qwen2"),
 ])  # fmt: skip
@@ -161,11 +268,11 @@ def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
 @pytest.mark.parametrize(("splitting", "more", "reason"), [
     ({"type": "Metaspace"}, {}, "does not split text as it does (Metaspace)"),
     (None, {}, "(not at all)"),
-    ({**BYTES, "add_prefix_space": True}, {}, "(ByteLevel)"),
+    ({**BYTE_LEVEL, "add_prefix_space": True}, {}, "(ByteLevel)"),
     (sequence(split("x"), BYTES_ALONE), {}, "(Split, ByteLevel)"),
     (sequence(split(LLAMA_3), BYTES_ALONE), {}, "(Split, ByteLevel)"),
-    (BYTES, {"normalizer": {"type": "Lowercase"}}, "does not change text as it does (Lowercase)"),
-    (BYTES, {"type": "Unigram"}, "its model is 'Unigram'"),
+    (BYTE_LEVEL, {"normalizer": {"type": "Lowercase"}}, "does not change text as it does (Lowercase)"),
+    (BYTE_LEVEL, {"type": "Unigram"}, "its model is 'Unigram'"),
 ])  # fmt: skip
 def test_a_tokenizer_that_llama_cpp_would_not_follow_is_refused(
     splitting: Any, more: dict[str, Any], reason: str, tmp_path: Path

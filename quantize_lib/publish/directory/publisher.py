@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,10 @@ from typing import Any
 from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.errors import PublishError
 from quantize_lib.files import read_json, sha256_file
-from quantize_lib.formats import is_weight_file
+from quantize_lib.parts import place_in, placed
 from quantize_lib.plan.fingerprint import known_choice, known_inputs
 from quantize_lib.publish.base import OPEN, Origin, Published, PublishedState, Publisher, check_repository
+from quantize_lib.publish.directory.staging import flush, held_parts, stage, stage_others
 from quantize_lib.publish.directory.swap import exchange
 from quantize_lib.publish.verify import recorded_files, verify_checkpoint
 from quantize_lib.report.records import RECORD_FILE
@@ -55,25 +55,26 @@ class DirectoryPublisher(Publisher):
                 f"publish.path: {existing} is not writable", hint="Choose another folder, or change its mode."
             )
 
-    def current(self, repository: str) -> PublishedState | None:
+    def current(self, repository: str, part: str = "") -> PublishedState | None:
         """See `Publisher`. A repository with a file missing counts as none: publishing again repairs it."""
         target = self._root / check_repository(repository)
         try:
             if self._hidden(repository, "previous").exists():
                 with self._locked(repository):
                     self._recover(repository, target)
-            return _state(target)
+            return _state(target, part)
         except OSError as error:
             raise self._failure(repository, error) from error
 
-    def record(self, repository: str) -> Mapping[str, Any] | None:
+    def record(self, repository: str, part: str = "") -> Mapping[str, Any] | None:
         """See `Publisher`."""
-        if self.current(repository) is None:
+        if self.current(repository, part) is None:
             return None
+        path = place_in(part, RECORD_FILE)
         try:
-            data = read_json(self._root / repository / RECORD_FILE)
+            data = read_json(self._root / repository / path)
         except (OSError, ValueError) as error:
-            raise PublishError(f"{repository}: {RECORD_FILE} cannot be read: {error}") from error
+            raise PublishError(f"{repository}: {path} cannot be read: {error}") from error
         return data if isinstance(data, dict) else None
 
     def publish(
@@ -83,6 +84,7 @@ class DirectoryPublisher(Publisher):
         *,
         fingerprint: str,
         message: str,  # noqa: ARG002
+        part: str = "",
         origin: Origin = OPEN,  # noqa: ARG002
         force: bool = False,  # noqa: ARG002
     ) -> Published:
@@ -98,11 +100,13 @@ class DirectoryPublisher(Publisher):
             with self._locked(repository):
                 self._recover(repository, target)
                 _refuse_foreign(target)
-                state = _state(target)
-                if state is not None and state.commit == commit and _is_signed_so(target, files):
+                state = _state(target, part)
+                if state is not None and state.commit == commit and _is_signed_so(target, part, files):
                     return published
                 try:
-                    _stage(checkpoint, staging, files)
+                    stage(checkpoint, staging, part, files)
+                    if part:
+                        stage_others(target, staging, repository, part)
                     self._replace(repository, staging, target)
                 finally:
                     # The unfinished new state, or the old one.
@@ -116,7 +120,7 @@ class DirectoryPublisher(Publisher):
             staging.rename(target)
         elif not exchange(staging, target):
             self._replace_in_two_steps(repository, staging, target)
-        _flush(target.parent)
+        flush(target.parent)
 
     def _replace_in_two_steps(self, repository: str, staging: Path, target: Path) -> None:
         previous = self._hidden(repository, "previous")
@@ -163,8 +167,8 @@ class DirectoryPublisher(Publisher):
         )
 
 
-def _state(target: Path) -> PublishedState | None:
-    report = target / RECORD_FILE
+def _state(target: Path, part: str) -> PublishedState | None:
+    report = target / place_in(part, RECORD_FILE)
     if not report.is_file():
         return None
     try:
@@ -172,7 +176,7 @@ def _state(target: Path) -> PublishedState | None:
     except ValueError:
         return None
     files = data.get("files") if isinstance(data, dict) else None
-    if not isinstance(files, dict) or not all((target / name).is_file() for name in files):
+    if not isinstance(files, dict) or not all((target / name).is_file() for name in placed(part, files)):
         return None
     fingerprint, versions = data.get("fingerprint"), data.get("versions")
     version = versions.get("model-quantizer") if isinstance(versions, dict) else None
@@ -185,9 +189,9 @@ def _state(target: Path) -> PublishedState | None:
     )
 
 
-def _is_signed_so(target: Path, files: Mapping[str, str]) -> bool:
+def _is_signed_so(target: Path, part: str, files: Mapping[str, str]) -> bool:
     """Whether a repository has the signature that is to be published, or has none either."""
-    signature = target / ATTESTATION_FILE
+    signature = target / place_in(part, ATTESTATION_FILE)
     return files.get(ATTESTATION_FILE) == (sha256_file(signature) if signature.is_file() else None)
 
 
@@ -195,50 +199,9 @@ def _refuse_foreign(target: Path) -> None:
     """Only what this tool published is replaced; a folder of somebody's is not ours to delete."""
     if not os.path.lexists(target):
         return
-    if target.is_symlink() or not target.is_dir() or not (target / RECORD_FILE).is_file():
+    ours = target.is_dir() and ((target / RECORD_FILE).is_file() or held_parts(target))
+    if target.is_symlink() or not ours:
         raise PublishError(
             f"{target} exists and was not published by this tool ({RECORD_FILE} is not in it)",
             hint="Move it away, or choose another name with publish.name.",
         )
-
-
-def _stage(checkpoint: Path, staging: Path, files: dict[str, str]) -> None:
-    """The checkpoint's files in a new folder, checked and flushed to the disk."""
-    staging.mkdir(parents=True)
-    folders = {staging}
-    for name, digest in files.items():
-        source, target = checkpoint / name, staging / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folders.add(target.parent)
-        if not (is_weight_file(name) and _linked(source, target)):
-            shutil.copyfile(source, target, follow_symlinks=False)
-            if sha256_file(target) != digest:
-                raise PublishError(f"{name} changed while it was copied")
-        _flush(target)
-    try:
-        config = json.loads((staging / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PublishError(f"{checkpoint / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise PublishError(f"{checkpoint / 'config.json'} is not a JSON object")
-    for folder in folders:
-        _flush(folder)
-
-
-def _linked(source: Path, target: Path) -> bool:
-    """Share the blocks of a large file instead of copying it, where both are on one file system."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP):
-            return False
-        raise
-    return True
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ import json
 from quantize_lib.card.revision import is_another, revision_message
 from quantize_lib.errors import PublishError
 from quantize_lib.hub.explanations import publishing_errors
+from quantize_lib.parts import place_in
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.report import checkpoint_record_from_json
@@ -16,11 +17,12 @@ _RECORD_BYTES = 2**26
 _SHOWN_DIGITS = 12
 
 
-def announce(remote: HubRepository, done: Published) -> tuple[str, ...]:
+def announce(remote: HubRepository, done: Published, part: str) -> tuple[str, ...]:
     """Say what a publication changed, if it replaced another checkpoint.
 
     Args:
         done: the publication; without `replaced` there was none before.
+        part: which part of the repository it is.
 
     Returns:
         Why that could not be said, as a note for log and report; nothing where it was, or there is nothing
@@ -30,7 +32,7 @@ def announce(remote: HubRepository, done: Published) -> tuple[str, ...]:
         return ()
     try:
         with publishing_errors(remote.name):
-            before, now = _record(remote, done.replaced), _record(remote, done.commit)
+            before, now = (_record(remote, commit, part) for commit in (done.replaced, done.commit))
             if before is None:
                 return ("the revision before has no report that this version reads: nobody was told",)
             if now is None or not is_another(before, now):
@@ -45,12 +47,12 @@ def announce(remote: HubRepository, done: Published) -> tuple[str, ...]:
     return ()
 
 
-def _record(remote: HubRepository, commit: str) -> CellRecord | None:
+def _record(remote: HubRepository, commit: str, part: str) -> CellRecord | None:
     """The report at a commit; None where there is none that this version reads."""
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        data = json.loads(remote.read(RECORD_FILE, commit, limit=_RECORD_BYTES))
+        data = json.loads(remote.read(place_in(part, RECORD_FILE), commit, limit=_RECORD_BYTES))
         return checkpoint_record_from_json(data)
     except (EntryNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

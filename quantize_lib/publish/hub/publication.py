@@ -8,21 +8,24 @@ reading what is there, so a commit whose answer was lost is found instead of rep
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from quantize_lib import __version__
 from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.card.keep import kept_sections, with_sections
+from quantize_lib.card.shared import Part
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
 from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
+from quantize_lib.parts import place_in, placed
 from quantize_lib.publish.access import Access
 from quantize_lib.publish.base import Published
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, changes, differences, way_back
+from quantize_lib.publish.hub.parts import SMALL, card_with, record_at, rejected_of
 from quantize_lib.publish.hub.refusals import refused_settings
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.repository_state import Head, Proposal
@@ -31,8 +34,6 @@ from quantize_lib.text import plain
 
 _CARD = "README.md"
 _CONFIG = "config.json"
-_SMALL = 16 << 20
-"""Bytes of the largest file that is read back: config.json, a card or a record have a few thousand."""
 _SHOWN_DIGITS = 12
 HARMLESS = frozenset({".gitattributes", ".gitignore", _CARD})
 """What a repository may hold that somebody made by hand for us to publish into."""
@@ -46,6 +47,7 @@ class Publication:
         *,
         remote: HubRepository,
         checkpoint: Path,
+        part: str,
         files: Mapping[str, str],
         fingerprint: str,
         message: str,
@@ -57,6 +59,7 @@ class Publication:
     ) -> None:
         self._remote = remote
         self._checkpoint = checkpoint
+        self._part = part
         self._files = files
         self._fingerprint = fingerprint
         self._message = message
@@ -78,7 +81,7 @@ class Publication:
             first = first or head
             refuse_foreign(self._remote.name, head)
             self._check_access(head)
-            if conflicts and head.state.fingerprint == self._fingerprint:
+            if conflicts and head.state(self._part).fingerprint == self._fingerprint:
                 # Somebody else published the same at the same time, and checks it.
                 return Published(commit=head.commit)
             before = self._remote.files(head.commit)
@@ -86,7 +89,7 @@ class Publication:
             needed = changes(local, before, self._published(head, before))
             if not needed:
                 self._check(head.commit, local, before, before, needed)
-                return _replacing(first, Published(commit=head.commit))
+                return self._replacing(first, Published(commit=head.commit))
             if self._propose:
                 # Who merges it also decides who sees the repository.
                 waiting = self._waiting(local)
@@ -114,7 +117,7 @@ class Publication:
                         raise
                 continue
             self._settle(done, head, local, before, needed)
-            return _replacing(head, done)
+            return self._replacing(head, done)
 
     def _check_access(self, head: Head) -> None:
         """Before anything is sent: was it taken back, and may everybody see it who sees the repository?
@@ -122,7 +125,7 @@ class Publication:
         Raises:
             PublishError: where that is not so.
         """
-        if self._fingerprint in head.state.rejected and not self._force:
+        if self._fingerprint in head.state(self._part).rejected and not self._force:
             raise PublishError(
                 f"{self._remote.name}: this checkpoint was taken back by a rollback",
                 hint="Change its settings and build it again; --force publishes it all the same.",
@@ -141,15 +144,24 @@ class Publication:
 
     def _content(self, head: Head, before: Mapping[str, RemoteFile]) -> dict[str, LocalFile]:
         """The checkpoint's files, with what the published card hands on to the next one."""
-        local = {
+        files = {
             name: LocalFile(
                 content=self._checkpoint / name, size=(self._checkpoint / name).stat().st_size, sha256=digest
             )
             for name, digest in self._files.items()
         }
+        local = placed(self._part, files)
+        if self._part:
+            own = Part(
+                name=self._part,
+                record=json.loads(files[RECORD_FILE].read()),
+                rejected=rejected_of(head, self._part),
+            )
+            card = card_with(self._remote, head, before, own, files[_CARD].read().decode("utf-8"))
+            return {**local, _CARD: LocalFile.of_bytes(card.encode("utf-8"))}
         if _CARD not in local or _CARD not in before:
             return local
-        old = self._remote.read(_CARD, head.commit, limit=_SMALL).decode("utf-8", errors="replace")
+        old = self._remote.read(_CARD, head.commit, limit=SMALL).decode("utf-8", errors="replace")
         card = local[_CARD].read().decode("utf-8")
         rejected = [] if head.card is None else head.card.rejected
         merged = with_sections(with_rejected(card, rejected), kept_sections(old))
@@ -164,15 +176,17 @@ class Publication:
         return local
 
     def _published(self, head: Head, before: Mapping[str, RemoteFile]) -> frozenset[str]:
-        """The files that the publication before this one named as its own."""
-        if RECORD_FILE not in before:
-            return frozenset()
-        try:
-            record = json.loads(self._remote.read(RECORD_FILE, head.commit, limit=_SMALL))
-        except ValueError:
-            return frozenset()
-        files = record.get("files") if isinstance(record, dict) else None
-        return frozenset((*files, ATTESTATION_FILE)) if isinstance(files, dict) else frozenset()
+        """The files that the publications that this one takes the place of named as their own."""
+        # Parts stay beside each other. A checkpoint that has the repository for itself has nothing beside it.
+        parts = ("", self._part) if self._part else ("", *head.parts)
+        return frozenset(name for part in parts for name in self._named(part, head, before))
+
+    def _named(self, part: str, head: Head, before: Mapping[str, RemoteFile]) -> Iterator[str]:
+        if place_in(part, RECORD_FILE) not in before:
+            return
+        record = record_at(self._remote, head.commit, part)
+        if record is not None:
+            yield from (place_in(part, name) for name in (*record["files"], RECORD_FILE, ATTESTATION_FILE))
 
     def _waiting(self, local: Mapping[str, LocalFile]) -> Published | None:
         """The open pull request that has this checkpoint already.
@@ -191,7 +205,7 @@ class Publication:
             if all(
                 name in files and file.equals(files[name])
                 for name, file in local.items()
-                if name not in (_CARD, RECORD_FILE, ATTESTATION_FILE)
+                if PurePosixPath(name).name not in (_CARD, RECORD_FILE, ATTESTATION_FILE)
             ):
                 return Published(commit=commit, proposal=found.url)
         elif not self._force:
@@ -263,25 +277,26 @@ class Publication:
             PublishError: where it is something else.
         """
         wrong = differences(local, now, before, changes)
-        if not wrong and self._remote.read(_CONFIG, commit, limit=_SMALL) != local[_CONFIG].read():
-            wrong = (f"{_CONFIG} reads differently",)
+        config = place_in(self._part, _CONFIG)
+        if not wrong and self._remote.read(config, commit, limit=SMALL) != local[config].read():
+            wrong = (f"{config} reads differently",)
         if wrong:
             raise PublishError(
                 f"{self._remote.name}: what the Hub holds at {commit} is not what was sent: "
                 + plain("; ".join(wrong))
             )
 
+    def _replacing(self, before: Head, done: Published) -> Published:
+        """A publication with what it was published over."""
+        held = place_in(self._part, RECORD_FILE) in before.names if self._part else before.is_ours
+        is_other = held and before.commit != done.commit
+        return replace(done, replaced=before.commit if is_other else None)
+
     def _title(self) -> str:
         return f"{self._message} {_mark(self._fingerprint)}" if self._propose else self._message
 
     def _description(self) -> str:
         return f"model-quantizer {__version__}, fingerprint {self._fingerprint}"
-
-
-def _replacing(before: Head, done: Published) -> Published:
-    """A publication with what it was published over."""
-    is_other = before.is_ours and before.commit != done.commit
-    return replace(done, replaced=before.commit if is_other else None)
 
 
 def proposed(remote: HubRepository, fingerprint: str) -> Proposal | None:

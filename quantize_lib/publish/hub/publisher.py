@@ -13,6 +13,7 @@ from quantize_lib.hub.cards import card_refusal
 from quantize_lib.hub.credentials import publishing_token, read_token, write_token
 from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.retry import Retry
+from quantize_lib.parts import place_in
 from quantize_lib.publish.access import Access, access
 from quantize_lib.publish.base import (
     OPEN,
@@ -54,7 +55,7 @@ class HubPublisher(Publisher):
         self._retry = retry or Retry()
         self._conflicts = conflicts
 
-    def current(self, repository: str) -> PublishedState | None:
+    def current(self, repository: str, part: str = "") -> PublishedState | None:
         """See `Publisher`. One request; two where a repository is private though the manifest says public."""
         with publishing_errors(_named(repository)):
             remote = self._looked_at(repository)
@@ -62,22 +63,24 @@ class HubPublisher(Publisher):
             if head is None or (not head.is_ours and head.names <= HARMLESS):
                 return None
             refuse_foreign(repository, head)
+            state = head.state(part)
             if head.private and not self._spec.private and remote.is_pending():
                 # Cut off before it became public: publishing again settles it, without a commit.
-                return PublishedState(fingerprint=None, commit=head.commit, rejected=head.state.rejected)
-            return head.state
+                return PublishedState(fingerprint=None, commit=head.commit, rejected=state.rejected)
+            return state
 
-    def record(self, repository: str) -> Mapping[str, Any] | None:
+    def record(self, repository: str, part: str = "") -> Mapping[str, Any] | None:
         """See `Publisher`. Two requests."""
+        path = place_in(part, RECORD_FILE)
         with publishing_errors(_named(repository)):
             remote = self._looked_at(repository)
             head = remote.head()
-            if head is None or RECORD_FILE not in head.names:
+            if head is None or path not in head.names:
                 return None
             try:
-                data = json.loads(remote.read(RECORD_FILE, head.commit, limit=_RECORD_BYTES))
+                data = json.loads(remote.read(path, head.commit, limit=_RECORD_BYTES))
             except ValueError as error:
-                raise PublishError(f"{RECORD_FILE} is not JSON: {error}") from error
+                raise PublishError(f"{path} is not JSON: {error}") from error
         return data if isinstance(data, dict) else None
 
     def _looked_at(self, repository: str) -> HubRepository:
@@ -124,6 +127,7 @@ class HubPublisher(Publisher):
         *,
         fingerprint: str,
         message: str,
+        part: str = "",
         origin: Origin = OPEN,
         force: bool = False,
     ) -> Published:
@@ -136,6 +140,7 @@ class HubPublisher(Publisher):
             published = Publication(
                 remote=remote,
                 checkpoint=checkpoint,
+                part=part,
                 files=files,
                 fingerprint=fingerprint,
                 message=plain(message),
@@ -146,13 +151,13 @@ class HubPublisher(Publisher):
                 conflicts=self._conflicts,
             ).run()
         if self._spec[DISCUSSION]:
-            published = replace(published, notes=announce(remote, published))
+            published = replace(published, notes=announce(remote, published, part))
         if published.proposal is not None:
             return published
         with publishing_errors(repository):
             if not seen.private and remote.is_pending():
                 self._open(remote, seen, published.commit)
-        apply_options(remote, self._spec, origin, published.commit)
+        apply_options(remote, self._spec, origin, published.commit, part)
         return published
 
     @staticmethod
@@ -174,13 +179,13 @@ class HubPublisher(Publisher):
             raise
         remote.unmark_pending()
 
-    def rollback(self, repository: str) -> Published:
+    def rollback(self, repository: str, part: str = "") -> Published:
         """See `Publisher`."""
         from quantize_lib.publish.hub.rollback import Rollback
 
         with publishing_errors(_named(repository)):
             remote = HubRepository(repository, lambda: publishing_token(repository), self._retry)
-            commit = Rollback(remote=remote, retry=self._retry).run()
+            commit = Rollback(remote=remote, part=part, retry=self._retry).run()
         return Published(commit=commit)
 
 

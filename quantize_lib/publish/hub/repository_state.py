@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from quantize_lib.card.state import CardState
 from quantize_lib.formats import is_weight_file
+from quantize_lib.parts import parts_in, place_in
 from quantize_lib.publish.base import PublishedState
 from quantize_lib.report.records import RECORD_FILE
 
@@ -34,10 +35,18 @@ class Head:
         return self.card is not None or RECORD_FILE in self.names
 
     @property
-    def state(self) -> PublishedState:
+    def parts(self) -> tuple[str, ...]:
+        """The checkpoints that it holds; none where it holds one, as it is."""
+        return () if self.card is None else parts_in(self.names, self.card.parts)
+
+    def state(self, part: str) -> PublishedState:
         """For `Publisher.current`; where essential files are gone, the fingerprint is not believed."""
         card = self.card or CardState()
-        whole = {RECORD_FILE, "config.json"} <= self.names and any(map(is_weight_file, self.names))
+        weights = any(map(is_weight_file, self.names))
+        if part:
+            card = card.parts.get(part, CardState())
+            weights = bool(card.weights) and self.names.issuperset(card.weights)
+        whole = weights and {place_in(part, RECORD_FILE), place_in(part, "config.json")} <= self.names
         return PublishedState(
             fingerprint=card.fingerprint if whole else None,
             commit=self.commit,

@@ -7,7 +7,6 @@ that no later run publishes the same again.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,13 +14,16 @@ from typing import Any
 
 from quantize_lib.attestation import ATTESTATION_FILE
 from quantize_lib.card.keep import kept_sections, with_sections, without_sections
+from quantize_lib.card.shared import Part
 from quantize_lib.card.state import with_rejected
 from quantize_lib.errors import PublishError
 from quantize_lib.files import to_json
 from quantize_lib.hub.explanations import publishing_errors
 from quantize_lib.hub.remote_files import RemoteFile
 from quantize_lib.hub.retry import Retry, is_conflict
+from quantize_lib.parts import place_in, placed
 from quantize_lib.publish.hub.file_changes import Changes, LocalFile, restored, way_back
+from quantize_lib.publish.hub.parts import SMALL, card_with, record_at
 from quantize_lib.publish.hub.repository import HubRepository
 from quantize_lib.publish.hub.repository_state import Head
 from quantize_lib.report.records import RECORD_FILE
@@ -29,7 +31,6 @@ from quantize_lib.text import plain
 
 _CARD = "README.md"
 _CONFIG = "config.json"
-_SMALL = 16 << 20
 _LOOKED_AT = 200
 """Commits; whoever published more often since the last good one has other troubles."""
 
@@ -41,22 +42,21 @@ class _Publication:
     commit: str
     record: dict[str, Any]
     files: Mapping[str, RemoteFile]
-
-    @property
-    def ours(self) -> frozenset[str]:
-        """The files that it named as its own, and what they cannot name."""
-        return _own(self.record) & self.files.keys()
+    ours: frozenset[str]
+    """The files that it named as its own, and what they cannot name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """One repository on its way back.
+    """One repository, or a part of it, on its way back.
 
     Attributes:
+        part: which part of the repository; empty where it holds one checkpoint.
         retry: for the commit, before which everything is read anew.
     """
 
     remote: HubRepository
+    part: str
     retry: Retry
 
     def run(self) -> str:
@@ -72,6 +72,8 @@ class Rollback:
             with self._unsure("may be back at its earlier publication") if failures else nullcontext():
                 head = self.remote.head()
             card = None if head is None else head.card
+            if card is not None and self.part:
+                card = card.parts.get(self.part)
             if head is None or card is None or card.fingerprint is None:
                 raise PublishError(
                     f"{self.remote.name} holds nothing on the Hub that this tool published",
@@ -88,7 +90,7 @@ class Rollback:
             unwanted = card.fingerprint
             earlier = self._earlier(head, {unwanted, *card.rejected})
             now = self.remote.files(head.commit)
-            local = self._content(head, earlier, [*card.rejected, unwanted])
+            local = self._content(head, now, earlier, [*card.rejected, unwanted])
             needed = restored(
                 {name: file for name, file in earlier.files.items() if name not in local},
                 {name: file for name, file in now.items() if name not in local},
@@ -136,8 +138,10 @@ class Rollback:
             if record is None or commit == head.commit or record["fingerprint"] in unwanted:
                 continue
             files = self.remote.files(commit)
-            if all(self._is_intact(commit, name, sha, files) for name, sha in record["files"].items()):
-                return _Publication(commit=commit, record=record, files=files)
+            recorded = placed(self.part, record["files"])
+            if all(self._is_intact(commit, name, sha, files) for name, sha in recorded.items()):
+                ours = self._own(record) & files.keys()
+                return _Publication(commit=commit, record=record, files=files, ours=ours)
         raise PublishError(
             f"{self.remote.name}: there is no earlier good publication to go back to",
             hint="Make the repository private on the Hub, or publish a better one.",
@@ -148,25 +152,31 @@ class Rollback:
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            record = json.loads(self.remote.read(RECORD_FILE, commit, limit=_SMALL))
-        except (EntryNotFoundError, ValueError):
+            record = record_at(self.remote, commit, self.part)
+        except EntryNotFoundError:
             return None
-        files = record.get("files") if isinstance(record, dict) else None
-        if not isinstance(files, dict) or not {_CONFIG, _CARD} <= files.keys():
+        if record is None or not {_CONFIG, _CARD} <= record["files"].keys():
             return None
         return record if isinstance(record.get("fingerprint"), str) else None
 
     def _is_intact(self, commit: str, name: str, sha256: str, files: Mapping[str, RemoteFile]) -> bool:
         """Whether a file is there as it was published; a card may have been written on by hand."""
         file = files.get(name)
-        if file is None or name == _CARD:
+        if file is None or name == place_in(self.part, _CARD):
             return file is not None
         if file.sha256 is not None:
             return file.sha256 == sha256
-        return hashlib.sha256(self.remote.read(name, commit, limit=_SMALL)).hexdigest() == sha256
+        return hashlib.sha256(self.remote.read(name, commit, limit=SMALL)).hexdigest() == sha256
 
-    def _content(self, head: Head, earlier: _Publication, rejected: list[str]) -> dict[str, LocalFile]:
+    def _content(
+        self, head: Head, now: Mapping[str, RemoteFile], earlier: _Publication, rejected: list[str]
+    ) -> dict[str, LocalFile]:
         """The earlier card with the sections that people wrote by now and what was taken back; its record."""
+        if self.part:
+            own = Part(name=self.part, record=earlier.record, rejected=tuple(rejected))
+            written = self._card(earlier.commit, place_in(self.part, _CARD))
+            text = card_with(self.remote, head, now, own, written)
+            return {_CARD: LocalFile.of_bytes(text.encode("utf-8"))}
         card = with_rejected(without_sections(self._card(earlier.commit)), rejected)
         card = with_sections(card, kept_sections(self._card(head.commit)))
         file = LocalFile.of_bytes(card.encode("utf-8"))
@@ -176,12 +186,17 @@ class Rollback:
         record = {**earlier.record, "files": {**earlier.record["files"], _CARD: file.sha256}}
         return {_CARD: file, RECORD_FILE: LocalFile.of_bytes(to_json(record).encode("utf-8"))}
 
-    def _card(self, commit: str) -> str:
-        return self.remote.read(_CARD, commit, limit=_SMALL).decode("utf-8", errors="replace")
+    def _card(self, commit: str, path: str = _CARD) -> str:
+        return self.remote.read(path, commit, limit=SMALL).decode("utf-8", errors="replace")
 
     def _ours(self, head: Head) -> frozenset[str]:
         record = self._record(head.commit)
-        return frozenset() if record is None else _own(record)
+        return frozenset() if record is None else self._own(record)
+
+    def _own(self, record: Mapping[str, Any]) -> frozenset[str]:
+        """The files that a record names, itself and its signature."""
+        names = (*record["files"], RECORD_FILE, ATTESTATION_FILE)
+        return frozenset(place_in(self.part, name) for name in names)
 
     def _check(
         self,
@@ -217,8 +232,3 @@ class Rollback:
                 + plain(", ".join(wrong)),
                 hint="What was there before was put back by a further commit.",
             )
-
-
-def _own(record: Mapping[str, Any]) -> frozenset[str]:
-    """The files that a record names, itself and its signature."""
-    return frozenset((*record["files"], RECORD_FILE, ATTESTATION_FILE))

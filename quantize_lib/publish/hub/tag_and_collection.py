@@ -18,13 +18,15 @@ from quantize_lib.targets.hub import COLLECTION, TAG
 _REVISION = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
 
 
-def tag_of(revision: str | None) -> str | None:
-    """The tag for a commit of the base model, or for the content hash of a folder."""
+def tag_of(revision: str | None, part: str = "") -> str | None:
+    """The tag for a commit of the base model, or for the content hash of a folder; each part has its own."""
     found = _REVISION.fullmatch(revision or "")
-    return None if found is None else f"base-{found[1]}"
+    return None if found is None else "-".join(filter(None, ("base", found[1], part)))
 
 
-def apply_options(remote: HubRepository, spec: PublishSpec, origin: Origin, commit: str) -> None:
+def apply_options(
+    remote: HubRepository, spec: PublishSpec, origin: Origin, commit: str, part: str = ""
+) -> None:
     """Tag the commit and put the repository into its collection, as far as the manifest asks for it.
 
     Raises:
@@ -32,7 +34,7 @@ def apply_options(remote: HubRepository, spec: PublishSpec, origin: Origin, comm
     """
     try:
         with publishing_errors(remote.name):
-            tag = tag_of(origin.revision)
+            tag = tag_of(origin.revision, part)
             if spec[TAG] and tag is not None:
                 remote.tag(tag, commit)
             if (template := spec[COLLECTION]) is not None:
