@@ -121,11 +121,16 @@ def write_text(path: Path, text: str) -> None:
 
     Half of a surrogate pair, as a path that is no UTF-8 has it, becomes its escape, which JSON reads again.
     """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_text`, of bytes; they are on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes the file private; what we write is as readable as the user's umask allows.

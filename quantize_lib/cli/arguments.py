@@ -122,6 +122,13 @@ def command_parser() -> argparse.ArgumentParser:
         default=True,
         help="publish cells that meet their gate; default: --publish",
     )
+    run.add_argument(
+        "--state",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep unfinished work in the manifest's state store, and go on from what is there; "
+        "default: --state",
+    )
 
     publish = _add(commands, "publish", "publish the checkpoints of an earlier run")
     publish.add_argument(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quantize_lib.host.given_statistics import GivenStatistics
     from quantize_lib.host.run_options import Executor
     from quantize_lib.host.survey import Surveyed
+    from quantize_lib.kept_state.base import Store
     from quantize_lib.publish.base import Publisher
 
 _TIMEOUT_SECONDS = 24 * 3600
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.host.lookups import Lookups
     from quantize_lib.host.survey import Surveyed
     from quantize_lib.host.watch_plan import plan_with_found
+    from quantize_lib.kept_state.base import get_store
     from quantize_lib.manifest import load_manifest
     from quantize_lib.plan import narrow
     from quantize_lib.publish.registry import get_publisher
@@ -39,6 +41,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     manifest = load_manifest(options.manifest)
     statistics = GivenStatistics.find(options.statistics)
     publisher = get_publisher(manifest.publish) if options.publish else None
+    store = get_store(manifest.state) if options.state else None
     surveyed = None
     if manifest.watch:
         lookups = Lookups(reporter)
@@ -70,6 +73,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         max_memory=options.max_memory,
         docker=docker,
         statistics=statistics,
+        store=store,
     )
 
 
@@ -126,6 +130,7 @@ def _execute(
     max_memory: int | None = None,
     docker: DockerExecutor | None = None,
     statistics: GivenStatistics | None = None,
+    store: Store | None = None,
 ) -> int:
     from quantize_lib.executors.local_command import run_command_here
     from quantize_lib.host.run_options import RunOptions
@@ -142,6 +147,7 @@ def _execute(
         surveyed=surveyed,
         max_memory=max_memory,
         statistics=statistics,
+        store=store,
         # Where this process cannot try one.
         try_tokenizer=None if docker is None else docker.try_tokenizer,
         run_command=run_command_here if docker is None else docker.run_command,

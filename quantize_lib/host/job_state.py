@@ -1,7 +1,7 @@
 """A job's folder in `.state/` as the host sees it: what a killed run left there.
 
-Below `container-output` everything is foreign: it is handed back to a container and never looked into. The
-rule: docs/explanation/resume.md.
+Below `container-output` and `brought-back` everything is foreign: it is handed back to a container and
+looked into by nothing but `kept_state.snapshot`. The rule: docs/explanation/resume.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from quantize_lib.files import read_json, remove_tree, sha256_json, write_json
 from quantize_lib.harness.task_file import task_key
 from quantize_lib.host.output_folder import JOBS
 from quantize_lib.host.prepare import Prepared
-from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
+from quantize_lib.job.layout import BROUGHT_BACK, CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.job.result import FailedCell, JobResult, read_result
 from quantize_lib.plan.cells import Cell
 from quantize_lib.report.records import CARD_FILE, PICTURE_FILE, RECORD_FILE
@@ -46,7 +46,7 @@ class JobState:
             cells: ids of those that will be made.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {PASSES, CONTAINER_OUTPUT, ENDED_FILE, *cells}
+        kept = {PASSES, CONTAINER_OUTPUT, BROUGHT_BACK, ENDED_FILE, *cells}
         if (self.folder / ENDED_FILE).exists():
             # Perhaps killed while it was taken out of the container's folder.
             kept.add(RESULT_FILE)
@@ -69,11 +69,7 @@ class JobState:
             keep: a cell failed, or an error or a signal ended the job; then it stays where a later run can go
                 on from it.
         """
-        passes = self.folder / PASSES
-        worth = [self.folder / _BUILT_FILE, self.folder / CONTAINER_OUTPUT / PASSES]
-        worth += [*passes.glob("*.json"), *passes.glob("*/*.json")]
-        # Looked for, not looked into; where a container forbids even that, it is nothing to go on from.
-        if keep and any(map(os.path.lexists, worth)):
+        if keep and self.is_worth_keeping():
             return
         if self.folder.exists():
             with suppress(OSError):
@@ -81,6 +77,32 @@ class JobState:
         with suppress(OSError):
             # Only where it was the last.
             self.folder.parent.rmdir()
+
+    def is_worth_keeping(self) -> bool:
+        """Whether there is something that a later run can go on from."""
+        passes = self.folder / PASSES
+        worth = [self.folder / _BUILT_FILE]
+        worth += [self.folder / foreign / PASSES for foreign in (CONTAINER_OUTPUT, BROUGHT_BACK)]
+        worth += [*passes.glob("*.json"), *passes.glob("*/*.json")]
+        # Looked for, not looked into; where a container forbids even that, it is nothing to go on from.
+        return any(map(os.path.lexists, worth))
+
+    def written(self, *, contained: bool) -> Path:
+        """The folder that the quantizing process writes to.
+
+        Args:
+            contained: whether it does so in a container.
+        """
+        return self.folder / CONTAINER_OUTPUT if contained else self.folder
+
+    def brought_back(self, *, contained: bool) -> Path:
+        """The folder from which an executor lets the quantizing process go on with what a store had.
+
+        Args:
+            contained: whether a container does. What one wrote is never where a process of ours would take
+                it for its own.
+        """
+        return self.folder / BROUGHT_BACK if contained else self.folder
 
     def write_made(self, prepared: Prepared) -> None:
         """Note that the quantizing process has ended well: only checking, carding and publishing are left."""

@@ -13,6 +13,7 @@ from quantize_lib.host.command_runs import RunCommand
 from quantize_lib.host.given_statistics import GivenStatistics
 from quantize_lib.host.survey import Surveyed
 from quantize_lib.host.tokenizers import TryTokenizer
+from quantize_lib.kept_state.base import Store
 from quantize_lib.publish.base import Publisher
 from quantize_lib.report.records import CellRecord
 from quantize_lib.reporting import Reporter
@@ -36,6 +37,7 @@ class RunOptions:
         log: gets what the libraries of the quantizing process print.
         try_tokenizer: tries one where this process has no library that loads it; None where there is no such
             place, or no need.
+        store: where the state of unfinished jobs is kept beside the output folder; None where it is not.
         run_command: runs test commands; None where none is asked for.
         image: the container's image for a device, with its digest; None where there is no container.
         force: build every cell, whatever was built or published before.
@@ -56,6 +58,7 @@ class RunOptions:
     surveyed: Surveyed | None = None
     try_tokenizer: TryTokenizer | None = None
     run_command: RunCommand | None = None
+    store: Store | None = None
     max_memory: int | None = None
     statistics: GivenStatistics | None = None
 

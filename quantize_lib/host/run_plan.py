@@ -124,6 +124,8 @@ class _Run:
             )
             if self._options.publisher is not None:
                 self._options.publisher.check([cell.repository for job in waiting for cell in job.cells])
+            if self._options.store is not None and waiting:
+                self._options.store.check()
             self._lookups.look_up(waiting)
             self._lookups.tokenizers.look_up(waiting)
             prepared = [job for job in map(self._prepare, waiting) if job is not None]

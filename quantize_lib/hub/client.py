@@ -5,6 +5,8 @@ It takes HF_ENDPOINT, proxies and certificates from the environment.
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from quantize_lib import __version__
@@ -37,3 +39,11 @@ def request_headers(client: HfApi) -> dict[str, str]:
         token=client.token, library_name=client.library_name, library_version=client.library_version
     )
     return headers
+
+
+def progress_bars() -> AbstractContextManager[object]:
+    """The client's own progress bars on a terminal; in a log they would be a line for every second."""
+    # Exported, but lazily: mypy does not see it.
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    return nullcontext() if sys.stderr.isatty() else disable_progress_bars()

@@ -1,6 +1,7 @@
 """Which token is used for what, and how none of them gets into a text.
 
-Reading and writing have tokens of their own; HF_TOKEN serves both where there is but one. In a
+Reading, writing and the state of unfinished jobs have tokens of their own; HF_TOKEN serves all where there is
+but one. In a
 GitHub workflow with `id-token: write` no token need be stored: the Hub's client trades GitHub's proof of
 identity for one that lives an hour and writes to one repository
 (https://huggingface.co/docs/hub/trusted-publishers).
@@ -20,10 +21,12 @@ from quantize_lib.hub.retry import Retry
 
 READ = "HF_TOKEN_READ"
 WRITE = "HF_TOKEN_WRITE"
+STATE = "HF_TOKEN_STATE"
 
 _SECRETS = (
     READ,
     WRITE,
+    STATE,
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "HF_OIDC_ID_TOKEN",
@@ -53,6 +56,11 @@ def read_token() -> str | None:
 def write_token() -> str | None:
     """The token for publishing: HF_TOKEN_WRITE, else HF_TOKEN, else what `hf auth login` left."""
     return _from_environment(WRITE) or _of_client()
+
+
+def state_token() -> str | None:
+    """The token for the state of unfinished jobs: HF_TOKEN_STATE, else the one for publishing."""
+    return _from_environment(STATE) or write_token()
 
 
 def can_exchange() -> bool:

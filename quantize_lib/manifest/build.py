@@ -21,6 +21,7 @@ from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
+from quantize_lib.manifest.state_words import STATE, resolve_state
 from quantize_lib.manifest.tasks import TASKS, check_tasks
 from quantize_lib.manifest.test_command import check_command
 from quantize_lib.manifest.text import (
@@ -45,6 +46,7 @@ from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, TEXTS, Cell, Job
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.state_stores import StateSpec
 from quantize_lib.targets import PublishSpec
 from quantize_lib.wording import joined, show
 
@@ -112,7 +114,7 @@ class _Builder:
         return value if self.clean(*path) else {}
 
     def plan(self, path: Path | None) -> Plan:
-        publish = self.publish()
+        publish, state = self.publish(), self.state()
         models = list(self.models())
         check_model_names(((("models", index), spec) for index, spec in models), self.report, self.place)
         self.check_rules()
@@ -134,6 +136,7 @@ class _Builder:
             manifest=path,
             jobs=tuple(jobs),
             publish=publish,
+            state=state,
             runners=self.runners(),
             watch=tuple(self.rules()),
             warnings=tuple(_warnings(wanted)),
@@ -241,6 +244,14 @@ class _Builder:
             defaults,
             self.base,
             lambda key, reason: self.report(("publish", key), reason),
+        )
+
+    def state(self) -> StateSpec:
+        return resolve_state(
+            self.at(STATE),
+            defaults_of(STATE),
+            self.base,
+            lambda key, reason: self.report((STATE, key), reason),
         )
 
     def runners(self) -> RunnersSpec:

@@ -14,11 +14,13 @@ from quantize_lib.manifest.limit_words import complete_limits
 from quantize_lib.manifest.mix_words import complete_mix
 from quantize_lib.manifest.publish_words import complete_publish
 from quantize_lib.manifest.schema_entries import complete_entries
+from quantize_lib.manifest.state_words import complete_state
 from quantize_lib.schemas import completed
 
 COMPLETING: tuple[Callable[[dict[str, Any]], None], ...] = (
     complete_entries,
     complete_publish,
+    complete_state,
     complete_limits,
     complete_mix,
 )

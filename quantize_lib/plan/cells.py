@@ -15,6 +15,7 @@ from quantize_lib.methods import get_method
 from quantize_lib.methods.settings import Settings
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.state_stores import StateSpec, state_spec
 from quantize_lib.targets import PublishSpec
 
 HELD_OUT = "perplexity"
@@ -114,6 +115,8 @@ class Plan:
     """The rules by which more models are found; `manifest.expand` adds those."""
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the manifest says, as plain data."""
+    state: StateSpec = field(default_factory=state_spec)
+    """Where the state of unfinished jobs is kept."""
 
     def cells(self) -> Iterator[tuple[Job, Cell]]:
         """Every cell with its job, in the manifest's order."""

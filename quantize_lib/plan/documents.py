@@ -24,6 +24,7 @@ from quantize_lib.plan.serving import Serving
 from quantize_lib.plan.shards import jobs_to_split
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.source.model_spec import ModelSpec
+from quantize_lib.state_stores import beyond_output, state_label
 from quantize_lib.targets import PublishSpec, all_options, get_target
 from quantize_lib.wording import joined
 
@@ -55,6 +56,11 @@ def plan_json(
             "namespace": publish.namespace,
             "private": publish.private,
             "needs_credentials": get_target(publish.to).needs_credentials,
+        },
+        "state": {
+            "in": plan.state.store,
+            "label": state_label(plan.state),
+            "beyond_output": beyond_output(plan.state),
         },
         "jobs": [_job(job, estimates.get(job.id), verdicts) for job in plan.jobs],
         "warnings": list(plan.warnings),
@@ -188,6 +194,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
             "disk_bytes": estimate.disk_bytes,
             "peak_memory_bytes": estimate.peak_memory_bytes,
             "activation_bytes": estimate.activation_bytes,
+            "state_bytes": estimate.state_bytes,
             "parameters": estimate.parameters,
             "statistics_bytes": estimate.statistics_bytes,
         },

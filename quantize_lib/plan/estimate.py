@@ -30,6 +30,8 @@ class JobEstimate:
         peak_memory_bytes: resident memory of the process that quantizes.
         activation_bytes: the part of it that a job below a limit does without: activations, which can be on
             disk, and a block calibrated ahead.
+        state_bytes: at most in a state store: the checkpoints, and activations twice while new ones take the
+            place of the old.
         parameters: values of the base model's tensors, tied ones once.
         cells: bytes of each checkpoint's weights, by cell id.
         group_sizes: resolved group size, by cell id; -1 for one group per row, and where a method has none.
@@ -44,6 +46,7 @@ class JobEstimate:
     disk_bytes: int
     peak_memory_bytes: int
     activation_bytes: int
+    state_bytes: int
     parameters: int
     cells: Mapping[str, int]
     group_sizes: Mapping[str, int]
@@ -71,6 +74,7 @@ def estimate_job(job: Job, facts: ModelFacts, group_sizes: Mapping[str, int]) ->
         disk_bytes=facts.download_bytes + _copy_bytes(facts) + sum(cells.values()),
         peak_memory_bytes=needs.whole,
         activation_bytes=needs.whole - needs.least,
+        state_bytes=2 * needs.hidden + sum(cells.values()),
         parameters=sum(prod(info.shape) for info in facts.tensors.values()),
         cells=cells,
         group_sizes=dict(group_sizes),

@@ -8,13 +8,14 @@ from typing import Any
 from quantize_lib.cell_words import complete_cell, settings_words
 from quantize_lib.metrics import LIMITS, SIZE_LIMIT
 from quantize_lib.schemas import completed, put_owned
+from quantize_lib.state_stores import STATE_STORES
 from quantize_lib.targets import TARGETS, Option, all_options
 
 
 @cache
 def plan_schema() -> dict[str, Any]:
     """The whole schema of a plan; callers do not change it."""
-    return completed("plan", _complete_cells, _complete_publish, _complete_limits)
+    return completed("plan", _complete_cells, _complete_publish, _complete_state, _complete_limits)
 
 
 def _complete_cells(schema: dict[str, Any]) -> None:
@@ -35,6 +36,10 @@ def _complete_publish(schema: dict[str, Any]) -> None:
             if option.always_written
         },
     )
+
+
+def _complete_state(schema: dict[str, Any]) -> None:
+    schema["properties"]["state"]["properties"]["in"]["enum"] = list(STATE_STORES)
 
 
 def _complete_limits(schema: dict[str, Any]) -> None:

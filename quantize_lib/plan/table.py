@@ -12,6 +12,7 @@ from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.serving import Serving
 from quantize_lib.plan.shards import jobs_to_split
 from quantize_lib.plan.verdict import Verdict
+from quantize_lib.state_stores import beyond_output, state_label
 from quantize_lib.targets import label
 from quantize_lib.text import format_bytes
 from quantize_lib.wording import joined
@@ -52,6 +53,10 @@ def plan_table(
     if any(estimate.serving for estimate in estimates.values()):
         lines += ["", *_columns(_served(plan, estimates), right=(1, 2))]
     lines += ["", f"Published to {label(plan.publish)}."]
+    if beyond_output(plan.state):
+        most = [f"{job} at most {format_bytes(estimate.state_bytes)}" for job, estimate in estimates.items()]
+        what = f": {joined(most)}" if most else ""
+        lines.append(f"State of unfinished jobs is kept in {state_label(plan.state)}{what}.")
     lines += [
         f"Of {choice.model} the smallest that meets its limits: {joined(choice.ids, 'or')}."
         for choice in choices_of(plan)

@@ -16,6 +16,7 @@ from quantize_lib.engine.expert_statistics import ExpertTally
 from quantize_lib.engine.pass_state import CellOutcome, PassState
 from quantize_lib.errors import CheckpointError, QuantizerError, error_of
 from quantize_lib.files import read_json, write_text
+from quantize_lib.job.layout import PROGRESS_FILE
 from quantize_lib.process_memory import peak_memory
 from quantize_lib.reporting import Reporter
 from quantize_lib.worker.hidden_files import HiddenFile, Spill
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from quantize_lib.engine.pass_state import Batches
-
-PROGRESS_FILE = "progress.json"
 
 
 class PassFolder:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib import __version__
 from quantize_lib.files import read_json, sha256_json, write_json
 from quantize_lib.job.job_file import JobFile
-from quantize_lib.job.layout import PASSES
+from quantize_lib.job.layout import FINISHED_FILE, LOCK_FILE, PASSES
 from quantize_lib.job.records import BuildFigures, TextRecord
 from quantize_lib.job.result import (
     CellResult,
@@ -33,14 +33,13 @@ if TYPE_CHECKING:
 
 FORMAT = 4
 """Raised when the files' form changes, or the same settings begin to mean another output."""
-_FINISHED_FILE = "finished.json"
 
 
 @contextmanager
 def alone_in(output: Path) -> Iterator[None]:
     """Wait until no other quantizing process works there: one whose run was killed may be about to end."""
     (output / PASSES).mkdir(parents=True, exist_ok=True)
-    with (output / PASSES / "lock").open("w", encoding="utf-8") as lock:
+    with (output / PASSES / LOCK_FILE).open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -118,7 +117,7 @@ class Finished:
         self.builds: dict[str, BuildFigures] = {}
         self.shared_seconds = 0.0
         self.peak_memory_bytes = 0
-        self._file = root / _FINISHED_FILE
+        self._file = root / FINISHED_FILE
         self._key = key
         self._keys: dict[str, str] = {}
 

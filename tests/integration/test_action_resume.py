@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.action_runner import ROOT, Runner, copy_cache, ready_environment
+from tests.support.action_inputs import DEFAULTS, PUSH
+from tests.support.action_runner import ROOT, Runner, copy_cache, read_outputs, ready_environment
 from tests.support.resuming import BLOCKS, deepen
 from tests.support.small_runs import FASTEST, manifest, save_tiny_model
+from tools.action.inputs import read_inputs
 
 QUANTIZE = "Quantize and check"
 # Enough work for a signal to come before the last block.
@@ -99,3 +104,27 @@ def test_what_could_not_be_published_is_published_by_the_next_attempt_without_qu
     assert (third.workspace / made).read_bytes() == (first.workspace / built).read_bytes()
     (kept,) = third.caches.iterdir()
     assert [path.name for path in kept.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("beyond", "state"), [(False, "./output/.state"), (True, "./output/.state/unpublished")]
+)
+def test_where_the_manifest_has_a_store_unfinished_jobs_are_no_matter_of_the_cache(
+    tmp_path: Path, *, beyond: bool, state: str
+) -> None:
+    plan = {"jobs": [], "publish": {"needs_credentials": False}, "state": {"beyond_output": beyond}}
+    tool = tmp_path / "model-quantizer-core" / "bin" / "model-quantizer"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f"#!/bin/sh\necho '{json.dumps(plan)}'\n", encoding="utf-8")
+    tool.chmod(0o755)
+    read_inputs(DEFAULTS, PUSH).save(tmp_path)
+    outputs = tmp_path / "outputs"
+    names = {"WORK": str(tmp_path), "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(outputs)}
+    subprocess.run(
+        [sys.executable, "-Es", str(ROOT / "tools" / "action" / "main.py"), "plan"],
+        env={**os.environ, **names},
+        cwd=tmp_path,
+        timeout=60,
+        check=True,
+    )
+    assert read_outputs(outputs.read_text(encoding="utf-8")) == {"run": "true", "state": state}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ JOB = {
     "HF_OIDC_ID_TOKEN": "of-the-caller",
     "HF_TOKEN_READ": "for-reading",
     "HF_TOKEN_WRITE": "for-writing",
+    "HF_TOKEN_STATE": "for-state",
     "ACTIONS_ID_TOKEN_REQUEST_URL": "https://identity.example",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "for-an-identity",
 }
@@ -29,11 +31,12 @@ JOB = {
 
 def seen(folder: Path, step: str, inputs: Inputs) -> dict[str, str]:
     """Run a step with a tool that notes its environment; what it saw of the variables above."""
-    tool = folder / "model-quantizer-core" / "bin" / "model-quantizer"
+    tool = folder / f"model-quantizer-{inputs.profile}" / "bin" / "model-quantizer"
     tool.parent.mkdir(parents=True)
     tool.write_text(
-        f"#!{sys.executable}\nimport json, os\n"
+        f"#!{sys.executable}\nimport json, os, sys\n"
         f"json.dump(dict(os.environ), open({str(folder / 'seen.json')!r}, 'w'))\n"
+        f"json.dump(sys.argv, open({str(folder / 'words.json')!r}, 'w'))\n"
     )
     tool.chmod(0o755)
     inputs.save(folder)
@@ -64,6 +67,16 @@ def test_publishing_sees_what_writes_alone(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("event", "kept"), [(PUSH, True), (FORK, False)])
+def test_quantizing_keeps_state_and_a_forks_pull_request_does_not(
+    tmp_path: Path, event: dict[str, Any], kept: bool
+) -> None:
+    (tmp_path / "todo.json").write_text('{"cells": [], "devices": ["cpu"]}', encoding="utf-8")
+    inputs = read_inputs({**DEFAULTS, "INPUT_EXECUTOR": "local"}, event)
+    assert ("HF_TOKEN_STATE" in seen(tmp_path, "run", inputs)) == kept
+    assert ("--no-state" not in json.loads((tmp_path / "words.json").read_text())) == kept
+
+
 def test_a_forks_pull_request_does_not_see_the_login_of_the_runner_either(tmp_path: Path) -> None:
     inputs = read_inputs({**DEFAULTS, "INPUT_COMMAND": "plan"}, FORK)
     assert seen(tmp_path, "plan", inputs)["HF_TOKEN_PATH"] == os.devnull
@@ -89,11 +102,11 @@ def test_a_token_is_masked_as_it_is_used_without_the_white_space_around_it(tmp_p
     script = next(step["run"] for step in action["runs"]["steps"] if step["name"] == "Mask the tokens")
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
-        env={"READ_TOKEN": " \n", "WRITE_TOKEN": "\thf_abc%\r\n"},
+        env={"READ_TOKEN": " \n", "WRITE_TOKEN": "\thf_abc%\r\n", "STATE_TOKEN": "hf_state"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert done.stdout == "::add-mask::hf_abc%25\n"
+    assert done.stdout == "::add-mask::hf_abc%25\n::add-mask::hf_state\n"

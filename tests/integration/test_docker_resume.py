@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,3 +82,36 @@ def test_a_checkpoint_that_failed_its_check_is_given_back_to_the_next_container(
     assert "checked again: config.json model.safetensors" in said
     assert report(tmp_path / "out")[CELL_ID]["status"] == "published"
     assert [path.name for path in (tmp_path / "out" / ".state").iterdir()] == ["lock"]
+
+
+COMMITTED = """
+state = out / ".passes" / "1"
+progress = {"blocks": 3, "hidden": {"file": "hidden-00003.safetensors", "size": 5},
+            "cells": {cell: {"shards": {"closed": [], "current": None, "total_bytes": 0}}}}
+if not state.exists():
+    (state / cell).mkdir(parents=True)
+    os.chmod(out / ".passes", 0o700)
+    (state / "hidden-00003.safetensors").write_bytes(b"three")
+    (state / "progress.json").write_text(json.dumps(progress))
+    time.sleep(600)
+say(event="info", message="went on after " + str(json.loads((state / "progress.json").read_text())["blocks"]))
+(state / "hidden-00003.safetensors").rename(state / "hidden-00004.safetensors")
+checkpoint(); save()
+"""
+
+
+def test_a_container_on_another_machine_goes_on_from_what_a_state_store_has(
+    stub: Callable[[str], str], tmp_path: Path
+) -> None:
+    with docker_manifest(tmp_path, "one").open("a", encoding="utf-8") as file:
+        file.write("state: {in: directory, path: kept}\n")
+    image = stub(RESULT + COMMITTED)
+    process = start(tmp_path, "--image", image)
+    wait_for(process.stderr, "its state is kept in")
+    process.kill()
+    process.communicate()
+    shutil.rmtree(tmp_path / "out")
+    code, said = run(tmp_path, "--image", image)
+    assert code == 0, said
+    assert "went on after 3" in said
+    assert list((tmp_path / "kept").iterdir()) == []

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 READ = "hf_Canary+Reads/Only+aaaabbbbccccdddd"
 WRITE = "hf_Canary+Writes/Only+eeeeffffgggghhhh"
+STATE = "hf_Canary+Keeps/Only+iiiijjjjkkkkllll"
 CELL = "tiny-gptq-4bit"
 REPOSITORY = f"acme/{CELL}"
 WRITES = {
@@ -145,6 +146,7 @@ def make(
         def world() -> World:
             hub.add_token(READ, "reader", "read")
             hub.add_token(WRITE, "acme")
+            hub.add_token(STATE, "keeper")
             hub.add_organization("base", readers=("reader",))
             hub.add_model("base/tiny", base, private=True)
             hub.add_dataset("base/news", {"train.jsonl": calibration_text.read_bytes()}, private=True)
@@ -180,6 +182,10 @@ def check(world: World) -> None:
             assert READ not in shown, request
         if "/base/" in request.path:
             assert shown in ("", f"Bearer {READ}"), request
+        if "/keeper/" in request.path:
+            assert shown in ("", f"Bearer {STATE}"), request
+        elif STATE in shown:
+            assert request.route == "create_repo", request
     for process in world.processes():
         inherited = holds(json.dumps(process), tokens)
         if "entrypoint.py" in " ".join(process["words"]):
@@ -199,10 +205,13 @@ def used(world: World, token: str) -> set[str]:
 
 def test_a_run_keeps_its_tokens_to_itself(make: Make) -> None:
     world = make()
-    assert world.call("run", "quantize.yml", HF_TOKEN_WRITE=WRITE) == 0, world.said
+    with (world.folder / "work" / "quantize.yml").open("a", encoding="utf-8") as file:
+        file.write("state: {in: hub, repository: keeper/state}\n")
+    assert world.call("run", "quantize.yml", HF_TOKEN_WRITE=WRITE, HF_TOKEN_STATE=STATE) == 0, world.said
     assert report(world.folder / "work" / "output")[CELL]["status"] == "published"
     assert {"repo_info", "get_file"} <= used(world, READ)
     assert {"create_repo", "preupload", "lfs_batch", "create_commit"} <= used(world, WRITE)
+    assert {"create_repo", "create_branch", "create_commit", "delete_branch"} <= used(world, STATE)
     assert any("job" in process["words"] for process in world.processes())
     # The libraries did talk, and a token in a file is found.
     assert "Send: curl" in world.said

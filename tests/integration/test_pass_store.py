@@ -20,10 +20,11 @@ from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, sha256_file
+from quantize_lib.job.layout import PROGRESS_FILE
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
-from quantize_lib.worker.pass_store import PROGRESS_FILE, PassFolder
+from quantize_lib.worker.pass_store import PassFolder
 from tests.support.families import VOCABULARY, save_family
 from tests.support.quantizing import Silent, model_facts
 from tests.support.resuming import BLOCKS, deepen

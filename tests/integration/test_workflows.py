@@ -314,7 +314,7 @@ def test_only_the_action_gets_the_tokens_and_planning_none_to_write() -> None:
     allowed = {
         "plan": {"hf-token-read"},
         "calibrate": {"hf-token-read"},
-        "quantize": {"hf-token-read", "hf-token-write"},
+        "quantize": {"hf-token-read", "hf-token-write", "hf-token-state"},
         "report": set(),
         "issue": set(),
     }

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,15 @@ def deepen(model: Path) -> Path:
 
 
 @contextmanager
-def running(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """The command at work; what it says goes to `said.txt`. It is over in any case afterwards."""
     with (cwd / "said.txt").open("w", encoding="utf-8") as said:
         run = subprocess.Popen(
             [sys.executable, str(ROOT / "entrypoint.py"), *map(str, words)],
             cwd=cwd,
-            env=environment(),
+            env=environment() if env is None else dict(env),
             stdout=subprocess.DEVNULL,
             stderr=said,
             text=True,

@@ -44,6 +44,7 @@ EDGES: dict[str, set[str]] = {
     "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
     "targets": {"names", "registry"},
+    "state_stores": {"names", "registry", "targets"},
     "harness": {"errors", "files", "metrics", "text"},
     "command": {"environment", "errors", "files", "metrics", "text"},
     # What a model is, what is asked for, and what that costs.
@@ -61,11 +62,11 @@ EDGES: dict[str, set[str]] = {
     "plan": {
         *("architecture", "calibration", "cell_words", "command", "devices", "effective_settings"),
         *("errors", "files", "formats", "harness", "methods", "metrics", "schemas", "sizing", "source"),
-        *("targets", "tasks", "text", "wording"),
+        *("state_stores", "targets", "tasks", "text", "wording"),
     },
     "manifest": {
         *("calibration", "command", "devices", "errors", "formats", "harness", "methods", "metrics"),
-        *("names", "plan", "schemas", "source", "targets", "wording"),
+        *("names", "plan", "schemas", "source", "state_stores", "targets", "wording"),
     },
     # What travels, and who computes.
     "job": {
@@ -114,10 +115,22 @@ EDGES: dict[str, set[str]] = {
         *("report", "source"),
         *("targets", "text"),
     },
+    "kept_state": {"errors", "files", "hub", "job", "registry", "reporting", "state_stores", "text"},
     "host": {
         *("architecture", "calibration", "card", "checkpoint", "command", "devices", "effective_settings"),
-        *("environment", "errors", "files", "formats", "gate", "harness", "job", "manifest", "methods"),
-        *("metrics", "names", "parallel", "plan", "publish", "report", "reporting", "source", "targets"),
+        *("environment", "errors", "files", "formats", "gate", "harness", "job", "kept_state", "manifest"),
+        *(
+            "methods",
+            "metrics",
+            "names",
+            "parallel",
+            "plan",
+            "publish",
+            "report",
+            "reporting",
+            "source",
+            "targets",
+        ),
         *("tasks", "text", "tokenizer", "versions", "wording"),
     },
     # Beside a run: checkpoints as their users meet them.
@@ -151,6 +164,7 @@ EDGES: dict[str, set[str]] = {
             "harness",
             "host",
             "job",
+            "kept_state",
             "manifest",
         ),
         *("methods", "plan", "publish", "report", "reporting", "source", "targets", "text", "tokenizer"),
@@ -161,7 +175,19 @@ EDGES: dict[str, set[str]] = {
 """Who imports whom: the edges that are needed, and no others. A new one is a decision: add it here."""
 LIGHT = {
     *("errors", "devices", "files", "hub", "names", "precision", "reporting", "schemas", "text", "wording"),
-    *("methods", "metrics", "targets", "architecture", "manifest", "plan", "source", "gate", "card"),
+    *(
+        "methods",
+        "metrics",
+        "targets",
+        "state_stores",
+        "kept_state",
+        "architecture",
+        "manifest",
+        "plan",
+        "source",
+        "gate",
+        "card",
+    ),
     *(
         "publish",
         "report",
@@ -271,13 +297,14 @@ def test_no_imports_go_in_a_circle(own: str) -> None:
     ("own", "others"),
     [
         # Beside foreign code there is no token, and nothing that judges or publishes.
-        ("worker", {"publish", "host", "card", "report", "gate", "executors", "cli"}),
+        ("worker", {"publish", "host", "kept_state", "card", "report", "gate", "executors", "cli"}),
         ("engine", {"publish", "host", "card", "report", "gate", "executors", "cli", "job", "hub", "source"}),
         ("job", {"publish", "host", "worker", "engine", "card", "report", "executors", "hub"}),
         # The host computes nothing.
         ("host", {"engine", "worker", "evaluate", "executors", "logits"}),
         ("publish", {"engine", "worker", "evaluate", "executors", "logits"}),
-        ("executors", {"engine", "worker", "host", "publish", "hub"}),
+        ("kept_state", {"engine", "worker", "evaluate", "executors", "publish"}),
+        ("executors", {"engine", "worker", "host", "publish", "kept_state", "hub"}),
     ],
 )
 def test_a_wall_stands(own: str, others: set[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import METHODS
 from quantize_lib.metrics import COMPARED, LIMITS, METRICS
+from quantize_lib.state_stores import STATE_STORES
 from quantize_lib.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,14 @@ AXES: Mapping[str, Axis] = {
     "targets": Axis(
         names=frozenset(TARGETS),
         own=("quantize_lib/targets", *(f"quantize_lib/publish/{name}" for name in TARGETS)),
+    ),
+    "state stores": Axis(
+        names=frozenset(STATE_STORES),
+        # The action has an input of one's name.
+        own=(
+            *("quantize_lib/state_stores", "quantize_lib/targets", "quantize_lib/publish"),
+            *("tools/action/main.py", "tools/action/inputs.py"),
+        ),
     ),
 }
 

@@ -194,7 +194,7 @@ REST = [
     (
         "evalute: {}",
         "5:1: evalute: unknown key. Allowed: version, defaults, models, watch, include, exclude, evaluate, "
-        "publish, runners. Perhaps you meant `evaluate`?",
+        "publish, state, runners. Perhaps you meant `evaluate`?",
     ),
     ("<<: {a: 1}", "5:1: <<: merge keys are not YAML 1.2; use `defaults`, or repeat the settings."),
     (

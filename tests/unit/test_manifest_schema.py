@@ -24,6 +24,8 @@ from quantize_lib.plan.cells import RunnersSpec
 from quantize_lib.schemas import load_schema
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
+from quantize_lib.state_stores import DEFAULT_STORE, state_spec
+from quantize_lib.state_stores import all_options as store_options
 from quantize_lib.targets import DEFAULT_TARGET, PublishSpec, all_options
 from tools.schemas import COMPLETED, stale
 
@@ -67,6 +69,16 @@ def test_publishing_has_the_schemas_defaults() -> None:
         )
     common = field_defaults(PublishSpec)
     assert {key: common[key] for key in declared} == declared
+
+
+def test_state_has_the_schemas_defaults() -> None:
+    declared = defaults_of("state")
+    assert declared.pop("in") == DEFAULT_STORE == state_spec().store
+    for name, (option, _) in store_options().items():
+        assert declared.pop(name, None) == (
+            None if option.default is None else option.to_plan(option.default)
+        )
+    assert not declared
 
 
 def test_settings_have_the_schemas_defaults() -> None:

@@ -86,6 +86,7 @@ def test_a_plan_of_a_later_version_is_valid(tmp_path: Path) -> None:
         disk_bytes=2,
         peak_memory_bytes=3,
         activation_bytes=4,
+        state_bytes=7,
         parameters=5,
         cells={cell.id: 6},
         group_sizes={cell.id: 64},

@@ -51,6 +51,7 @@ def estimates(plan: Plan) -> dict[str, JobEstimate]:
             disk_bytes=1_000_000_000,
             peak_memory_bytes=950,
             activation_bytes=50,
+            state_bytes=94_300_000,
             parameters=134_515_008,
             cells={cell.id: 94_200_000 for cell in job.cells},
             formats={cell.id: "gptq" for cell in job.cells},

@@ -26,6 +26,7 @@ DEFAULTS: Mapping[str, str] = {
     "output": "output",
     "hf-token-read": "",
     "hf-token-write": "",
+    "hf-token-state": "",
     "cache": "true",
     "artifacts": "false",
     "shards": "0",
@@ -193,7 +194,7 @@ def read_inputs(environ: Mapping[str, str], event: Mapping[str, Any]) -> Inputs:
 
     only = tuple(dict.fromkeys(values["only"].replace(",", " ").split()))
     problems += [f"only: {cell!r} is not a cell's id" for cell in only if not _CELL.fullmatch(cell)]
-    for name in ("hf-token-read", "hf-token-write"):
+    for name in ("hf-token-read", "hf-token-write", "hf-token-state"):
         if values[name] and not _TOKEN.fullmatch(values[name]):
             # The value itself stays out of the log.
             problems.append(f"{name}: holds white space or characters that no token has")

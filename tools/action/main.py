@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from quantize_lib.host.output_folder import UNPUBLISHED
 from tools import bootstrap
 from tools.action.attest import attach as attach_bundle
 from tools.action.attest import checksums
@@ -41,6 +42,8 @@ _TO_WRITE = (
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
 )
 """What opens doors, by what for; GitHub gives the last two to every step of a job with `id-token: write`."""
+_TO_KEEP = ("HF_TOKEN_STATE",)
+"""For the state of unfinished jobs, which the step that quantizes keeps."""
 _FOR_ANYTHING = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN", "HF_OIDC_RESOURCE")
 """The caller's own, which may stand in the job's environment: what is used is what the action is given."""
 
@@ -84,7 +87,6 @@ def prepare() -> int:
             "pip-key": f"model-quantizer-pip-{inputs.profile}-{locks[:16]}",
             "pip-cache": str(Path(os.environ["RUNNER_TEMP"]) / "model-quantizer-pip"),
             "keep-state": _word(inputs.cache and inputs.computes),
-            "state": inputs.state,
             # A cache's key is written once, so every attempt has its own; the next takes the newest.
             "state-key": f"{prefix}{run_id}-{attempt}",
             "state-prefix": prefix,
@@ -143,15 +145,18 @@ def plan() -> int:
     if done.returncode not in (0, 3):
         return done.returncode
     # 3: a model that cannot be looked at. Its cells fail in the run, and the others are made.
-    devices = [inputs.device]
+    devices, beyond = [inputs.device], False
     if done.returncode == 0:
         planned = json.loads(done.stdout)
+        beyond = inputs.command == "run" and inputs.trusted and planned["state"]["beyond_output"]
         devices = sorted({job["device"] for job in planned["jobs"]})
         if code := _preflight(inputs, planned):
             return code
-    todo = {"cells": cells, "devices": devices}
+    # Where the manifest has a store for unfinished jobs, they are no matter of the cache.
+    state = f"{inputs.state}/{UNPUBLISHED}" if beyond else inputs.state
+    todo = {"cells": cells, "devices": devices, "state": state}
     (work / "todo.json").write_text(json.dumps(todo), encoding="utf-8")
-    set_outputs(os.environ, {"run": "true"})
+    set_outputs(os.environ, {"run": "true", "state": state})
     return 0
 
 
@@ -180,7 +185,7 @@ def run() -> int:
     """Quantize, check and, unless that is a step of its own, publish; or calibrate."""
     work = work_folder()
     inputs = Inputs.load(work)
-    todo = json.loads((work / "todo.json").read_text(encoding="utf-8"))
+    todo = _todo(work)
     if inputs.executor == "docker" and (code := pull(inputs.image, todo["devices"])):
         return code
     words = [inputs.command, inputs.manifest, f"--output={inputs.output}", f"--device={inputs.device}"]
@@ -191,13 +196,15 @@ def run() -> int:
     words += [f"--statistics={inputs.statistics}"] if inputs.statistics else []
     publish_now = inputs.publish and not inputs.two_steps
     words.append("--publish" if publish_now else "--no-publish")
+    # Nobody else's commit gets to what a store has.
+    words += [] if inputs.trusted else ["--no-state"]
     environment = dict(os.environ)
     if inputs.two_steps:
         # The publishing step's says what became of each cell; this one is shown where it never comes to that.
         environment["GITHUB_STEP_SUMMARY"] = str(work / SUMMARY)
     bring_back(Path(inputs.output))
     before = _written(inputs)
-    code = _tool(inputs, words, environment=environment).returncode
+    code = _tool(inputs, words, environment=environment, keeps=inputs.trusted).returncode
     reported = _written(inputs) != before
     if inputs.attest and reported and (lines := checksums(Path(inputs.output), _cells(inputs))):
         # A file: there may be more than a variable holds.
@@ -223,6 +230,12 @@ def publish() -> int:
     return _settle(work, inputs, code, reported=True)
 
 
+def _todo(work: Path) -> dict[str, Any]:
+    """What `plan` left for the run."""
+    todo: dict[str, Any] = json.loads((work / "todo.json").read_text(encoding="utf-8"))
+    return todo
+
+
 def _report(inputs: Inputs) -> Path:
     return (Path(inputs.output) / "report.json").absolute()
 
@@ -240,9 +253,12 @@ def _written(inputs: Inputs) -> int:
 
 def _settle(work: Path, inputs: Inputs, code: int, *, reported: bool) -> int:
     """Leave the exit code for `finish`: a failed cell is not to keep the others from being published."""
-    if reported and inputs.cache and inputs.publish:
+    if reported and inputs.cache:
         try:
-            keep(Path(inputs.output), _cells(inputs))
+            if inputs.publish:
+                keep(Path(inputs.output), _cells(inputs))
+            # The step that saves it warns of a folder that is not there.
+            Path(_todo(work)["state"]).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             annotate("warning", f"What is not published cannot be kept for a later attempt: {error}")
     (work / "result.json").write_text(json.dumps({"code": code, "reported": reported}), encoding="utf-8")
@@ -292,14 +308,16 @@ def _tool(
     capture: bool = False,
     environment: Mapping[str, str] | None = None,
     writes: bool = False,
+    keeps: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in the workspace; a module that lies there is never imported.
 
     Args:
         writes: whether it gets what publishes; else it gets what reads, and never both.
+        keeps: whether it gets what keeps the state of unfinished jobs.
     """
     given = os.environ if environment is None else environment
-    left_out = {*_FOREIGN, *_FOR_ANYTHING, *(_TO_READ if writes else _TO_WRITE)}
+    left_out = {*_FOREIGN, *_FOR_ANYTHING, *(_TO_READ if writes else _TO_WRITE), *(() if keeps else _TO_KEEP)}
     clean = {name: value for name, value in given.items() if name not in left_out}
     if not inputs.trusted:
         # Nor the login of a runner of one's own.

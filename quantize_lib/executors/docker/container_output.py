@@ -93,14 +93,15 @@ def take(output: Path, cells: Iterable[str], target: Path) -> None:
         path.rename(target / name)
 
 
-def give_back(cells: Iterable[str], source: Path, output: Path, user: tuple[int, int]) -> None:
-    """Move folders that were taken, and whose checks are made again, to where a container looks for them.
+def give_back(names: Iterable[str], source: Path, output: Path, user: tuple[int, int]) -> None:
+    """Move folders to where a container looks for them: cells that were taken and whose checks are made
+    again, and state that was brought back from a store.
 
     Args:
-        source: where they were taken to, by the cell's id.
+        source: where they lie, by their names.
         user: whom the container's files belong to.
     """
-    for name in cells:
+    for name in names:
         folder = source / name
         if not folder.is_dir() or (output / name).exists():
             continue

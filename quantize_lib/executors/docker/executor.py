@@ -51,7 +51,7 @@ from quantize_lib.executors.docker.daemon import (
 from quantize_lib.executors.docker.tokenizer import TRY_SECONDS, try_in_container
 from quantize_lib.files import last_line, remove_tree, sha256_file, sha256_json, write_text
 from quantize_lib.job.job_file import JobFile, read_job
-from quantize_lib.job.layout import CONTAINER_OUTPUT, ENDED_FILE, RESULT_FILE
+from quantize_lib.job.layout import BROUGHT_BACK, CONTAINER_OUTPUT, ENDED_FILE, PASSES, RESULT_FILE
 from quantize_lib.job.result import read_result
 from quantize_lib.reporting import Reporter
 from quantize_lib.text import format_bytes, printable
@@ -200,6 +200,7 @@ class DockerExecutor:
         builds, build_folders = build_binds(job)
         user = container_user(output_dir)
         give_back(job.leaves, folder, output_dir, user)
+        give_back([PASSES, *job.leaves], folder / BROUGHT_BACK, output_dir, user)
         for readable in (job.model.path, *(build.path for build in job.builds), *job.statistics):
             check_readable(readable, user)
         on_gpu = self._on_gpu(job.device)

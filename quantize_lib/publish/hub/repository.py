@@ -6,14 +6,12 @@ Methods raise what the client raises; `hub.explanations` explains it.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from quantize_lib.card.state import card_state
 from quantize_lib.errors import PublishError
-from quantize_lib.hub.client import hub_client
+from quantize_lib.hub.client import hub_client, progress_bars
 from quantize_lib.hub.remote_files import RemoteFile, TooLargeError, list_files, read_small
 from quantize_lib.hub.retry import Retry, parsed
 from quantize_lib.publish.base import Published
@@ -134,7 +132,7 @@ class HubRepository:
             addition.upload_info.sha256 = bytes.fromhex(local[name].sha256)
             additions.append(addition)
         try:
-            with _bars():
+            with progress_bars():
                 parsed(
                     lambda: self._api.preupload_lfs_files(
                         self.name,
@@ -299,11 +297,3 @@ class HubRepository:
         except RevisionNotFoundError:
             # An earlier attempt took it away, and its answer was lost.
             return
-
-
-def _bars() -> AbstractContextManager[object]:
-    """The client's own progress bars on a terminal; in a log they would be a line for every second."""
-    # Exported, but lazily: mypy does not see it.
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-
-    return nullcontext() if sys.stderr.isatty() else disable_progress_bars()

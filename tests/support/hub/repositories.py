@@ -76,7 +76,7 @@ def update_settings(hub: Hub, request: Request, kind: str, name: str) -> Respons
 
 
 def create_branch(hub: Hub, request: Request, kind: str, name: str, branch: str) -> Response:
-    repository = _writable(hub, request, kind, name)
+    repository = writable(hub, request, kind, name)
     if branch.startswith("refs/"):
         raise HubError(400, f"Invalid reference for a branch: {branch}")
     if f"refs/heads/{branch}" in repository.refs:
@@ -87,14 +87,14 @@ def create_branch(hub: Hub, request: Request, kind: str, name: str, branch: str)
 
 
 def delete_branch(hub: Hub, request: Request, kind: str, name: str, branch: str) -> Response:
-    repository = _writable(hub, request, kind, name)
+    repository = writable(hub, request, kind, name)
     if branch == "main":
         raise HubError(403, "Cannot delete refs/heads/main")
     return _delete(repository, f"refs/heads/{branch}")
 
 
 def create_tag(hub: Hub, request: Request, kind: str, name: str, revision: str) -> Response:
-    repository = _writable(hub, request, kind, name)
+    repository = writable(hub, request, kind, name)
     tag = request.json()["tag"]
     if f"refs/tags/{tag}" in repository.refs:
         raise HubError(409, f"Reference already exists: refs/tags/{tag}")
@@ -103,10 +103,11 @@ def create_tag(hub: Hub, request: Request, kind: str, name: str, revision: str) 
 
 
 def delete_tag(hub: Hub, request: Request, kind: str, name: str, tag: str) -> Response:
-    return _delete(_writable(hub, request, kind, name), f"refs/tags/{tag}")
+    return _delete(writable(hub, request, kind, name), f"refs/tags/{tag}")
 
 
-def _writable(hub: Hub, request: Request, kind: str, name: str) -> Repository:
+def writable(hub: Hub, request: Request, kind: str, name: str) -> Repository:
+    """The repository of a route that changes it."""
     repository = hub.get(request, kind, name)
     hub.check_write(repository, hub.caller(request))
     return repository

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-from tests.support.hub import collections, discussions, identity, jobs, reading, repositories, uploads
+from tests.support.hub import (
+    collections,
+    discussions,
+    identity,
+    jobs,
+    reading,
+    repositories,
+    storage,
+    uploads,
+)
 from tests.support.hub.web import HubError, Request, Response
 
 
@@ -111,6 +120,19 @@ ROUTES = [
         f"{_REPO}/branch/(?P<branch>[^/]+)",
         repositories.delete_branch,
         "client hf_api: delete_branch",
+    ),
+    _route(
+        "POST",
+        f"{_REPO}/super-squash/(?P<branch>[^/]+)",
+        storage.squash,
+        "client hf_api: super_squash_history",
+    ),
+    _route("GET", f"{_REPO}/lfs-files", storage.list_lfs_files, "client hf_api: list_lfs_files"),
+    _route(
+        "POST",
+        f"{_REPO}/lfs-files/batch",
+        storage.delete_lfs_files,
+        "client hf_api: permanently_delete_lfs_files; docs hub/storage-limits",
     ),
     _route("POST", f"{_REPO}/tag/{_REVISION}", repositories.create_tag, "client hf_api: create_tag"),
     _route("DELETE", f"{_REPO}/tag/(?P<tag>[^/]+)", repositories.delete_tag, "client hf_api: delete_tag"),
