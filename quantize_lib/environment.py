@@ -123,6 +123,15 @@ def command_environment() -> dict[str, str]:
     return environment
 
 
+def server_environment(program: Path) -> dict[str, str]:
+    """A new environment for a program of the user's that serves a model: as `command_environment`, but its
+    own folder comes first, and PyTorch's compiler is on."""
+    environment = command_environment()
+    del environment["TORCHDYNAMO_DISABLE"]
+    environment["PATH"] = os.pathsep.join([str(program.parent), environment["PATH"]])
+    return environment
+
+
 def run_module(module: str, question: Path, answer: Path, *, log: Path, timeout: float) -> int:
     """Run a module of this package on foreign files, in a fresh process with a clean environment.
 

@@ -1,10 +1,12 @@
-"""How much memory this process has needed, and giving back what it no longer needs."""
+"""How much memory processes have needed, and giving back what this one no longer needs."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _M_ARENA_MAX = -8
@@ -27,11 +29,26 @@ def resident_bytes() -> int:
     return peak_resident_bytes() if now is None else now
 
 
-def _status(key: str) -> int | None:
-    """Bytes that Linux tells of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+def peak_of_group(group: int) -> int | None:
+    """Peak resident memory of all processes of a process group that are alive, each at its own peak.
+
+    What several of them share counts for each. None where the system does not tell.
+    """
+    peaks = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        # One that has just ended has no group any more.
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(int(folder.name)) == group:
+                peaks.append(_status("VmHWM", folder.name))
+    found = [peak for peak in peaks if peak is not None]
+    return sum(found) if found else None
+
+
+def _status(key: str, process: str = "self") -> int | None:
+    """Bytes that Linux tells of a process."""
+    with suppress(OSError):
+        status = Path("/proc", process, "status").read_text(encoding="ascii", errors="replace")
+        for line in status.splitlines():
             if line.startswith(f"{key}:"):
                 return int(line.split()[1]) * 1024
     return None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from quantize_lib.benchmark.records import Answer, Prompts, Protocol, Result, Subject
+from quantize_lib.benchmark.records import Answer, Prompts, Protocol, Result, Subject, Through
+from quantize_lib.benchmark.serving import ServerError, serving
 from quantize_lib.environment import ending, run_module
 from quantize_lib.files import last_line, read_json, write_json
 from quantize_lib.reporting import Reporter
 
 _TIMEOUT_SECONDS = 24 * 3600.0
+_LOADER, _SERVER = "quantize_lib.benchmark.timing", "quantize_lib.benchmark.streaming"
 
 
 def measure_all(
@@ -41,9 +44,19 @@ def measure_all(
                 result = results[subject.name]
                 if not result.ended:
                     log = logs / f"{place}-{subject.folder.name}.log"
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    question = {
+                        "folder": str(subject.folder),
+                        "prompts": list(prompts.texts),
+                        "first_prompt": number * protocol.prompts_a_process,
+                        **asdict(protocol),
+                    }
                     answers: list[Answer] = []
                     try:
-                        _ask(subject, protocol, prompts, number, log, answers)
+                        if subject.through is None:
+                            _ask(_LOADER, question, log, answers)
+                        else:
+                            _ask_server(subject.through, protocol, question, log, answers)
                     finally:
                         results[subject.name] = replace(result, answers=(*result.answers, *answers))
                         keep(tuple(results.values()))
@@ -51,31 +64,59 @@ def measure_all(
                 progress.advance()
 
 
-def _ask(
-    subject: Subject, protocol: Protocol, prompts: Prompts, number: int, log: Path, answers: list[Answer]
-) -> None:
+def _ask(module: str, question: Mapping[str, Any], log: Path, answers: list[Answer]) -> None:
     """Let one process measure; `answers` gets what it said, also where this is interrupted."""
-    question = {
-        "folder": str(subject.folder),
-        "prompts": list(prompts.texts),
-        "first_prompt": number * protocol.prompts_a_process,
-        **asdict(protocol),
-    }
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "question.json", Path(name) / "answer.json"
         write_json(asked, question)
-        log.parent.mkdir(parents=True, exist_ok=True)
         error: str | None = "interrupted"
         try:
-            code = run_module(
-                "quantize_lib.benchmark.timing", asked, answered, log=log, timeout=_TIMEOUT_SECONDS
-            )
+            code = run_module(module, asked, answered, log=log, timeout=_TIMEOUT_SECONDS)
             error = None if code == 0 else f"its process {ending(code)} ({last_line(log)})"
         except subprocess.TimeoutExpired:
             error = f"its process took longer than {_TIMEOUT_SECONDS / 3600:.0f} h"
         finally:
             answer = Answer.of(read_json(answered)) if answered.exists() else Answer()
             answers.append(answer if error is None else replace(answer, error=error))
+
+
+def _ask_server(
+    through: Through, protocol: Protocol, question: Mapping[str, Any], log: Path, answers: list[Answer]
+) -> None:
+    """As `_ask`, with a server that is started for it; what that prints comes first in the log."""
+    asking = log.with_suffix(".asking.log")
+    try:
+        with serving(through, protocol, log) as server:
+            asked = {
+                **question,
+                "server": through.server,
+                "model": str(through.path),
+                "port": server.port,
+                "key": server.key,
+            }
+            try:
+                _ask(_SERVER, asked, asking, answers)
+            finally:
+                # On a GPU what servers take is a share of it that is set, whatever the model needs.
+                peak = server.peak_memory() if answers and answers[0].device == "cpu" else None
+                answers[:] = [
+                    replace(
+                        answer, loader=server.words, load_seconds=server.load_seconds, peak_memory_bytes=peak
+                    )
+                    for answer in answers
+                ]
+            server.check()
+    except ServerError as error:
+        answers[:] = [replace(answer, error=str(error)) for answer in answers or [Answer()]]
+    finally:
+        _append(asking, log)
+
+
+def _append(part: Path, log: Path) -> None:
+    if part.exists():
+        with log.open("ab") as file:
+            file.write(part.read_bytes())
+        part.unlink()
 
 
 def _tell(result: Result, log: Path, reporter: Reporter) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from quantize_lib.benchmark.comparison import bases_of, cases_of, reduction, speed_up
 from quantize_lib.benchmark.machine import machine
 from quantize_lib.benchmark.records import Case, Prompts, Protocol, Result, Spread
+from quantize_lib.benchmark.through import LOADER
 from quantize_lib.files import finite
 from quantize_lib.schemas import completed
 from quantize_lib.versions import versions
@@ -74,6 +75,7 @@ def _checkpoint(result: Result, bases: Mapping[str, Result]) -> dict[str, Any]:
         "kind": subject.kind,
         "bits": subject.bits,
         "base": subject.base,
+        "through": LOADER if subject.through is None else subject.through.server,
         "status": result.status,
         "error": result.error,
         "device": result.said("device"),

@@ -60,10 +60,9 @@ def benchmark_page(benchmark: Benchmark) -> str:
             "prompts": benchmark.prompts,
             "shown_prompts": [_cut(text) for text in benchmark.prompts.texts],
             "loaders": [
-                f"{one.subject.name}: loaded by {one.said('loader')}, {one.said('dtype')}."
-                for one in results
-                if one.said("loader") is not None
+                f"{one.subject.name}: {_loaded_by(one)}." for one in results if one.said("loader") is not None
             ],
+            "has_servers": any(one.subject.through is not None for one in results),
             "machine": [
                 ("processor", found["processor"]),
                 ("cores", found["cores"]),
@@ -89,6 +88,12 @@ def _devices(results: Sequence[Result]) -> Iterator[str]:
 
 def _said(result: Result) -> str:
     return "It was not its turn before the end." if result.error is None else result.error
+
+
+def _loaded_by(result: Result) -> str:
+    """The library with the dtype in memory, or the server, which does not tell that."""
+    words = f"loaded by {result.said('loader')}"
+    return words if (dtype := result.said("dtype")) is None else f"{words}, {dtype}"
 
 
 def _memory(result: Result, bases: Mapping[str, Result]) -> dict[str, Any]:

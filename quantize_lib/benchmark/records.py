@@ -57,8 +57,25 @@ class Prompts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Through:
+    """A server that a model is measured through.
+
+    Attributes:
+        server: the entry's name.
+        program: absolute.
+        path: what it reads of the model: the folder, or a file of it.
+        words: what the model's format tells it besides.
+    """
+
+    server: str
+    program: Path
+    path: Path
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One model folder that is measured.
+    """One model folder that is measured, by the loader that its card names or through a server.
 
     Attributes:
         name: unique in a benchmark; a cell's id, or the folder's name.
@@ -68,6 +85,7 @@ class Subject:
         size_bytes: of the weights on disk.
         base: the name of the base model that it is compared with; None where there is none.
         base_missing: why there is none, where one was looked for.
+        through: None for the loader.
     """
 
     name: str
@@ -77,6 +95,7 @@ class Subject:
     size_bytes: int
     base: str | None = None
     base_missing: str | None = None
+    through: Through | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +155,12 @@ class Answer:
     """What one fresh process measured, as far as it came.
 
     Attributes:
-        device: `cpu`, `cuda` or `mps`, with `device_name` for a person.
-        loader: the library that loaded it.
-        dtype: of the embedding, as PyTorch calls it.
-        load_seconds: of the loader's call; its libraries are imported before.
+        device: `cpu`, `cuda` or `mps`, with `device_name` for a person; nothing where a server may
+            have chosen.
+        loader: the library that loaded it, or the server with its version.
+        dtype: of the embedding, as PyTorch calls it; nothing of a server.
+        load_seconds: of the loader's call; its libraries are imported before. Of a server from its start
+            until it is ready.
         memory_before_bytes: that the process had before it loaded: on CUDA of the device, else resident.
         peak_memory_bytes: highest until its last run; None where it ended before it could say.
         error: what ended it.

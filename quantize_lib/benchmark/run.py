@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from quantize_lib.benchmark.page import PAGE_FILE, benchmark_page
 from quantize_lib.benchmark.prompts import read_prompts
 from quantize_lib.benchmark.records import Protocol, Result, Subject
 from quantize_lib.benchmark.subjects import find_subjects
+from quantize_lib.benchmark.through import Ways, measured_through
 from quantize_lib.benchmark.words import busy_words
 from quantize_lib.errors import UsageError
 from quantize_lib.files import write_json, write_text
@@ -32,6 +33,7 @@ class Request:
         base: what all of them are compared with; None: what reports and records say.
         prompts: a file; None for the prompts that come with the package.
         prompt_count: how many of them; None for as many as are needed.
+        ways: what they are measured through.
         output: where the files are written.
         command: the command line.
     """
@@ -43,13 +45,14 @@ class Request:
     protocol: Protocol
     output: Path
     command: str
+    ways: Ways = field(default_factory=Ways)
 
 
 def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
     """Measure, and write what was measured, also where this is interrupted.
 
     Raises:
-        UsageError: where a path, the prompts, or a length is wrong, before anything is loaded.
+        UsageError: where a path, the prompts, a length or a server is wrong, before anything is loaded.
     """
     started = datetime.now().astimezone()
     load_average = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
@@ -64,6 +67,7 @@ def run_benchmark(request: Request, reporter: Reporter) -> Benchmark:
     subjects = find_subjects(request.paths, request.base, reporter)
     for subject in subjects:
         _check_length(subject, protocol)
+    subjects = measured_through(subjects, request.ways, reporter)
     _make_folder(request.output)
 
     def finished(results: Sequence[Result]) -> Benchmark:

@@ -15,6 +15,7 @@ def benchmark(options: argparse.Namespace, reporter: Reporter) -> int:
     from quantize_lib.benchmark.records import Protocol
     from quantize_lib.benchmark.run import Request, run_benchmark
     from quantize_lib.benchmark.table import benchmark_table
+    from quantize_lib.benchmark.through import Ways
 
     if options.new_tokens < 2:
         raise UsageError(
@@ -37,6 +38,7 @@ def benchmark(options: argparse.Namespace, reporter: Reporter) -> int:
         protocol=protocol,
         output=options.output_dir,
         command=shlex.join(["model-quantizer", *sys.argv[1:]]),
+        ways=Ways(names=options.through, programs=dict(options.server)),
     )
     results = run_benchmark(request, reporter).results
     print(benchmark_table(results))

@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from quantize_lib.benchmark.servers import SERVERS
+from quantize_lib.benchmark.through import THROUGH
 from quantize_lib.cli.argument_types import DEVICES, positive
 
 _GITHUB_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
@@ -110,6 +112,22 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="timed runs of each case in each process; default: 2",
     )
+    parser.add_argument(
+        "--through",
+        choices=THROUGH,
+        nargs="+",
+        metavar="WAY",
+        help=f"what measures: {', '.join(THROUGH)}; default: the loader that each card names, and every "
+        "server that is installed and reads the format",
+    )
+    parser.add_argument(
+        "--server",
+        type=_program,
+        action="append",
+        default=[],
+        metavar="NAME=PROGRAM",
+        help="a server's program that is not on the PATH, as in vllm=/opt/vllm/bin/vllm (repeatable)",
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where they run; default: auto")
     parser.add_argument(
         "--output-dir",
@@ -144,6 +162,15 @@ def _github_repository(text: str) -> str:
     if not _GITHUB_REPOSITORY.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a repository on GitHub, as in acme/models")
     return text
+
+
+def _program(text: str) -> tuple[str, Path]:
+    name, _, program = text.partition("=")
+    if name not in SERVERS or not program:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=PROGRAM with one of these names: {', '.join(SERVERS)}"
+        )
+    return name, Path(program)
 
 
 def _whole(text: str) -> int:

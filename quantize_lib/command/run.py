@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from quantize_lib.command.figures import FiguresError, read_figures
 from quantize_lib.command.question import CommandAnswer, CommandQuestion
 from quantize_lib.environment import command_environment
 from quantize_lib.files import read_json, write_json
+from quantize_lib.process_group import end_group
 from quantize_lib.text import format_bytes
 
 CHECKPOINT_VARIABLE = "MODEL_QUANTIZER_CHECKPOINT"
 FIGURES_VARIABLE = "MODEL_QUANTIZER_FIGURES"
 MAX_LOG = 64 * 2**20
 """Bytes that it may print."""
-_GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 
 
@@ -67,7 +66,7 @@ def run_command(question: CommandQuestion, output: IO[bytes]) -> CommandAnswer:
     try:
         problem = _wait(process, question.timeout, output)
     finally:
-        _end(process)
+        end_group(process)
     seconds = time.monotonic() - started
     return _answer(process.returncode, problem, question.figures, seconds)
 
@@ -100,19 +99,6 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, output: IO[bytes]) -
         status = os.fstat(output.fileno())
         if stat.S_ISREG(status.st_mode) and status.st_size > MAX_LOG:
             return f"printed more than {format_bytes(MAX_LOG)}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left: the command politely, where it still runs, and its group at once."""
-    try:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_SECONDS)
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _answer(code: int, problem: str | None, file: Path, seconds: float) -> CommandAnswer:

@@ -59,6 +59,7 @@ class _BitsAndBytes(Format):
     compares_outputs = True
     # vLLM: "Prequant BitsAndBytes models with tensor parallelism is not supported".
     splits = False
+    servers = (VLLM,)
     limit = "The layers need the bitsandbytes library wherever they are loaded."
     requirements = ("transformers", "accelerate", "bitsandbytes")
 
@@ -91,6 +92,9 @@ class _BitsAndBytes(Format):
         if bits == 4 and not _fits_a_cpu((layer.in_features, layer.out_features)):
             return _CPU_TAKES
         return super().leaves(traits, layer, bits)
+
+    def served_words(self, quantization: Mapping[str, Any]) -> tuple[str, ...]:
+        return "--quantization", self.quant_method
 
     def kernels(self, shards: Collection[tuple[int, int]], served: Served) -> dict[str, str]:
         return {VLLM: "bitsandbytes' own"}
@@ -152,7 +156,7 @@ class _BitsAndBytes(Format):
         return super().precision(dtype, quantization)
 
     def usage(self, use: Usage) -> dict[str, str]:
-        served = " ".join(use.vllm("--quantization", "bitsandbytes")) if use.task.continues else ""
+        served = " ".join(use.vllm(*self.served_words({}))) if use.task.continues else ""
         return {**super().usage(use), "vllm": served, "sglang": ""}
 
 

@@ -147,6 +147,7 @@ class _Fp4(_FloatLayout):
     """Two numbers in a byte, with scales of small groups; inputs stay what they are."""
 
     bits = (4,)
+    servers = (VLLM,)
     group: ClassVar[int]
     scale_dtype: ClassVar[str]
     limit = (

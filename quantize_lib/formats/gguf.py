@@ -15,6 +15,7 @@ from quantize_lib.files import read_json
 from quantize_lib.formats.entry import CheckpointContext, Format
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
+from quantize_lib.formats.served import LLAMA_CPP
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
@@ -48,6 +49,7 @@ class _Gguf(Format):
     result = RESULT
     exclusive = True
     splits = False
+    servers = (LLAMA_CPP,)
     limit = "The file is for llama.cpp and what is built on it; transformers unpacks all of it as it loads."
     requirements = ("transformers", "accelerate", "gguf")
     written_by = ("libgguf",)
@@ -129,13 +131,17 @@ class _Gguf(Format):
             shard.unlink(missing_ok=True)
         return file
 
-    def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
-        file = str(quantization[_FILE])
+    def served_path(self, folder: Path, quantization: Mapping[str, Any]) -> Path:
+        file = str(quantization.get(_FILE))
         if Path(file).name != file:
             raise ValueError(f"config.json names {file!r}, which is no file of the folder")
+        return folder / file
+
+    def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
+        file = self.served_path(Path(request.folder), quantization)
         with_config = needs_config(read_json(Path(request.folder) / "config.json"))
         with _names_made_once():
-            return load_with_transformers(request, gguf_file=file, with_config=with_config)
+            return load_with_transformers(request, gguf_file=file.name, with_config=with_config)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
         mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)

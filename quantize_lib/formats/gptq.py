@@ -108,6 +108,10 @@ class _Gptq(Format):
         fast = served.symmetric and served.bits in marlin.BITS and marlin.takes(shards, served.group_size)
         return dict.fromkeys(SERVERS, marlin.MARLIN if fast else "ExLlama, in float16")
 
+    def served_words(self, quantization: Mapping[str, Any]) -> tuple[str, ...]:
+        symmetric = quantization.get("sym") is True
+        return _served_dtype(quantization.get("bits"), quantization.get("group_size"), symmetric=symmetric)
+
     def layer_bytes(
         self, in_features: int, out_features: int, *, bits: int, groups: int, settings: Settings
     ) -> tuple[float, int]:
@@ -178,9 +182,7 @@ class _Gptq(Format):
         return (*found, _OF_SEVERAL) if is_mixed(settings) else found
 
     def usage(self, use: Usage) -> dict[str, str]:
-        fast = use.bits in marlin.BITS and use.symmetric and use.group_size in marlin.GROUPS
-        # Their other kernels compute in float16 alone.
-        dtype = () if fast else ("--dtype", "float16")
+        dtype = _served_dtype(use.bits, use.group_size, symmetric=use.symmetric)
         words = {
             **super().usage(use),
             "vllm": " ".join(use.vllm(*dtype)),
@@ -192,6 +194,12 @@ class _Gptq(Format):
 
     def install(self, versions: Mapping[str, str]) -> str:
         return gptqmodel_install(versions)
+
+
+def _served_dtype(bits: object, group_size: object, *, symmetric: bool) -> tuple[str, ...]:
+    """What servers are told of the dtype: their other kernels compute in float16 alone."""
+    fast = bits in marlin.BITS and symmetric and group_size in marlin.GROUPS
+    return () if fast else ("--dtype", "float16")
 
 
 def _is_mixture(traits: Traits) -> bool:

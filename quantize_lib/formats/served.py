@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 VLLM = "vLLM"
-SERVERS = (VLLM, "SGLang")
+SGLANG = "SGLang"
+LLAMA_CPP = "llama.cpp"
+SERVERS = (VLLM, SGLANG)
+"""Those that read folders of safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
