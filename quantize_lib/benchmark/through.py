@@ -65,7 +65,7 @@ def measured_through(subjects: Sequence[Subject], ways: Ways, reporter: Reporter
             )
         if not ways.loader and not mine:
             asked = joined([SERVERS[name].title for name in programs], "or")
-            reporter.warning(f"{subject.name} is left out: it is in no format that {asked} reads")
+            reporter.warning(f"{subject.name} is left out, as {asked} does not read it")
     if not found:
         raise UsageError(
             "--through: there is nothing to measure",
