@@ -28,6 +28,7 @@ _NEED = {
     "browser": "a browser (tools/chromium.sh installs one)",
     "linux": "Linux",
     "llama_cpp": "llama-cpp-python, which compiles llama.cpp and is not locked",
+    "llama_server": "llama.cpp's llama-server on the PATH, which is compiled and not locked",
 }
 """What is said of the tests that a marker left out."""
 DEMO_DATA = ROOT / "examples" / "demo" / "work"
@@ -134,7 +135,12 @@ def _needs_root(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests out that need what is not here; in CI they fail, unless they need what no lock has."""
     left_out = {
-        "llama_cpp": _without_llama_cpp([item for item in items if item.get_closest_marker("llama_cpp")])
+        "llama_cpp": _without_llama_cpp([item for item in items if item.get_closest_marker("llama_cpp")]),
+        "llama_server": [
+            item
+            for item in items
+            if item.get_closest_marker("llama_server") and shutil.which("llama-server") is None
+        ],
     }
     if os.environ.get("CI") != "true":
         left_out |= _without_the_rest(items)

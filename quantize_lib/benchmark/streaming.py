@@ -19,7 +19,7 @@ from quantize_lib.benchmark.machine import processor
 from quantize_lib.benchmark.servers import Server, get_server
 from quantize_lib.benchmark.servers.entry import HOST
 from quantize_lib.benchmark.session import Run, Session, clock
-from quantize_lib.devices import choose_device
+from quantize_lib.devices import DeviceName, choose_device
 from quantize_lib.environment import end_with_parent
 from quantize_lib.errors import QuantizerError
 from quantize_lib.evaluate.opening import FaultyCheckpointError
@@ -62,10 +62,18 @@ class _ServedModel(Session):
             QuantizerError: where the device is missing, or the tokenizer does not load.
         """
         # Where there is a choice, the server's own is not known.
-        if choose_device(self.question["device"]).type == "cpu":
+        if self._on_cpu():
             self.say(device="cpu", device_name=processor())
         self.read_prompts(Path(self.question["folder"]))
         self.measure_cases()
+
+    def _on_cpu(self) -> bool:
+        asked: DeviceName = self.question["device"]
+        if asked == "cpu":
+            # A tokenizer needs no torch, whose import takes longer than all the rest.
+            sys.modules["torch"] = None  # type: ignore[assignment]
+            return True
+        return choose_device(asked).type == "cpu"
 
     def generate(self, rows: list[list[int]], new_tokens: int) -> Run:
         """In as many requests as there are prompts, all at once, the likeliest token each time."""

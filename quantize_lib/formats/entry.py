@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import Codes, Grid, InputRounding, RoundedLayer
-from quantize_lib.formats.served import SERVERS, Served
+from quantize_lib.formats.served import Served, ServedFormat
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, pinned, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
@@ -108,7 +108,7 @@ class CheckpointContext:
     types: Mapping[str, str] = field(default_factory=dict)
 
 
-class Format(ABC):
+class Format(ServedFormat, ABC):
     """A way of storing. A new one is a file in this folder.
 
     Attributes:
@@ -152,8 +152,6 @@ class Format(ABC):
     limit: ClassVar[str]
     splits: ClassVar[bool] = True
     """Whether servers read a part of each layer on each of several GPUs."""
-    servers: ClassVar[tuple[str, ...]] = SERVERS
-    """Which servers read it, as read in their sources."""
     requirements: ClassVar[tuple[str, ...]] = ("transformers", "accelerate")
     """Packages of the install line, beside torch."""
     written_by: ClassVar[tuple[str, ...]] = ()
@@ -247,22 +245,6 @@ class Format(ABC):
             served: how they are rounded.
         """
         return {}
-
-    def served_words(self, quantization: Mapping[str, Any]) -> tuple[str, ...]:
-        """What `SERVERS` are told of a checkpoint that they do not find in its config.
-
-        Args:
-            quantization: the checkpoint's `quantization_config`.
-        """
-        return ()
-
-    def served_path(self, folder: Path, quantization: Mapping[str, Any]) -> Path:
-        """What a server is given to read.
-
-        Args:
-            quantization: the checkpoint's `quantization_config`, which may be anybody's.
-        """
-        return folder
 
     @abstractmethod
     def layer_bytes(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VLLM = "vLLM"
 SGLANG = "SGLang"
@@ -24,3 +29,32 @@ class Served:
     bits: int
     group_size: int
     symmetric: bool
+
+
+class ServedFormat:
+    """What a format says to servers.
+
+    Attributes:
+        servers: those that read it, as read in their sources.
+    """
+
+    servers: ClassVar[tuple[str, ...]] = SERVERS
+
+    def served_words(self, quantization: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the server is told of a checkpoint that it does not find in its config.
+
+        Args:
+            quantization: the checkpoint's `quantization_config`.
+        """
+        return ()
+
+    def served_path(self, folder: Path, quantization: Mapping[str, Any]) -> Path:
+        """What the server is given to read: the folder, or the one file that is the checkpoint.
+
+        Args:
+            quantization: the checkpoint's `quantization_config`, which may be anybody's.
+
+        Raises:
+            ValueError: where that names a file outside the folder.
+        """
+        return folder

@@ -19,7 +19,7 @@ from typing import Any
 LOAD_SECONDS = 0.2
 TOKEN_SECONDS = 0.004
 ENVIRONMENT_FILE = "environment.json"
-"""Beside the file that it reads: what variables and words it was given, and the id of a process it started."""
+"""Beside the file that it reads: the variables and words it was given, and the id of a process it started."""
 
 
 def install(folder: Path, name: str = "llama-server") -> Path:
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     started = time.monotonic()
     mode = ""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
     def do_GET(self) -> None:

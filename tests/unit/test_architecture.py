@@ -22,6 +22,7 @@ EDGES: dict[str, set[str]] = {
     "pages": {"text"},
     "parallel": set(),
     "pictures": set(),
+    "process_group": set(),
     "process_memory": set(),
     "reporting": set(),
     "registry": {"wording"},
@@ -46,7 +47,7 @@ EDGES: dict[str, set[str]] = {
     "targets": {"names", "registry"},
     "state_stores": {"names", "registry", "targets"},
     "harness": {"errors", "files", "metrics", "text"},
-    "command": {"environment", "errors", "files", "metrics", "text"},
+    "command": {"environment", "errors", "files", "metrics", "process_group", "text"},
     # What a model is, what is asked for, and what that costs.
     "architecture": {"errors", "formats", "methods", "tasks", "wording"},
     "generation_config": {"errors", "text", "wording"},
@@ -136,8 +137,8 @@ EDGES: dict[str, set[str]] = {
     # Beside a run: checkpoints as their users meet them.
     "benchmark": {
         *("calibration", "checkpoint", "devices", "environment", "errors", "evaluate", "files", "formats"),
-        *("methods", "pages", "pictures", "process_memory", "report", "reporting", "schemas", "source"),
-        *("tasks", "text", "tokenizer", "versions"),
+        *("methods", "pages", "pictures", "process_group", "process_memory", "registry", "report"),
+        *("reporting", "schemas", "source", "tasks", "text", "tokenizer", "versions", "wording"),
     },
     "chat": {
         *("devices", "environment", "errors", "evaluate", "files", "source", "tasks", "text", "tokenizer"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from quantize_lib.benchmark.servers import SERVERS
 from quantize_lib.formats import FORMATS
 from quantize_lib.methods import METHODS
 from quantize_lib.metrics import COMPARED, LIMITS, METRICS
@@ -57,6 +58,11 @@ AXES: Mapping[str, Axis] = {
                 *(key for metric in COMPARED.values() for key in metric.sample_keys),
             }
         ),
+    ),
+    # Cards have words for two of them, under their names, which formats say.
+    "servers": Axis(
+        names=frozenset(SERVERS),
+        own=("quantize_lib/benchmark/servers", "quantize_lib/formats"),
     ),
     "targets": Axis(
         names=frozenset(TARGETS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def test_every_token_is_counted_however_pieces_hold_them(sizes: list[int]) -> No
     answer.insert(1, {"choices": [{"text": ""}], "usage": None})
     found = list(token_times(answer))
     assert [count for _, count in found] == totals
-    assert all(before <= after for (before, _), (after, _) in zip(found, found[1:], strict=False))
+    assert all(before <= after for (before, _), (after, _) in pairwise(found))
 
 
 class Stream:
