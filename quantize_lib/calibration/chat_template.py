@@ -7,6 +7,7 @@ the tokenizer is loaded: in the process that tries it or quantizes, never on the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from quantize_lib.calibration.conversations import Conversation, Document
@@ -14,6 +15,9 @@ from quantize_lib.errors import CalibrationError
 from quantize_lib.text import plain
 
 _SHOWN_REASON = 300
+_DAY = datetime(2024, 7, 26)
+"""What templates are told that it is today, so that the same text is the same tokens tomorrow: the day that
+Llama's take where they are told none."""
 
 
 class ChatTokenizer(Protocol):
@@ -66,7 +70,9 @@ def render(conversation: Conversation, tokenizer: ChatTokenizer, kwargs: Mapping
         raise no_template(conversation)
     try:
         text = tokenizer.apply_chat_template(
-            [dict(message) for message in conversation.messages], tokenize=False, **kwargs
+            [dict(message) for message in conversation.messages],
+            tokenize=False,
+            **{"strftime_now": _DAY.strftime, **kwargs},
         )
     except Exception as error:
         # A template raises what it likes: for roles that do not alternate, or for what a message lacks.

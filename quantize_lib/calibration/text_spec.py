@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """Where calibration or evaluation text comes from: one of data set, files, texts or a mix of them."""
+    """Where calibration or evaluation text comes from: one of data set, files, texts, a mix of them, or the
+    package's own conversations."""
 
     dataset: str | None = None
     config: str | None = None
@@ -28,6 +29,10 @@ class TextSpec:
     seed: int = 0
     allow_short: bool = False
     """Too little text is a warning rather than an error (the guide's form)."""
+    built_in: bool = False
+    """The conversations that come with the package, in place of a source."""
+    optional: bool = False
+    """A text that does not fit the model's tokenizer is left out rather than an error."""
 
     @property
     def sources(self) -> tuple[TextSpec, ...]:

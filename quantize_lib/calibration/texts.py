@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from quantize_lib.calibration.conversations import Conversation, Document, mended
 from quantize_lib.calibration.datasets import dataset_commit, read_dataset
@@ -18,6 +19,10 @@ from quantize_lib.wording import joined
 CHARACTERS_PER_TOKEN = 12
 """Far above what a tokenizer makes of prose (3 to 5), so that there is something to choose from."""
 
+BUILT_IN = "conversations of Model Quantizer"
+"""What report and card call those that come with the package."""
+_CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
+"""Written for this project, under its licence."""
 _NAMED = 3
 """Files that a message names; of more it gives the number."""
 
@@ -95,6 +100,11 @@ def collect_texts(spec: TextSpec, *, token: str | None, commit: str | None = Non
         )
         texts = collector.collect(files)
         source, revision = _counted(len(spec.files), "file"), _digest(texts)
+    elif spec.built_in:
+        source = BUILT_IN
+        rows = read_file(_CONVERSATIONS, column="messages", limit=limit, note=collector.note)
+        texts = collector.collect([(source, rows)])
+        revision = _digest(texts)
     else:
         source = _counted(len(spec.texts), "text")
         texts = collector.collect([(source, spec.texts)])

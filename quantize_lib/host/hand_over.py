@@ -97,6 +97,7 @@ def _text(spec: TextSpec | None, texts: Texts | None, path: Path) -> JobText | N
         sequence_length=spec.sequence_length,
         seed=spec.seed,
         allow_short=spec.allow_short,
+        optional=spec.optional,
         chat_template_kwargs=dict(spec.chat_template_kwargs),
         parts=tuple(
             JobTextPart(

@@ -76,7 +76,8 @@ class Seen:
     """What config, headers and tokenizer tell of a job.
 
     Attributes:
-        job: with the cells that the model can have, and this machine make.
+        job: with the cells that the model can have, and this machine make; whether the package's own
+            conversations are measured is decided.
         facts: the base model's config and headers.
         group_sizes: resolved, by cell id.
         refused: the other cells, by id, with the reason.
@@ -114,8 +115,14 @@ def look(job: Job, lookups: Lookups) -> Seen:
     if lookups.tokenizers.elsewhere is None and not _needs_container(job):
         refused |= without_libraries([cell for cell in job.cells if cell.id in sizes], facts)
     refused |= _refused_files(job, facts, sizes)
+    # Where it is not known, the worker leaves them out.
+    measured = lookups.tokenizers.has_template(job) is not False
     return Seen(
-        job=replace(job, cells=tuple(cell for cell in job.cells if cell.id not in refused)),
+        job=replace(
+            job,
+            cells=tuple(cell for cell in job.cells if cell.id not in refused),
+            evaluate=job.evaluate.with_conversations(measured=measured),
+        ),
         facts=replace(facts, notes=(*facts.notes, *notes)),
         group_sizes={cell: size for cell, size in sizes.items() if cell not in refused},
         refused=refused,

@@ -11,6 +11,7 @@ from quantize_lib.architecture.language_model import positions, vocabulary
 from quantize_lib.calibration.chat_template import no_template
 from quantize_lib.calibration.conversations import Conversation
 from quantize_lib.calibration.text_spec import TextSpec
+from quantize_lib.calibration.texts import BUILT_IN
 from quantize_lib.devices import DeviceName
 from quantize_lib.errors import CalibrationError, SourceError
 from quantize_lib.job.job_file import DEFAULT_PROMPT, NEW_TOKENS
@@ -142,18 +143,20 @@ class Tokenizers:
                 )
         return found.notes
 
+    def has_template(self, job: Job) -> bool | None:
+        """Whether a job's tokenizer, tried by `check`, has a chat template; None where that is not known."""
+        tried = self._tried.get(_key(job.model))
+        return tried.found.chat_template if tried and isinstance(tried.found, Answer) else None
+
     def check_conversations(self, job: Job, spec: TextSpec) -> None:
         """Refuse conversations of a text that was read after `check`, where there is no chat template.
 
         Raises:
             CalibrationError: naming the first.
         """
-        tried = self._tried.get(_key(job.model))
         documents = self._lookups.texts(spec).texts
         first = next((one for one in documents if isinstance(one, Conversation)), None)
-        if first is None or tried is None or not isinstance(tried.found, Answer):
-            return
-        if not tried.found.chat_template:
+        if first is not None and self.has_template(job) is False:
             error = no_template(first)
             raise CalibrationError(f"{job.model.id}: {error.message}", hint=error.hint)
 
@@ -211,12 +214,11 @@ class Tokenizers:
 
 
 def _specs(job: Job) -> tuple[TextSpec, ...]:
-    """The texts that the job makes tokens of."""
-    held_out = job.evaluate.held_out
+    """The texts that the job has to make tokens of."""
+    given = (job.evaluate.held_out, *job.evaluate.texts.values(), job.evaluate.conversations)
     return (
         *(job.calibration.sources if job.calibrated else ()),
-        *(() if held_out is None else held_out.sources),
-        *(source for text in job.evaluate.texts.values() for source in text.sources),
+        *(source for text in given if text is not None and not text.optional for source in text.sources),
     )
 
 
@@ -228,6 +230,6 @@ def _named(spec: TextSpec) -> str:
     if spec.dataset is not None:
         return show(spec.dataset)
     if not spec.files:
-        return "texts"
+        return BUILT_IN if spec.built_in else "texts"
     more = [f"{len(spec.files) - _NAMED_FILES} more"] if len(spec.files) > _NAMED_FILES else []
     return joined([*(show(file.name) for file in spec.files[:_NAMED_FILES]), *more])

@@ -49,6 +49,8 @@ class JobText:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[JobTextPart, ...] = ()
     """The sources of a mix; empty for a single one."""
+    optional: bool = False
+    """A further held-out text that is left out where the tokenizer cannot read it."""
 
 
 @dataclass(frozen=True, kw_only=True)

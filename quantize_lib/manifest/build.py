@@ -42,7 +42,17 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, SMALLEST, TEXTS, Cell, Job, Plan, RunnersSpec
+from quantize_lib.plan.cells import (
+    CHOOSE,
+    CONVERSATIONS,
+    HELD_OUT,
+    SMALLEST,
+    TEXTS,
+    Cell,
+    Job,
+    Plan,
+    RunnersSpec,
+)
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
@@ -304,12 +314,12 @@ class _Builder:
         faults: dict[KeyPath, None] = {}
         for owner in owners:
             own = self.at(*owner, "evaluate")
-            for limit in (
-                (*LIMITS, NO_WORSE_THAN, TEXTS, COMPARE_WITH)
-                if HELD_OUT not in top and HELD_OUT not in own
-                else ()
-            ):
-                if limit in own or limit in top:
+            given = {**top, **own}
+            wanted = [*LIMITS, NO_WORSE_THAN, TEXTS, COMPARE_WITH]
+            if isinstance(given.get(CONVERSATIONS), dict):
+                wanted.append(CONVERSATIONS)
+            for limit in wanted if HELD_OUT not in given else ():
+                if limit in given:
                     faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
         for path in faults:
             self.report(path, f"nothing to measure it on; give `{HELD_OUT}`, the held-out text, too.")

@@ -12,7 +12,11 @@ from quantize_lib.manifest.tasks import TASKS, task_limits, task_spec
 from quantize_lib.manifest.test_command import command_limits, command_spec
 from quantize_lib.manifest.text import text_spec
 from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, EvaluateSpec
+from quantize_lib.plan.cells import CHOOSE, CONVERSATIONS, HELD_OUT, TEXTS, EvaluateSpec
+
+_MOST_SEQUENCES = 8
+_MOST_TOKENS = 8 * 512
+"""Of the package's own conversations: little beside 40 sequences of 512 tokens."""
 
 
 def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
@@ -27,6 +31,7 @@ def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
     return EvaluateSpec(
         held_out=first,
         texts={} if first is None else _texts(evaluate.get(TEXTS, {}), first.sequence_length, base),
+        conversations=None if first is None else _conversations(evaluate, first.sequence_length),
         tasks=tuple(task_spec(task, base) for task in evaluate.get(TASKS, ())),
         compare_with=tuple(build_spec(written, base) for written in evaluate.get(COMPARE_WITH, ())),
         command=command_spec(evaluate, base),
@@ -42,6 +47,8 @@ def limits_of(evaluate: Mapping[str, Any], base: Path) -> dict[str, float]:
         evaluate, base: as for `evaluate_spec`.
     """
     places = [("", evaluate), *evaluate.get(TEXTS, {}).items()]
+    if isinstance(own := evaluate.get(CONVERSATIONS), Mapping):
+        places.append((CONVERSATIONS, own))
     limits = {
         limit_key(key, name): limit.parse(place[key])
         for name, place in places
@@ -63,3 +70,17 @@ def _texts(texts: Mapping[str, Any], sequence_length: int, base: Path) -> dict[s
         )
         for name, text in texts.items()
     }
+
+
+def _conversations(evaluate: Mapping[str, Any], sequence_length: int) -> TextSpec | None:
+    """The package's own, unless they are not wanted; of their name the manifest's own text goes first."""
+    wanted = evaluate.get(CONVERSATIONS, True)
+    if wanted is False or CONVERSATIONS in evaluate.get(TEXTS, {}):
+        return None
+    return TextSpec(
+        built_in=True,
+        # Limits on them are meant.
+        optional=wanted is True,
+        samples=min(_MOST_SEQUENCES, max(1, _MOST_TOKENS // sequence_length)),
+        sequence_length=sequence_length,
+    )

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from quantize_lib.metrics import LIMITS, MEANS, SIZE_LIMIT, listed
-from quantize_lib.plan.cells import HELD_OUT
+from quantize_lib.plan.cells import CONVERSATIONS, HELD_OUT
 from quantize_lib.schemas import put_owned
 
 _OF_THE_FIRST = "sequence_length"
@@ -21,6 +21,7 @@ def complete_limits(schema: dict[str, Any]) -> None:
     )
     limits = {key: (limit.words, [metric.name]) for key, (metric, limit) in LIMITS.items()}
     put_owned(keys, "x-metrics", limits)
+    put_owned(keys[CONVERSATIONS]["properties"], "x-metrics", limits)
     keys[SIZE_LIMIT.key] = dict(SIZE_LIMIT.words)
     text, asked = deepcopy(schema["$defs"]["text"]), keys[HELD_OUT]
     del text["properties"][_OF_THE_FIRST]

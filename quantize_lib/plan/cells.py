@@ -22,6 +22,8 @@ HELD_OUT = "perplexity"
 """The manifest's and the plan's key for the held-out text: what was measured on it first gave it its name."""
 TEXTS = "texts"
 """The manifest's and the plan's key for further held-out texts, by name."""
+CONVERSATIONS = "conversations"
+"""The manifest's and the plan's key for the package's own conversations, and their name among the texts."""
 CHOOSE = "choose"
 """The manifest's and the plan's key for which of a model's cells are published."""
 Choose = Literal["all", "smallest"]
@@ -35,6 +37,8 @@ class EvaluateSpec:
     Attributes:
         held_out: the text for every metric; None where nothing is measured.
         texts: further ones by name, with sequences of the same length.
+        conversations: the package's own, which become one of `texts` once it is known that the model's
+            tokenizer has a chat template; None where they are not wanted.
         tasks: of lm-evaluation-harness.
         compare_with: other builds of the base model.
         command: the user's own test; None where there is none.
@@ -46,11 +50,19 @@ class EvaluateSpec:
 
     held_out: TextSpec | None = None
     texts: Mapping[str, TextSpec] = field(default_factory=dict)
+    conversations: TextSpec | None = None
     tasks: tuple[TaskSpec, ...] = ()
     compare_with: tuple[ModelSpec, ...] = ()
     command: CommandSpec | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     choose: Choose = "all"
+
+    def with_conversations(self, *, measured: bool) -> EvaluateSpec:
+        """Once it is known whether the conversations are measured."""
+        if self.conversations is None:
+            return self
+        further = {CONVERSATIONS: self.conversations} if measured else {}
+        return replace(self, texts={**self.texts, **further}, conversations=None)
 
     @property
     def carried(self) -> TextSpec | None:

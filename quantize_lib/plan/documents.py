@@ -17,7 +17,7 @@ from quantize_lib.harness.spec import LIMITS as TASK_LIMITS
 from quantize_lib.harness.spec import TaskSpec, task_limit_key
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.metrics import ALL_LIMITS, LIMITS, NO_WORSE_THAN, limit_key
-from quantize_lib.plan.cells import CHOOSE, HELD_OUT, TEXTS, Cell, Job, Plan
+from quantize_lib.plan.cells import CHOOSE, CONVERSATIONS, HELD_OUT, TEXTS, Cell, Job, Plan
 from quantize_lib.plan.choices import choices_of
 from quantize_lib.plan.estimate import JobEstimate
 from quantize_lib.plan.serving import Serving
@@ -183,6 +183,7 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
                 }
                 for name, text in job.evaluate.texts.items()
             },
+            CONVERSATIONS: _conversations(job),
             CHOOSE: job.evaluate.choose,
             "tasks": [_task(task, job) for task in job.evaluate.tasks],
             "compare_with": [_named(build) for build in job.evaluate.compare_with],
@@ -200,6 +201,14 @@ def _job(job: Job, estimate: JobEstimate | None, verdicts: Mapping[str, Verdict]
         },
         "cells": [_cell(cell, estimate, verdicts.get(cell.id)) for cell in job.cells],
     }
+
+
+def _conversations(job: Job) -> dict[str, Any] | None:
+    text = job.evaluate.conversations
+    if text is None:
+        return None
+    limits = {key: job.evaluate.limits.get(limit_key(key, CONVERSATIONS)) for key in LIMITS}
+    return {"samples": text.samples, "sequence_length": text.sequence_length, **limits}
 
 
 def _cell(cell: Cell, estimate: JobEstimate | None, verdict: Verdict | None) -> dict[str, Any]:

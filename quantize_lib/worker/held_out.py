@@ -79,15 +79,18 @@ def load_held_out(
 
     if job.evaluation is None:
         return HeldOut()
-    given = {
-        "evaluation": job.evaluation,
-        **{f"evaluation, {name}": text for name, text in job.texts.items()},
-    }
     ids: list[Tensor] = []
-    records: list[TextRecord] = []
+    records: dict[str, TextRecord] = {}
     seen = None if calibration is None else _runs(calibration).flatten().unique()
-    for word, text in given.items():
-        found, record = load_tokens(text, tokenizer, rows=rows, word=word, reporter=reporter)
+    for name, text in {"": job.evaluation, **job.texts}.items():
+        word = f"evaluation, {name}" if name else "evaluation"
+        try:
+            found, record = load_tokens(text, tokenizer, rows=rows, word=word, reporter=reporter)
+        except CalibrationError as error:
+            if not text.optional:
+                raise
+            reporter.info(f"{name} are not measured: {error.message}")
+            continue
         if ids and found.shape[1] != ids[0].shape[1]:
             raise CalibrationError(
                 f"{word}: sequences of {found.shape[1]} tokens do not go with those of {ids[0].shape[1]}"
@@ -98,8 +101,8 @@ def load_held_out(
             if record.seen is not None:
                 reporter.warning(f"{word}: {text.source}: {record.seen}")
         ids.append(found)
-        records.append(record)
-    return HeldOut(ids=torch.cat(ids), first=records[0], texts=dict(zip(job.texts, records[1:], strict=True)))
+        records[name] = record
+    return HeldOut(ids=torch.cat(ids), first=records.pop(""), texts=records)
 
 
 def _runs(ids: Tensor) -> Tensor:

@@ -188,7 +188,9 @@ def test_evaluation_is_merged_key_by_key(tmp_path: Path) -> None:
     """
     a, b = (model.evaluate for model in parsed(text, tmp_path).jobs)
     assert a == EvaluateSpec(
-        held_out=TextSpec(texts=("t",)), limits={"max_perplexity_increase": 0.5, "max_kl_divergence": 1.0}
+        held_out=TextSpec(texts=("t",)),
+        conversations=TextSpec(built_in=True, optional=True, samples=8),
+        limits={"max_perplexity_increase": 0.5, "max_kl_divergence": 1.0},
     )
     assert b.limits["max_perplexity_increase"] == 0.125
 
