@@ -6,8 +6,10 @@ the tokenizer is loaded: in the process that tries it or quantizes, never on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from typing import Any, Protocol
 
 from quantize_lib.calibration.conversations import Conversation, Document
@@ -18,6 +20,8 @@ _SHOWN_REASON = 300
 _DAY = datetime(2024, 7, 26)
 """What templates are told that it is today, so that the same text is the same tokens tomorrow: the day that
 Llama's take where they are told none."""
+_RENDERING = "transformers.utils.chat_template_utils"
+"""The module whose `datetime` tells templates the day (`strftime_now`); it takes no other function for it."""
 
 
 class ChatTokenizer(Protocol):
@@ -69,11 +73,10 @@ def render(conversation: Conversation, tokenizer: ChatTokenizer, kwargs: Mapping
     if not has_template(tokenizer):
         raise no_template(conversation)
     try:
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in conversation.messages],
-            tokenize=False,
-            **{"strftime_now": _DAY.strftime, **kwargs},
-        )
+        with _on_one_day():
+            text = tokenizer.apply_chat_template(
+                [dict(message) for message in conversation.messages], tokenize=False, **kwargs
+            )
     except Exception as error:
         # A template raises what it likes: for roles that do not alternate, or for what a message lacks.
         said = plain(str(error)) or type(error).__name__
@@ -85,3 +88,23 @@ def render(conversation: Conversation, tokenizer: ChatTokenizer, kwargs: Mapping
     if not isinstance(text, str):
         raise CalibrationError(f"{conversation.place}: the chat template gives no text")
     return text
+
+
+class _OneDay(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return _DAY.replace(tzinfo=tz)
+
+
+@contextmanager
+def _on_one_day() -> Iterator[None]:
+    """Let it be `_DAY` where templates are rendered, if transformers does it."""
+    module = sys.modules.get(_RENDERING)
+    if module is None:
+        yield
+        return
+    real, module.datetime = module.datetime, _OneDay  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        module.datetime = real  # type: ignore[attr-defined]

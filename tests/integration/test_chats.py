@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from quantize_lib.calibration.chat_template import render
+from quantize_lib.calibration.conversations import Conversation
 from tests.support.small_runs import command, manifest, report, save_tiny_model
 
 TEMPLATE = """{{ bos_token }}{% for message in messages %}{% if loop.first and message.role != 'user' %}
@@ -71,9 +73,27 @@ def test_a_mix_with_conversations_calibrates_and_evaluates(folder: Path, tmp_pat
     assert used["parts"][0]["chat_template_kwargs"] == {"enable_thinking": True}
     assert (measured["samples"], measured["conversations"] > 0) == (2, True)
     assert cell["perplexity_after"] > 1
+    # Those of the tool are measured beside them, though nobody asked.
+    own = cell["texts"]["conversations"]
+    assert own["evaluation"]["source"] == "conversations of Model Quantizer"
+    assert (own["evaluation"]["samples"], own["evaluation"]["sequence_length"]) == (8, 64)
+    assert own["figures"]["perplexity"]["after"] > 1
     card = (tmp_path / "output" / cell["id"] / "README.md").read_text()
     assert "Documents that the base model's chat template wrote as text: " in card
     assert "<code>enable&#95;thinking=true</code>" in card
+    assert "conversations of Model Quantizer" in card
+
+
+def test_a_template_that_asks_for_the_day_is_told_the_same_one_tomorrow(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tiny")
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
+    messages = [{"role": "user", "content": "Hi"}]
+    conversation = Conversation(messages=tuple(messages), place="")
+    assert render(conversation, tokenizer, {}) == "26 Jul 2024: Hi"
+    # Whoever talks to a model has today's.
+    assert tokenizer.apply_chat_template(messages, tokenize=False) != "26 Jul 2024: Hi"
 
 
 @pytest.mark.parametrize("template", [None, TEMPLATE])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tests.support.byte_tokenizer import ByteTokenizer
@@ -17,19 +16,10 @@ class ChatTokenizer(ByteTokenizer):
     chat_template = "a template"
 
     def apply_chat_template(
-        self,
-        conversation: list[dict[str, Any]],
-        *,
-        tokenize: bool,
-        strftime_now: Callable[[str], str],
-        mood: str = "",
+        self, conversation: list[dict[str, Any]], *, tokenize: bool, mood: str = ""
     ) -> str:
-        """As transformers' tokenizers are called; `mood` stands at the end, and `{today}` in it is a day."""
+        """As transformers' tokenizers are called; `mood` stands at the end."""
         assert tokenize is False
         if conversation[0]["role"] != "user":
             raise ValueError("Conversations begin with\nthe user")
-        return (
-            "<"
-            + "".join(f"{one['role'][0]}:{one['content']};" for one in conversation)
-            + (mood.replace("{today}", strftime_now("%d %b %Y")))
-        )
+        return "<" + "".join(f"{one['role'][0]}:{one['content']};" for one in conversation) + mood

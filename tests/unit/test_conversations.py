@@ -185,11 +185,6 @@ def test_arguments_reach_the_template() -> None:
     assert bytes(window).endswith(b";calm")
 
 
-def test_a_template_that_asks_for_the_day_gets_the_same_one_tomorrow() -> None:
-    (window,) = cut(Conversation(messages=CHAT, place=""), length=100, mood="{today}")
-    assert bytes(window).endswith(b";26 Jul 2024")
-
-
 def test_what_template_and_tokenizer_both_put_in_front_stands_there_once() -> None:
     chat = Conversation(messages=CHAT, place="")
     found = cut_windows(
