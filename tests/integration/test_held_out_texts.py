@@ -97,7 +97,8 @@ def test_each_text_has_its_figures_and_its_limits(
     Draft202012Validator(read_json(ROOT / "schemas" / "report.schema.json")).validate(
         read_json(folder / "out" / "report.json")
     )
-    assert list(found["texts"]) == ["reviews", "seen"]
+    # Those of the tool come last.
+    assert list(found["texts"]) == ["reviews", "seen", "conversations"]
     for text in found["texts"].values():
         assert text["figures"].keys() == found["figures"].keys()
         assert text["evaluation"]["sequence_length"] == LENGTH
