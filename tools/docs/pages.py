@@ -27,6 +27,7 @@ from tools.docs import (
     key_tables,
     machines,
     metrics,
+    servers,
     texts,
 )
 
@@ -55,6 +56,7 @@ def parts() -> dict[str, str]:
         **codes.tables(),
         **machines.tables(_yaml(".github/workflows/ci.yml")),
         **metrics.tables(),
+        **servers.tables(),
         **texts.tables(),
     }
 
