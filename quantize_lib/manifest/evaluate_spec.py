@@ -16,7 +16,7 @@ from quantize_lib.plan.cells import CHOOSE, CONVERSATIONS, HELD_OUT, TEXTS, Eval
 
 _MOST_SEQUENCES = 8
 _MOST_TOKENS = 8 * 512
-"""Of the package's own conversations: little beside 40 sequences of 512 tokens."""
+"""Of the package's own conversations, which are to cost little beside what was asked for."""
 
 
 def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
@@ -31,7 +31,7 @@ def evaluate_spec(evaluate: Mapping[str, Any], base: Path) -> EvaluateSpec:
     return EvaluateSpec(
         held_out=first,
         texts={} if first is None else _texts(evaluate.get(TEXTS, {}), first.sequence_length, base),
-        conversations=None if first is None else _conversations(evaluate, first.sequence_length),
+        conversations=None if first is None else _conversations(evaluate, first),
         tasks=tuple(task_spec(task, base) for task in evaluate.get(TASKS, ())),
         compare_with=tuple(build_spec(written, base) for written in evaluate.get(COMPARE_WITH, ())),
         command=command_spec(evaluate, base),
@@ -72,8 +72,12 @@ def _texts(texts: Mapping[str, Any], sequence_length: int, base: Path) -> dict[s
     }
 
 
-def _conversations(evaluate: Mapping[str, Any], sequence_length: int) -> TextSpec | None:
-    """The package's own, unless they are not wanted; of their name the manifest's own text goes first."""
+def _conversations(evaluate: Mapping[str, Any], first: TextSpec) -> TextSpec | None:
+    """The package's own, unless they are not wanted; of their name the manifest's own text goes first.
+
+    Args:
+        first: the held-out text beside which they are measured, at most half as much.
+    """
     wanted = evaluate.get(CONVERSATIONS, True)
     if wanted is False or CONVERSATIONS in evaluate.get(TEXTS, {}):
         return None
@@ -81,6 +85,6 @@ def _conversations(evaluate: Mapping[str, Any], sequence_length: int) -> TextSpe
         built_in=True,
         # Limits on them are meant.
         optional=wanted is True,
-        samples=min(_MOST_SEQUENCES, max(1, _MOST_TOKENS // sequence_length)),
-        sequence_length=sequence_length,
+        samples=max(1, min(_MOST_SEQUENCES, _MOST_TOKENS // first.sequence_length, first.samples // 2)),
+        sequence_length=first.sequence_length,
     )

@@ -76,7 +76,7 @@ def test_a_mix_with_conversations_calibrates_and_evaluates(folder: Path, tmp_pat
     # Those of the tool are measured beside them, though nobody asked.
     own = cell["texts"]["conversations"]
     assert own["evaluation"]["source"] == "conversations of Model Quantizer"
-    assert (own["evaluation"]["samples"], own["evaluation"]["sequence_length"]) == (8, 64)
+    assert (own["evaluation"]["samples"], own["evaluation"]["sequence_length"]) == (1, 64)
     assert own["figures"]["perplexity"]["after"] > 1
     card = (tmp_path / "output" / cell["id"] / "README.md").read_text()
     assert "Documents that the base model's chat template wrote as text: " in card

@@ -66,12 +66,17 @@ def test_one_word_turns_them_off_and_a_text_of_that_name_takes_their_place(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("length", "samples"), [(64, 8), (512, 8), (1024, 4), (2048, 2), (4096, 1), (8192, 1)]
+    ("length", "given", "samples"),
+    [
+        *((64, 40, 8), (512, 40, 8), (1024, 40, 4), (2048, 40, 2), (4096, 40, 1), (8192, 40, 1)),
+        *((512, 10, 5), (512, 2, 1), (512, 1, 1)),
+    ],
 )
-def test_they_cost_at_most_as_much_as_eight_sequences_of_512_tokens(
-    tmp_path: Path, length: int, samples: int
+def test_they_cost_as_much_as_eight_sequences_of_512_tokens_or_half_the_first_text_at_most(
+    tmp_path: Path, length: int, given: int, samples: int
 ) -> None:
-    found = evaluate(tmp_path, f"{{perplexity: {{texts: [t], sequence_length: {length}}}}}")
+    text = f"{{texts: [t], samples: {given}, sequence_length: {length}}}"
+    found = evaluate(tmp_path, f"{{perplexity: {text}}}")
     assert found.conversations is not None
     assert (found.conversations.samples, found.conversations.sequence_length) == (samples, length)
 
