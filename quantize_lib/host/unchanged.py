@@ -14,7 +14,7 @@ from quantize_lib.host.finish import blank_record
 from quantize_lib.host.lookups import Lookups
 from quantize_lib.host.recard import files_as_they_lie
 from quantize_lib.job.records import TextRecord
-from quantize_lib.plan.cells import Cell, EvaluateSpec, Job
+from quantize_lib.plan.cells import CONVERSATIONS, Cell, EvaluateSpec, Job
 from quantize_lib.plan.verdict import Verdict
 from quantize_lib.publish.base import Publisher
 from quantize_lib.publish.verify import verify_checkpoint
@@ -88,10 +88,14 @@ def _measured_alike(earlier: CellRecord, evaluate: EvaluateSpec, lookups: Lookup
     measured = earlier.measurements
     texts = {} if measured is None else measured.texts
     first = None if measured is None else measured.evaluation
+    wanted, own = evaluate.texts, evaluate.conversations
+    # Whether they fit the model is not known here; who left them out would leave them out again.
+    if own is not None and (CONVERSATIONS in texts or not own.optional):
+        wanted = {**wanted, CONVERSATIONS: own}
     return (
         _same_text(first, evaluate.held_out, lookups)
-        and texts.keys() == evaluate.texts.keys()
-        and all(_same_text(texts[name].text, spec, lookups) for name, spec in evaluate.texts.items())
+        and texts.keys() == wanted.keys()
+        and all(_same_text(texts[name].text, spec, lookups) for name, spec in wanted.items())
     )
 
 

@@ -83,6 +83,12 @@ def test_a_mix_with_conversations_calibrates_and_evaluates(folder: Path, tmp_pat
     assert "<code>enable&#95;thinking=true</code>" in card
     assert "conversations of Model Quantizer" in card
 
+    again = command("run", "quantize.yml", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Quantizing" not in again.stdout + again.stderr
+    (kept,) = report(tmp_path / "output").values()
+    assert kept["texts"] == cell["texts"]
+
 
 def test_a_template_that_asks_for_the_day_is_told_the_same_one_tomorrow(folder: Path) -> None:
     from transformers import AutoTokenizer
