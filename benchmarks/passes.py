@@ -18,9 +18,10 @@ from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
 from quantize_lib.engine import calibrator, shared_pass, sums
+from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
-from quantize_lib.engine.shared_pass import CellWork, SharedPass
+from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source import read_facts
 from quantize_lib.source.model_spec import ModelSpec

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, LinearInput
+from quantize_lib.engine.cell_work import CellWork, PassOutcome
 from quantize_lib.engine.layered_model import LayeredModel
 from quantize_lib.engine.methods.base import rounder_of
 from quantize_lib.engine.pass_state import CellOutcome
-from quantize_lib.engine.shared_pass import CellWork, PassOutcome
 from quantize_lib.errors import QuantizerError
 from quantize_lib.reporting import Reporter
 

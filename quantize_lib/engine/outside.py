@@ -15,9 +15,9 @@ from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.methods.base import Rounder
 
 if TYPE_CHECKING:
+    from quantize_lib.engine.cell_work import CellWork
     from quantize_lib.engine.model import StreamedModel
     from quantize_lib.engine.pass_state import CarriedText
-    from quantize_lib.engine.shared_pass import CellWork
 
 
 class Outside:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.block_input import block_input, usable
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrator, GivenSums
 from quantize_lib.engine.carry import Put, as_quantized
+from quantize_lib.engine.cell_work import CellWork, PassOutcome
 from quantize_lib.engine.drift import DriftText, drift_texts
 from quantize_lib.engine.measure import Measured, measure
 from quantize_lib.engine.methods.base import gathered, rounder_of
@@ -25,64 +24,8 @@ from quantize_lib.engine.outside import Outside, kept
 from quantize_lib.engine.pack import pack_block, split_layers
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
 from quantize_lib.errors import EngineError, QuantizerError
-from quantize_lib.formats import Format
-from quantize_lib.formats.rounded import Grid
-from quantize_lib.methods import Method, Settings
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
-
-
-class TensorSink(Protocol):
-    """Where a cell's finished tensors go."""
-
-    def write(self, tensors: Mapping[str, Tensor]) -> None:
-        """Append tensors by full name."""
-
-    def discard(self) -> None:
-        """Remove what was written: the cell failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellWork:
-    """One cell of the pass.
-
-    Attributes:
-        method: what it is rounded by.
-        format: how it is stored.
-        layers: full name of each linear layer to quantize → (bits, group size).
-        types: of each tensor that the format stores in a type of its own, by its name; see `Format.types`.
-    """
-
-    id: str
-    settings: Settings
-    method: Method
-    format: Format
-    layers: Mapping[str, tuple[int, int]]
-    sink: TensorSink
-    types: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def grid(self) -> Grid:
-        """What the format asks of the codes."""
-        return self.format.grid(self.method, self.settings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassOutcome:
-    """What one pass gives.
-
-    Attributes:
-        cells: by cell id.
-        base_tokens: as a cell's `tokens`, of the full-precision model; without the metrics that compare with
-            it.
-        base_logits: float32 (sample, length, vocabulary) of the first held-out sequences.
-        shared_seconds: wall time that no single cell caused.
-    """
-
-    cells: Mapping[str, CellOutcome]
-    base_tokens: Mapping[str, Tensor]
-    base_logits: Tensor | None
-    shared_seconds: float
 
 
 class SharedPass:

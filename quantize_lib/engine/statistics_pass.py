@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.calibrator import Calibrator
+from quantize_lib.engine.cell_work import TensorSink
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CellOutcome, PassState, PassStore
-from quantize_lib.engine.shared_pass import TensorSink
 from quantize_lib.engine.stored_sums import stored
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter

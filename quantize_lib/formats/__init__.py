@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from quantize_lib.errors import SourceError, UsageError
-from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Layer, Misfit
+from quantize_lib.formats.context import BlockShape, CheckpointContext, Layer, Misfit
+from quantize_lib.formats.entry import Format
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.whole import WholeModel
 from quantize_lib.methods import AUTO_FORMAT, Method, Setting, Settings, get_method

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from quantize_lib.formats import marlin
-from quantize_lib.formats.entry import BlockShape, CheckpointContext, Format, Misfit, codes_of
+from quantize_lib.formats.context import BlockShape, CheckpointContext, Misfit
+from quantize_lib.formats.entry import Format, codes_of
 from quantize_lib.formats.loaders import WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
-from quantize_lib.formats.entry import CheckpointContext, Format, Layer
+from quantize_lib.formats.context import CheckpointContext, Layer
+from quantize_lib.formats.entry import Format
 from quantize_lib.formats.loaders import (
     FOUR_DIMENSIONS,
     IN_FLOAT32_ALONE,

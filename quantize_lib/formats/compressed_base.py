@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from quantize_lib.formats.entry import CheckpointContext, Format
+from quantize_lib.formats.context import CheckpointContext
+from quantize_lib.formats.entry import Format
 from quantize_lib.formats.loaders import FUSED_EXPERTS, LISTED_EXPERTS, OWN_LAYERS, WANT_WEIGHTS
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.traits import Traits

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import DEQUANTIZE, CompressedTensors
-from quantize_lib.formats.entry import Misfit
+from quantize_lib.formats.context import Misfit
 from quantize_lib.formats.loaders import LISTED_EXPERTS
 from quantize_lib.formats.rounded import Floats, InputRounding, RoundedLayer
 from quantize_lib.formats.served import SERVERS, VLLM, Served

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from quantize_lib.formats import marlin
 from quantize_lib.formats.compressed_base import CompressedTensors
 from quantize_lib.formats.compressed_floats import LAYOUTS, layout_of
-from quantize_lib.formats.entry import Format, Misfit, codes_of
+from quantize_lib.formats.context import Misfit
+from quantize_lib.formats.entry import Format, codes_of
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.served import SERVERS, VLLM, Served
 from quantize_lib.formats.traits import Traits

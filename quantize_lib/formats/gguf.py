@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json
-from quantize_lib.formats.entry import CheckpointContext, Format
+from quantize_lib.formats.context import CheckpointContext
+from quantize_lib.formats.entry import Format
 from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.served import LLAMA_CPP

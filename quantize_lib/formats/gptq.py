@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from quantize_lib import __version__
 from quantize_lib.formats import marlin
-from quantize_lib.formats.entry import CheckpointContext, Format, Layer, Misfit, codes_of
+from quantize_lib.formats.context import CheckpointContext, Layer, Misfit
+from quantize_lib.formats.entry import Format, codes_of
 from quantize_lib.formats.loaders import FUSED_EXPERTS, KEEPS_LAYERS, OWN_LAYERS, WANT_WEIGHTS, WANTS_WEIGHTS
 from quantize_lib.formats.loading import (
     Loaded,

@@ -47,10 +47,10 @@ from quantize_lib.worker.unpickle import as_safetensors
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.engine.cell_work import CellWork, PassOutcome
     from quantize_lib.engine.layered_model import LayeredModel
     from quantize_lib.engine.model import StreamedModel
     from quantize_lib.engine.pass_state import CellOutcome
-    from quantize_lib.engine.shared_pass import CellWork, PassOutcome
     from quantize_lib.worker.pass_store import PassFolder
 
 _SAMPLE_BYTES = 256 * 2**20
@@ -344,7 +344,7 @@ def _layers(facts: ModelFacts, settings: Settings) -> dict[str, tuple[int, int]]
 def _work(
     cell: JobCell, facts: ModelFacts, layers: Mapping[str, tuple[int, int]], folder: PassFolder
 ) -> CellWork:
-    from quantize_lib.engine.shared_pass import CellWork
+    from quantize_lib.engine.cell_work import CellWork
 
     return CellWork(
         id=cell.id,

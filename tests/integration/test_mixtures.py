@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from quantize_lib.engine.cell_work import PassOutcome
 from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import PassOutcome, SharedPass
+from quantize_lib.engine.shared_pass import SharedPass
 from tests.support.passes import Memory, works
 from tests.support.quantizing import Silent, model_facts
 from tests.support.rounding import Recording, record

@@ -15,9 +15,10 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from quantize_lib.architecture.assignment import format_of, stored_types
 from quantize_lib.architecture.group_sizes import resolved_layers
+from quantize_lib.engine.cell_work import CellWork, PassOutcome
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, PassState
-from quantize_lib.engine.shared_pass import CellWork, PassOutcome, SharedPass
+from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.job.layout import PROGRESS_FILE

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.shared_pass import CellWork
+from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
 

@@ -18,9 +18,10 @@ from quantize_lib.architecture.tensors import Weights
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
+from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import CellWork, SharedPass
+from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.files import read_json
 from quantize_lib.formats import format_of_config
 from quantize_lib.formats.loading import LoadRequest

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_lib.files import read_json
-from quantize_lib.formats.entry import CheckpointContext, Format, codes_of
+from quantize_lib.formats.context import CheckpointContext
+from quantize_lib.formats.entry import Format, codes_of
 from quantize_lib.formats.loading import Loaded, LoadRequest
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.methods import Settings
