@@ -8,33 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from quantize_lib.command.spec import COMMAND, is_command_limit
 from quantize_lib.devices import DeviceName
 from quantize_lib.formats import named_format
-from quantize_lib.harness.spec import is_task_limit
 from quantize_lib.manifest.card_words import resolve_card
-from quantize_lib.manifest.check import Finding, check
+from quantize_lib.manifest.check import Finding
 from quantize_lib.manifest.entry_settings import entry_settings, settings_faults
-from quantize_lib.manifest.evaluate_spec import evaluate_spec, limits_of
-from quantize_lib.manifest.other_builds import COMPARE_WITH, check_builds
+from quantize_lib.manifest.evaluate_spec import evaluate_spec
 from quantize_lib.manifest.problems import Path as KeyPath
 from quantize_lib.manifest.publish_words import resolve_publish
 from quantize_lib.manifest.schema import defaults_of, definition
 from quantize_lib.manifest.select import Draft, Place, check_model_names, check_unique, select
 from quantize_lib.manifest.state_words import STATE, resolve_state
-from quantize_lib.manifest.tasks import TASKS, check_tasks
-from quantize_lib.manifest.test_command import check_command
-from quantize_lib.manifest.text import (
-    MIX,
-    check_shares,
-    check_text,
-    default_calibration,
-    merge_text,
-    text_spec,
-)
+from quantize_lib.manifest.text import default_calibration, merge_text, text_spec
+from quantize_lib.manifest.text_checks import check_texts
 from quantize_lib.manifest.widths import has_several_widths, width_word, widths_of
+from quantize_lib.manifest.written import Written
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.metrics import LIMITS, NO_WORSE_THAN, split_key
 from quantize_lib.names import (
     local_folder,
     render,
@@ -42,23 +31,13 @@ from quantize_lib.names import (
     safe_name_fault,
     template_faults,
 )
-from quantize_lib.plan.cells import (
-    CHOOSE,
-    CONVERSATIONS,
-    HELD_OUT,
-    SMALLEST,
-    TEXTS,
-    Cell,
-    Job,
-    Plan,
-    RunnersSpec,
-)
+from quantize_lib.plan.cells import Cell, Job, Plan, RunnersSpec
 from quantize_lib.plan.jobs import jobs_of
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.source.watch_rule import WatchRule
 from quantize_lib.state_stores import StateSpec
 from quantize_lib.targets import PublishSpec
-from quantize_lib.wording import joined, show
+from quantize_lib.wording import show
 
 _BITS = re.compile(r"[-_.]?\{bits\}bit")
 _OF_A_MODEL = ("quantize", "calibration", "evaluate", "defaults")
@@ -88,40 +67,17 @@ def build(
     return builder.findings or plan
 
 
-class _Builder:
-    """Looks only at the parts that the schema found no fault with, so that one mistake is reported once."""
-
+class _Builder(Written):
     def __init__(
         self, data: Mapping[str, Any], base: Path, place: Place, found: Sequence[tuple[int, str]]
     ) -> None:
-        self.base = base
+        super().__init__(data, base)
         self.place = place
-        self.findings = check(data)
-        written = data.get("models") if isinstance(data, dict) else None
-        self.written = len(written) if isinstance(written, list) else 0
-        self.data = {**data, "models": [*data.get("models", ()), *_entries(data, found)]} if found else data
-        self.faulty = {finding[0] for finding in self.findings}
-
-    def report(self, path: KeyPath, message: str) -> None:
-        self.findings.append((path, message, False))
-
-    def clean(self, *path: str | int) -> bool:
-        """Whether the schema found nothing wrong at the path or beneath."""
-        return not any(fault[: len(path)] == path for fault in self.faulty)
-
-    def at(self, *path: str | int) -> Any:
-        """The value at a path, or an empty mapping where there is none or it is faulty.
-
-        An index must be one of an item that is there."""
-        value: Any = self.data
-        for part in path:
-            if isinstance(value, dict) and isinstance(part, str):
-                value = value.get(part, {})
-            elif isinstance(value, list) and isinstance(part, int):
-                value = value[part]
-            else:
-                return {}
-        return value if self.clean(*path) else {}
+        models = data.get("models") if isinstance(data, dict) else None
+        self.written = len(models) if isinstance(models, list) else 0
+        if found:
+            # What is found says nothing that its rule does not, and is checked there.
+            self.data = {**data, "models": [*data.get("models", ()), *_entries(data, found)]}
 
     def plan(self, path: Path | None) -> Plan:
         publish, state = self.publish(), self.state()
@@ -132,7 +88,7 @@ class _Builder:
         # Where an entry is faulty its cells are not known, and a pattern may be meant for them.
         wanted = select(drafts, self.data, self.report) if not self.faulty else drafts
         check_unique(wanted, publish, self.report, self.place)
-        self.check_texts()
+        check_texts(self, models=self.written)
         jobs: list[Job] = []
         for index, spec in models if not self.findings else ():
             cells = [
@@ -267,79 +223,6 @@ class _Builder:
     def runners(self) -> RunnersSpec:
         values = {**defaults_of("runners"), **self.at("runners")}
         return RunnersSpec(**{key: tuple(labels) for key, labels in values.items()})
-
-    def check_texts(self) -> None:
-        """Check texts where they are written: a fault of `defaults` is reported once, not once a model."""
-        places: list[KeyPath] = [("defaults", "calibration")]
-        rules = self.data.get("watch")
-        owners: list[KeyPath] = [("models", index) for index in range(self.written)]
-        owners += [("watch", index) for index in range(len(rules) if isinstance(rules, list) else 0)]
-        places += [(*owner, "calibration") for owner in owners]
-        held_out = [path for place in ((), *owners) for path in self.held_out(*place, "evaluate")]
-        self.check_limits(owners)
-        self.check_choices(owners)
-        for place in (*places, *held_out):
-            check_text(self.at(*place), place, self.base, self.report)
-        self.check_mixes(owners, held_out)
-        for place in ((), *owners):
-            path = (*place, "evaluate", TASKS)
-            check_tasks(self.at(*path) or (), path, self.base, self.report)
-            path = (*place, "evaluate", COMPARE_WITH)
-            check_builds(self.at(*path) or (), path, self.base, self.report)
-            path = (*place, "evaluate", COMMAND)
-            if command := self.at(*path):
-                check_command(command, path, self.base, self.report)
-
-    def held_out(self, *evaluate: str | int) -> list[KeyPath]:
-        """Where the held-out texts of an `evaluate` may stand."""
-        further = self.at(*evaluate, TEXTS)
-        return [(*evaluate, HELD_OUT), *((*evaluate, TEXTS, name) for name in further)]
-
-    def check_mixes(self, owners: Sequence[KeyPath], held_out: Sequence[KeyPath]) -> None:
-        """Report sources of a mix that would get no sample, each where it is written."""
-        faults: dict[KeyPath, str] = {}
-        shared = ("defaults", "calibration")
-        for owner in owners:
-            own = self.at(*owner, "calibration")
-            merged = merge_text(merge_text(default_calibration(), self.at(*shared)), own)
-            check_shares(merged, (*owner, "calibration") if MIX in own else shared, faults.setdefault)
-        for path in held_out:
-            check_shares(self.at(*path), path, faults.setdefault)
-        for path, message in faults.items():
-            self.report(path, message)
-
-    def check_limits(self, owners: Sequence[KeyPath]) -> None:
-        """Report limits, each where it is written, that some model has no held-out text for."""
-        top = self.at("evaluate")
-        faults: dict[KeyPath, None] = {}
-        for owner in owners:
-            own = self.at(*owner, "evaluate")
-            given = {**top, **own}
-            wanted = [*LIMITS, NO_WORSE_THAN, TEXTS, COMPARE_WITH]
-            if isinstance(given.get(CONVERSATIONS), dict):
-                wanted.append(CONVERSATIONS)
-            for limit in wanted if HELD_OUT not in given else ():
-                if limit in given:
-                    faults[(*owner, "evaluate", limit) if limit in own else ("evaluate", limit)] = None
-        for path in faults:
-            self.report(path, f"nothing to measure it on; give `{HELD_OUT}`, the held-out text, too.")
-
-    def check_choices(self, owners: Sequence[KeyPath]) -> None:
-        """Report a `choose` by nothing: of any two checkpoints one is smaller, however bad it is."""
-        top = self.at("evaluate")
-        faults: dict[KeyPath, None] = {}
-        for owner in owners:
-            own = self.at(*owner, "evaluate")
-            given = {**top, **own} if self.clean(*owner, "evaluate") else {}
-            keys = limits_of(given, self.base) if given else {}
-            judging = any(
-                is_task_limit(key) or is_command_limit(key) or split_key(key)[1] in LIMITS for key in keys
-            )
-            if given.get(CHOOSE) == SMALLEST and not judging:
-                faults[(*owner, "evaluate", CHOOSE) if CHOOSE in own else ("evaluate", CHOOSE)] = None
-        for path in faults:
-            limits = joined((f"`{limit}`" for limit in LIMITS), "or")
-            self.report(path, f"no limit to choose by; give {limits}, which the smallest has to meet, too.")
 
     def rules(self) -> Iterator[WatchRule]:
         for index, _ in enumerate(self.data.get("watch", ()) if self.clean("watch") else ()):
