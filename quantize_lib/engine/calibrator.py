@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quantize_lib.architecture.language_model import MAX_SIZE
 from quantize_lib.engine.block import Fold, Statistics
-from quantize_lib.engine.carried import hidden_of, is_plain
+from quantize_lib.engine.carried import hidden_of, is_plain, widened
 from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally, RoutedSums
 from quantize_lib.engine.experts import FusedExperts
 from quantize_lib.engine.folds import find_folds
@@ -285,8 +285,8 @@ class Calibrator:
             first = carried[:1, :PROOF_TOKENS]
             if first.shape == proof.hidden[0].shape:
                 return proof, first.clone()
-        # It is not laid out by sequence and token: the batch as a whole.
-        return text, carried.clone()
+        # It is not laid out by sequence and token: the batch as a whole. Folds are proven in float32.
+        return text, widened(carried)
 
     def _prove(
         self,

@@ -58,6 +58,20 @@ def hidden_of(packed: Tensor) -> Tensor:
     return packed if is_plain(packed) else tensors_of(unpack(packed))[0]
 
 
+def widened(packed: Tensor) -> Tensor:
+    """What is carried, all numbers with a point in the dtype of the hidden states.
+
+    Blocks that compute in bfloat16 hand on such keys and values beside hidden states in float32.
+    """
+    if is_plain(packed):
+        return packed.clone()
+    dtype = hidden_of(packed).dtype
+    whole = torch.load(io.BytesIO(packed.cpu().numpy().tobytes()), weights_only=True)
+    return pack(
+        trees.tree_map_only(Tensor, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, whole)
+    )
+
+
 def key_of(index: int, number: int) -> str:
     """The key of one of the tensors that a block returns."""
     return f"{index}/{number}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.carried import hidden_of, is_plain, pack, unpack
+from quantize_lib.engine.carried import hidden_of, is_plain, pack, unpack, widened
 from quantize_lib.engine.notebook import Notebook
 from quantize_lib.engine.walk import Calls, Output
 from quantize_lib.errors import EngineError
@@ -103,6 +103,15 @@ def test_what_is_carried_comes_back_as_it_was_given() -> None:
     assert torch.equal(hidden_of(packed), HIDDEN)
     assert torch.equal(found["3/1"], torch.arange(4))
     assert torch.equal(found["container 0"]["full"][0], HIDDEN + 1)
+
+
+def test_what_was_computed_in_bfloat16_goes_on_in_the_dtype_of_the_hidden_states() -> None:
+    keys, values, positions = torch.ones(2), torch.ones(2, dtype=torch.bfloat16), torch.arange(2)
+    carried = pack({"0/0": torch.zeros(1, 3), "container 0": {"layer": (keys, values, positions)}})
+    found = unpack(widened(carried))
+    assert [leaf.dtype for leaf in found["container 0"]["layer"]] == [keys.dtype, keys.dtype, positions.dtype]
+    plain = torch.zeros(1, 3)
+    assert widened(plain) is not plain
 
 
 def test_stand_ins_take_next_to_no_memory_and_are_told_apart() -> None:
