@@ -72,7 +72,7 @@ def fan_out(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hand_over(Path(plan["path"]), Path(fetched["path"]))
     jobs = {}
     for entry in matrix["include"]:
-        contexts = {"matrix": entry, "needs": needs}
+        contexts = {"matrix": entry, "needs": needs, "runner": {"temp": str(temp)}}
         runner = prepare(folder / entry["job"], "cpu")
         given = fill(step("quantize", "Quantize, check and publish")["with"], contexts)
         jobs[entry["job"]] = result = runner.use(ROOT, given)
