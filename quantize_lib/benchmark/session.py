@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from quantize_lib.benchmark.records import Answer, Case
+from quantize_lib.environment import end_with_parent
+from quantize_lib.errors import QuantizerError
 from quantize_lib.evaluate.opening import FaultyCheckpointError
-from quantize_lib.files import write_json
+from quantize_lib.files import read_json, write_json
 from quantize_lib.tokenizer.loading import load_tokenizer
 
 _WARM_UP_TOKENS = 2
@@ -65,6 +67,33 @@ class Session(ABC):
         """Add to the answer."""
         self.answer = replace(self.answer, **parts)
         write_json(self._file, asdict(self.answer))
+
+    @classmethod
+    def main(cls, arguments: list[str]) -> int:
+        """Measure what a file asks, as the entry point of a process.
+
+        Args:
+            arguments: the files of question and answer; see `asking`.
+        """
+        end_with_parent()
+        question_file, answer_file = map(Path, arguments)
+        session = cls(read_json(question_file), answer_file)
+        try:
+            session.measure()
+        except FaultyCheckpointError as problem:
+            session.say(error=str(problem))
+        except QuantizerError as problem:
+            session.say(error=problem.message)
+        return 0
+
+    @abstractmethod
+    def measure(self) -> None:
+        """Make ready what generates, and measure every case.
+
+        Raises:
+            FaultyCheckpointError: where it does not load, or the tokenizer makes no token of a prompt.
+            QuantizerError: where the device is missing, or the tokenizer does not load.
+        """
 
     @abstractmethod
     def generate(self, rows: list[list[int]], new_tokens: int) -> Run:

@@ -20,10 +20,6 @@ from quantize_lib.benchmark.servers import Server, get_server
 from quantize_lib.benchmark.servers.entry import HOST
 from quantize_lib.benchmark.session import Run, Session, clock
 from quantize_lib.devices import DeviceName, choose_device
-from quantize_lib.environment import end_with_parent
-from quantize_lib.errors import QuantizerError
-from quantize_lib.evaluate.opening import FaultyCheckpointError
-from quantize_lib.files import read_json
 from quantize_lib.text import plain
 
 _SILENCE_SECONDS = 1800.0
@@ -31,20 +27,6 @@ _SILENCE_SECONDS = 1800.0
 _LINE_CHARACTERS = 300
 _MOST_BYTES = 1 << 20
 """Of a line of a stream, or of an answer that refuses."""
-
-
-def main(arguments: list[str]) -> int:
-    """Entry point; see the module."""
-    end_with_parent()
-    question_file, answer_file = map(Path, arguments)
-    session = _ServedModel(read_json(question_file), answer_file)
-    try:
-        session.measure()
-    except FaultyCheckpointError as problem:
-        session.say(error=str(problem))
-    except QuantizerError as problem:
-        session.say(error=problem.message)
-    return 0
 
 
 class _ServedModel(Session):
@@ -55,12 +37,7 @@ class _ServedModel(Session):
         self._server: Server = get_server(question["server"])
 
     def measure(self) -> None:
-        """Every case.
-
-        Raises:
-            FaultyCheckpointError: where the tokenizer makes no token of a prompt.
-            QuantizerError: where the device is missing, or the tokenizer does not load.
-        """
+        """See `Session`."""
         # Where there is a choice, the server's own is not known.
         if self._on_cpu():
             self.say(device="cpu", device_name=processor())
@@ -173,4 +150,4 @@ def _line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_ServedModel.main(sys.argv[1:]))

@@ -14,30 +14,14 @@ from typing import TYPE_CHECKING, Any
 from quantize_lib.benchmark.machine import processor
 from quantize_lib.benchmark.session import Run, Session, clock
 from quantize_lib.devices import choose_device
-from quantize_lib.environment import end_with_parent
-from quantize_lib.errors import QuantizerError
 from quantize_lib.evaluate.continuation import greedy
-from quantize_lib.evaluate.opening import FaultyCheckpointError, open_checkpoint
+from quantize_lib.evaluate.opening import open_checkpoint
 from quantize_lib.files import read_json
 from quantize_lib.formats import Format, format_of_config
 from quantize_lib.process_memory import peak_memory, resident_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def main(arguments: list[str]) -> int:
-    """Entry point; see the module."""
-    end_with_parent()
-    question_file, answer_file = map(Path, arguments)
-    session = _LoadedModel(read_json(question_file), answer_file)
-    try:
-        session.measure()
-    except FaultyCheckpointError as problem:
-        session.say(error=str(problem))
-    except QuantizerError as problem:
-        session.say(error=problem.message)
-    return 0
 
 
 class _LoadedModel(Session):
@@ -49,12 +33,7 @@ class _LoadedModel(Session):
         self._model: Any = None
 
     def measure(self) -> None:
-        """Load, then every case.
-
-        Raises:
-            FaultyCheckpointError: where it does not load.
-            QuantizerError: where the device is missing, or the tokenizer does not load.
-        """
+        """See `Session`."""
         import torch
 
         torch.manual_seed(self.question["seed"])
@@ -153,4 +132,4 @@ def _synchronize(device: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_LoadedModel.main(sys.argv[1:]))
