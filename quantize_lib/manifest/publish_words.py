@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.options import resolved
 from quantize_lib.schemas import put_owned
 from quantize_lib.targets import DEFAULT_TARGET, TARGETS, PublishSpec, all_options, get_target, publish_spec
 
@@ -47,9 +48,5 @@ def resolve_publish(
             report(name, f"{target.place} has none; it is for {those}.")
     for key, reason in target.check(values):
         report(key, reason)
-    own = {
-        option.name: option.resolve(values[option.name], base)
-        for option in target.options
-        if option.name in values
-    }
+    own = resolved(target, values, base)
     return publish_spec(target.name, **{key: value for key, value in values.items() if key != "to"} | own)

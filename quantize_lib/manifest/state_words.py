@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.options import resolved
 from quantize_lib.schemas import put_owned
 from quantize_lib.state_stores import (
     DEFAULT_STORE,
@@ -58,9 +59,5 @@ def resolve_state(
             report(name, f"`{WHERE}: {store.name}` has none; it is for {those}.")
     for key, reason in store.check(values):
         report(key, reason)
-    own = {
-        option.name: option.resolve(values[option.name], base)
-        for option in store.options
-        if option.name in values
-    }
+    own = resolved(store, values, base)
     return state_spec(store.name, **own)

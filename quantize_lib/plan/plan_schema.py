@@ -7,9 +7,10 @@ from typing import Any
 
 from quantize_lib.cell_words import complete_cell, settings_words
 from quantize_lib.metrics import LIMITS, SIZE_LIMIT
+from quantize_lib.options import Option
 from quantize_lib.schemas import completed, put_owned
 from quantize_lib.state_stores import STATE_STORES
-from quantize_lib.targets import TARGETS, Option, all_options
+from quantize_lib.targets import TARGETS, all_options
 
 
 @cache

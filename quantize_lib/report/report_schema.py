@@ -8,9 +8,10 @@ from typing import Any
 from quantize_lib.cell_words import complete_cell
 from quantize_lib.errors import ErrorCode
 from quantize_lib.metrics import COMPARED, LIMITS, METRICS, NO_WORSE_THAN, SIZE_LIMIT, Outcome
+from quantize_lib.options import Option
 from quantize_lib.report.figures import flat_words, sample_words
 from quantize_lib.schemas import completed, put_owned
-from quantize_lib.targets import TARGETS, Option, Target, all_options
+from quantize_lib.targets import TARGETS, Target, all_options
 
 _MARK = "x-metrics"
 

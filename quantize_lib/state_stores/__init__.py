@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from quantize_lib.options import Option, labelled, own_values, owners_of
 from quantize_lib.registry import find_entries, get_entry
 from quantize_lib.state_stores.entry import StateSpec, StateStore
-from quantize_lib.targets.entry import Option
 
 __all__ = [
     "DEFAULT_STORE",
@@ -38,17 +38,12 @@ def get_state_store(name: str) -> StateStore:
 
 def all_options() -> dict[str, tuple[Option[Any], list[str]]]:
     """Every option by name, with the names of the stores that it belongs to."""
-    found: dict[str, tuple[Option[Any], list[str]]] = {}
-    for store in STATE_STORES.values():
-        for option in store.options:
-            found.setdefault(option.name, (option, []))[1].append(store.name)
-    return found
+    return owners_of(STATE_STORES.values())
 
 
 def state_label(spec: StateSpec) -> str:
     """Where state is kept, for people."""
-    store = get_state_store(spec.store)
-    return store.label.format(**{option.name: option.to_plan(spec[option]) for option in store.options})
+    return labelled(get_state_store(spec.store), spec)
 
 
 def beyond_output(spec: StateSpec) -> bool:
@@ -58,5 +53,4 @@ def beyond_output(spec: StateSpec) -> bool:
 
 def state_spec(store: str = DEFAULT_STORE, **values: Any) -> StateSpec:
     """Where state is kept, from resolved values by name; those of other stores are left out."""
-    own = {option.name: values.get(option.name, option.default) for option in get_state_store(store).options}
-    return StateSpec(store=store, options=own)
+    return StateSpec(store=store, options=own_values(get_state_store(store), values))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quantize_lib.options import PathOption
 from quantize_lib.state_stores.entry import StateStore
-from quantize_lib.targets.entry import PathOption
 
 PATH = PathOption(
     name="path",

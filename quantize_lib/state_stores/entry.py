@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any
 
-from quantize_lib.targets.entry import Option, nothing_to_check
-
-T = TypeVar("T")
+from quantize_lib.options import Option, OptionValues, nothing_to_check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +34,11 @@ class StateStore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateSpec:
+class StateSpec(OptionValues):
     """Where the state of unfinished jobs is kept, as a manifest says it; `state_spec` makes one.
 
     Attributes:
         store: the store's name.
-        options: the store's own, by name; read them by `spec[OPTION]`.
     """
 
     store: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getitem__(self, option: Option[T]) -> T:
-        """The value of an option; its default where it is another store's."""
-        return cast(T, self.options.get(option.name, option.default))

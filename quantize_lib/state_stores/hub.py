@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quantize_lib.names import repository_fault
+from quantize_lib.options import Option
 from quantize_lib.state_stores.entry import StateStore
-from quantize_lib.targets.entry import Option
 
 REPOSITORY: Option[str | None] = Option(
     name="repository",

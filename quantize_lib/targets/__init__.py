@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, cast
 
+from quantize_lib.options import Option, labelled, own_values, owners_of
 from quantize_lib.registry import find_entries, get_entry
-from quantize_lib.targets.entry import Option, PathOption, Target
+from quantize_lib.targets.entry import Target
 from quantize_lib.targets.publish_spec import PublishSpec
 
 __all__ = [
     "DEFAULT_TARGET",
     "TARGETS",
-    "Option",
-    "PathOption",
     "PublishSpec",
     "Target",
     "all_options",
@@ -42,17 +41,12 @@ def get_target(name: str) -> Target:
 
 def all_options() -> dict[str, tuple[Option[Any], list[str]]]:
     """Every option by name, with the names of the targets that it belongs to."""
-    found: dict[str, tuple[Option[Any], list[str]]] = {}
-    for target in TARGETS.values():
-        for option in target.options:
-            found.setdefault(option.name, (option, []))[1].append(target.name)
-    return found
+    return owners_of(TARGETS.values())
 
 
 def label(spec: PublishSpec) -> str:
     """Where checkpoints are published to, for people."""
-    target = get_target(spec.to)
-    return target.label.format(**{option.name: option.to_plan(spec[option]) for option in target.options})
+    return labelled(get_target(spec.to), spec)
 
 
 def publish_spec(to: str, **values: Any) -> PublishSpec:
@@ -62,5 +56,5 @@ def publish_spec(to: str, **values: Any) -> PublishSpec:
         to: the target's name.
         values: of what every target has, and of the target's own options; others' are left out.
     """
-    own = {option.name: values.get(option.name, option.default) for option in get_target(to).options}
-    return PublishSpec(to=to, options=own, **{key: value for key, value in values.items() if key in _COMMON})
+    common = {key: value for key, value in values.items() if key in _COMMON}
+    return PublishSpec(to=to, options=own_values(get_target(to), values), **common)

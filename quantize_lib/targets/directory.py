@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantize_lib.targets.entry import PathOption, Target
+from quantize_lib.options import PathOption
+from quantize_lib.targets.entry import Target
 
 PATH = PathOption(
     name="path",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from quantize_lib.targets.entry import Option, Target
+from quantize_lib.options import Option
+from quantize_lib.targets.entry import Target
 
 TAG = Option(
     name="tag",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from quantize_lib.targets.entry import Option
-
-T = TypeVar("T")
+from quantize_lib.options import OptionValues
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishSpec:
+class PublishSpec(OptionValues):
     """Where checkpoints go; `targets.publish_spec` makes one.
 
     Attributes:
@@ -21,7 +19,6 @@ class PublishSpec:
         terms_allow_public: a gated or private base may become an open, public model.
         card: what the cards say in place of the base model's (`license`, `license_name`, `license_link`,
             `language`), and further `tags`; in the Hub's words.
-        options: the target's own, by name; read them by `spec[OPTION]`.
     """
 
     to: str
@@ -31,8 +28,3 @@ class PublishSpec:
     rebuild_on_new_version: bool = False
     terms_allow_public: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getitem__(self, option: Option[T]) -> T:
-        """The value of an option; its default where it is another target's."""
-        return cast(T, self.options.get(option.name, option.default))

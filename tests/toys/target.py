@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantize_lib.targets.entry import Option, PathOption, Target
+from quantize_lib.options import Option, PathOption
+from quantize_lib.targets.entry import Target
 from quantize_lib.targets.publish_spec import PublishSpec
 
 if TYPE_CHECKING:

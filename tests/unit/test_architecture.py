@@ -33,6 +33,7 @@ EDGES: dict[str, set[str]] = {
     "versions": {"formats"},
     "wording": set(),
     "names": {"schemas", "wording"},
+    "options": {"names"},
     "precision": set(),
     "hub": {"errors", "text"},
     # A file with rules of its own, which a method and a format share.
@@ -44,8 +45,8 @@ EDGES: dict[str, set[str]] = {
     "effective_settings": {"formats", "methods"},
     "cell_words": {"formats", "methods"},
     "metrics": {"files", "logits", "precision", "registry", "text", "wording"},
-    "targets": {"names", "registry"},
-    "state_stores": {"names", "registry", "targets"},
+    "targets": {"options", "registry"},
+    "state_stores": {"names", "options", "registry"},
     "harness": {"errors", "files", "metrics", "text"},
     "command": {"environment", "errors", "files", "metrics", "process_group", "text"},
     # What a model is, what is asked for, and what that costs.
@@ -62,12 +63,12 @@ EDGES: dict[str, set[str]] = {
     "calibration": {"errors", "files", "hub", "text", "wording"},
     "plan": {
         *("architecture", "calibration", "cell_words", "command", "devices", "effective_settings"),
-        *("errors", "files", "formats", "harness", "methods", "metrics", "schemas", "sizing", "source"),
-        *("state_stores", "targets", "tasks", "text", "wording"),
+        *("errors", "files", "formats", "harness", "methods", "metrics", "options", "schemas", "sizing"),
+        *("source", "state_stores", "targets", "tasks", "text", "wording"),
     },
     "manifest": {
         *("calibration", "command", "devices", "errors", "formats", "harness", "methods", "metrics"),
-        *("names", "plan", "schemas", "source", "state_stores", "targets", "wording"),
+        *("names", "options", "plan", "schemas", "source", "state_stores", "targets", "wording"),
     },
     # What travels, and who computes.
     "job": {
@@ -103,7 +104,7 @@ EDGES: dict[str, set[str]] = {
     # Who judges, shows and publishes.
     "report": {
         *("architecture", "cell_words", "command", "errors", "files", "harness", "job", "methods", "metrics"),
-        *("pages", "pictures", "schemas", "source", "targets", "text"),
+        *("options", "pages", "pictures", "schemas", "source", "targets", "text"),
     },
     "no_worse": {"job", "metrics", "report"},
     "gate": {"command", "harness", "metrics", "no_worse", "report"},
