@@ -65,10 +65,10 @@ def widened(packed: Tensor) -> Tensor:
     """
     if is_plain(packed):
         return packed.clone()
-    dtype = hidden_of(packed).dtype
-    whole = torch.load(io.BytesIO(packed.cpu().numpy().tobytes()), weights_only=True)
+    state = unpack(packed)
+    dtype = tensors_of(state)[0].dtype
     return pack(
-        trees.tree_map_only(Tensor, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, whole)
+        trees.tree_map_only(Tensor, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, state)
     )
 
 

@@ -104,7 +104,7 @@ class StoredSums:
             shared = self._inputs.get(f"{prefix}.{name}")
             if shared is None:
                 if linear.owner is None:
-                    raise self._lacking(f"{prefix}.{name}")
+                    raise self.lacking(f"{prefix}.{name}")
                 # No token came to this expert; it borrows from the others.
                 continue
             leader = sums.leader[name] = by_input.setdefault(shared, name)
@@ -112,7 +112,8 @@ class StoredSums:
                 sums.accumulators[name] = self.added(shared, Accumulator(linear.shape[1], linear.view.device))
         return BlockSums(layers=sums, experts=experts)
 
-    def _lacking(self, layer: str) -> CalibrationError:
+    def lacking(self, layer: str) -> CalibrationError:
+        """What is wrong where nothing is known of a layer."""
         return self._parts[0].fault(f"it has nothing of {layer}: it was made for other cells")
 
     def added(self, name: str, sums: Accumulator) -> Accumulator:
@@ -157,7 +158,7 @@ class _Experts:
         self._module = module
         self.experts = experts
         if not stored.all_tokens(f"{module}.inputs"):
-            raise stored._lacking(module)
+            raise stored.lacking(module)
 
     def least(self) -> int:
         return min(
