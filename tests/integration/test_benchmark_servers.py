@@ -6,11 +6,7 @@ does.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,8 @@ from quantize_lib.files import read_json, write_json
 from quantize_lib.gguf_file.writer import write_file
 from quantize_lib.schemas import load_schema
 from tests.support.model_server import ENVIRONMENT_FILE, install
-from tests.support.small_runs import ROOT, command, environment, save_tiny_type
+from tests.support.resuming import running, said, wait_until
+from tests.support.small_runs import command, environment, save_tiny_type
 from tests.support.small_tokenizer import save_tokenizer
 
 SMALL = [
@@ -118,20 +115,11 @@ def test_a_server_gets_no_token_and_nothing_of_it_is_left(
 def test_an_interruption_leaves_no_server_running(tmp_path: Path) -> None:
     save_file(tmp_path / "model", "hangs")
     words = ["benchmark", "model", *SMALL, *through(install(tmp_path / "bin"))]
-    running = subprocess.Popen(
-        [sys.executable, str(ROOT / "entrypoint.py"), *words],
-        cwd=tmp_path,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     noted = tmp_path / "model" / ENVIRONMENT_FILE
-    end = time.monotonic() + 60
-    while not noted.exists() and time.monotonic() < end and running.poll() is None:
-        time.sleep(0.1)
-    os.kill(running.pid, signal.SIGTERM)
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == ExitCode.INTERRUPTED, said
+    with running(*words, cwd=tmp_path) as run:
+        assert wait_until(noted.exists, run), said(tmp_path)
+        run.terminate()
+        assert run.wait(timeout=60) == ExitCode.INTERRUPTED, said(tmp_path)
     assert not is_running(read_json(noted)["process"])
 
 

@@ -19,6 +19,7 @@ from quantize_lib.gguf_file.rotary import rotary_factors
 from quantize_lib.gguf_file.types import BLOCKS, ggml_type
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
 from quantize_lib.methods import settings_of
+from tests.support.gguf_families import LLAMA_3_1
 
 CONFIG: Mapping[str, Any] = {
     "model_type": "llama",
@@ -80,14 +81,6 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"],
     },
     "gemma3_text": {**GEMMA, "rope_theta": 1e6, "rope_local_base_freq": 10_000, "sliding_window_pattern": 6},
-}
-LLAMA_3_1: Mapping[str, Any] = {
-    "rope_type": "llama3",
-    "rope_theta": 5e5,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8192,
 }
 
 
