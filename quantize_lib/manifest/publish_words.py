@@ -6,26 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.manifest.option_words import complete_options
 from quantize_lib.options import resolved
-from quantize_lib.schemas import put_owned
-from quantize_lib.targets import DEFAULT_TARGET, TARGETS, PublishSpec, all_options, get_target, publish_spec
+from quantize_lib.targets import TARGETS, PublishSpec, all_options, get_target, publish_spec
 
 
 def complete_publish(schema: dict[str, Any]) -> None:
     """Write the targets' names and options into the manifest's schema."""
-    keys = schema["$defs"]["publish"]["properties"]
-    places = [f"`{target.name}`, {target.summary}" for target in TARGETS.values()]
-    keys["to"] = {
-        "title": "Target",
-        "description": f"{', '.join(places[:-1])}, or {places[-1]}.",
-        "enum": list(TARGETS),
-        "default": DEFAULT_TARGET,
-    }
-    put_owned(
-        keys,
-        "x-targets",
-        {name: (option.manifest_words, owners) for name, (option, owners) in all_options().items()},
-    )
+    complete_options(schema, "publish", "to", TARGETS, title="Target", mark="x-targets")
 
 
 def resolve_publish(

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantize_lib.manifest.option_words import complete_options
 from quantize_lib.options import resolved
-from quantize_lib.schemas import put_owned
 from quantize_lib.state_stores import (
-    DEFAULT_STORE,
     STATE_STORES,
     StateSpec,
     all_options,
@@ -25,19 +24,7 @@ WHERE = "in"
 
 def complete_state(schema: dict[str, Any]) -> None:
     """Write the stores' names and options into the manifest's schema."""
-    keys = schema["$defs"][STATE]["properties"]
-    places = [f"`{store.name}`, {store.summary}" for store in STATE_STORES.values()]
-    keys[WHERE] = {
-        "title": "Store",
-        "description": f"{'; '.join(places[:-1])}; or {places[-1]}.",
-        "enum": list(STATE_STORES),
-        "default": DEFAULT_STORE,
-    }
-    put_owned(
-        keys,
-        "x-stores",
-        {name: (option.manifest_words, owners) for name, (option, owners) in all_options().items()},
-    )
+    complete_options(schema, STATE, WHERE, STATE_STORES, title="Store", mark="x-stores", comma=";")
 
 
 def resolve_state(
