@@ -29,11 +29,10 @@ from quantize_lib.verification.signature import check_signature
 from quantize_lib.verification.verify import verify
 from tests.support.attestations import REAL, REAL_DIGEST, REAL_SIGNER, unsigned_bundle
 from tests.support.hub import Hub
-from tests.support.publications import NAME, met
+from tests.support.publications import NAME, NOTES, met
 from tests.support.recorded import FINGERPRINT, recorded_checkpoint
 from tests.support.records import RECORD
 
-NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 with_sigstore = pytest.mark.skipif(
     importlib.util.find_spec("sigstore") is None, reason="the package sigstore is not installed"
 )

@@ -16,9 +16,8 @@ from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub
-from tests.support.publications import ONE, PARTS, THREE, TWO, checkpoint, met, part
+from tests.support.publications import NOTES, ONE, PARTS, THREE, TWO, checkpoint, met, part
 
-NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 IN_A_FOLDER = ("README.md", "config.json", RECORD_FILE, "tokenizer.json")
 
 

@@ -16,9 +16,7 @@ from quantize_lib.publish.hub.publisher import HubPublisher
 from quantize_lib.report.records import RECORD_FILE
 from quantize_lib.targets import publish_spec
 from tests.support.hub import Hub, Request
-from tests.support.publications import NAME, ONE, THREE, TWO, checkpoint, met
-
-NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
+from tests.support.publications import NAME, NOTES, ONE, THREE, TWO, checkpoint, met
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ NAME = "acme/tiny-gptq-4bit"
 PARTS = "acme/tiny-gguf"
 TOKEN = "hf_" + "w" * 34
 ONE, TWO, THREE = "a1" * 32, "b2" * 32, "c3" * 32
+NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 
 
 @contextmanager

@@ -20,10 +20,10 @@ from quantize_lib.verification.places import LocalPlace
 from quantize_lib.verification.signature import signer_of
 from quantize_lib.verification.verify import verify
 from tests.support.attestations import REAL, unsigned_bundle
+from tests.support.publications import NOTES
 from tests.support.recorded import recorded_checkpoint
 
 RUN = "https://github.com/acme/models/actions/runs/1"
-NOTES = "<!-- model-quantizer: keep notes -->\nBy hand.\n<!-- model-quantizer: end notes -->"
 
 
 @pytest.fixture
