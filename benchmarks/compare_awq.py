@@ -99,7 +99,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from quantize_lib.logits import token_kl
+    from quantize_lib.logits import Predictions, token_kl
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(arguments.work / "model", dtype=torch.float32).eval()
@@ -117,13 +117,13 @@ def _measure(arguments: argparse.Namespace) -> int:
         with torch.inference_mode():
             for row in _tokens(arguments, path, arguments.evaluate_samples).ids.split(1):
                 after_blocks.clear()
-                before = base(row, use_cache=False).logits
+                before = Predictions(base(row, use_cache=False).logits)
                 for index, model in enumerate(quantized):
-                    logits = model(row, use_cache=False).logits
+                    after = Predictions(model(row, use_cache=False).logits)
                     states = after_blocks[0]
                     difference = (after_blocks.pop() - states).square().sum(-1)
                     errors[index].append(difference / states.square().sum(-1))
-                    divergences[index].append(token_kl(before, logits))
+                    divergences[index].append(token_kl(before, after))
         for index, figures in enumerate(found):
             figures[path.name] = {
                 "relative_error": float(torch.cat(errors[index], 1).mean()),

@@ -180,6 +180,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from quantize_lib.logits import Predictions
     from quantize_lib.metrics import MEANS
 
     def load() -> Any:
@@ -195,9 +196,9 @@ def _measure(arguments: argparse.Namespace) -> int:
         values: list[dict[str, list[Any]]] = [{} for _ in (base, *quantized)]
         with torch.inference_mode():
             for row in ids.split(1):
-                before = base(row, use_cache=False).logits
+                before = Predictions(base(row, use_cache=False).logits)
                 for index, model in enumerate((base, *quantized)):
-                    after = before if model is base else model(row, use_cache=False).logits
+                    after = before if model is base else Predictions(model(row, use_cache=False).logits)
                     for metric in MEANS.values():
                         if model is not base or not metric.compares:
                             one = metric.per_token(after, before, row)

@@ -59,6 +59,8 @@ _NAMES = frozenset(
         "PYTORCH_ALLOC_CONF",
         "PYTORCH_CUDA_ALLOC_CONF",
         "PYTORCH_ENABLE_MPS_FALLBACK",
+        # How large the pages of memory are.
+        "THP_MEM_ALLOC_ENABLE",
     )
 )
 """Everything that is passed on; a list of what is allowed cannot forget a token that is invented later."""
@@ -80,15 +82,18 @@ _FIXED = {
     # elsewhere takes longer than what little is computed here.
     "TORCHDYNAMO_DISABLE": "1",
 }
-THREAD_DEFAULTS = {
+COMPUTE_DEFAULTS = {
     # How long a thread of libgomp, which PyTorch computes with, spins before it sleeps: 0.1 ms instead of 3.
     # Spinning it takes a core from others, who may be what it waits for; without, waking it up after a small
     # operation takes longer than the operation (docs/explanation/benchmarks.md).
     "GOMP_SPINCOUNT": "10000",
+    # Large tensors in large pages, which PyTorch asks the system for: it hands over 2 MiB at once instead of
+    # 4 KiB, and operations on logits and hidden states take half the time.
+    "THP_MEM_ALLOC_ENABLE": "1",
 }
 """For everything that computes."""
 _DEFAULTS = {
-    **THREAD_DEFAULTS,
+    **COMPUTE_DEFAULTS,
     # GPTQModel 7.6.0 asks for two loader threads; on two cores its pool has but one without this.
     "GPTQMODEL_CPU_WORKERS": "2",
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
+from quantize_lib.logits import Predictions
 from quantize_lib.metrics import MEANS
 from quantize_lib.reporting import Reporter
 
@@ -58,28 +59,27 @@ def measure(
     with model.outer(), reporter.progress("Measuring", turns, "sequence") as progress:
         for number, batch in enumerate(text.batches):
             ids = batch.to(model.device)
-            base = model.head(ids, text.hidden[number])
-            base_tokens.add(base, None, ids)
+            logits = model.head(ids, text.hidden[number])
             if number < sample:
                 if kept is None:
-                    kept = torch.empty(min(sample, len(text.batches)), *base.shape[1:])
-                kept[number] = base[0]
+                    kept = torch.empty(min(sample, len(text.batches)), *logits.shape[1:])
+                kept[number] = logits[0]
+            base = Predictions(logits)
+            base_tokens.add(base, None, ids)
+            # Before the next ones are made.
+            del logits
             for cell_id in alike:
-                logits = model.head(ids, carried[cell_id][number])
-                tokens[cell_id].add(logits, base, ids)
-                # Before the next ones are made.
-                del logits
+                tokens[cell_id].add(Predictions(model.head(ids, carried[cell_id][number])), base, ids)
             del base
             progress.advance()
         for cell_id, make in outside.items():
             values = make()
             for number, batch in enumerate(text.batches):
                 ids = batch.to(model.device)
-                base = model.head(ids, text.hidden[number])
+                base = Predictions(model.head(ids, text.hidden[number]))
                 with model.replacing(values):
-                    logits = model.head(ids, carried[cell_id][number])
-                tokens[cell_id].add(logits, base, ids)
-                del logits, base
+                    tokens[cell_id].add(Predictions(model.head(ids, carried[cell_id][number])), base, ids)
+                del base
                 progress.advance()
             del values
     return Measured(
@@ -95,11 +95,11 @@ class _Tokens:
     def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = {}
 
-    def add(self, logits: Tensor, base: Tensor | None, ids: Tensor) -> None:
+    def add(self, model: Predictions, base: Predictions | None, ids: Tensor) -> None:
         """Measure a batch; without `base` by the metrics that do not compare."""
         for metric in MEANS.values():
             if base is not None or not metric.compares:
-                values = metric.per_token(logits, base, ids)
+                values = metric.per_token(model, base, ids)
                 self._values.setdefault(metric.name, []).append(values.cpu())
 
     def whole(self) -> dict[str, Tensor]:

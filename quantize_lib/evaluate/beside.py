@@ -98,6 +98,7 @@ def _measure(spec: dict[str, Any]) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
+    from quantize_lib.logits import Predictions
     from quantize_lib.metrics import MEANS
 
     with doing("it cannot be loaded"):
@@ -109,7 +110,9 @@ def _measure(spec: dict[str, Any]) -> dict[str, Tensor]:
     with torch.inference_mode(), doing("it cannot read the held-out text"):
         # One sequence at a time: logits are the largest tensors of all.
         for row in rows.to(spec["base"]["device"]).split(1):
-            before, after = (model(input_ids=row, use_cache=False).logits for model in (base, build))
+            before, after = (
+                Predictions(model(input_ids=row, use_cache=False).logits) for model in (base, build)
+            )
             for metric in MEANS.values():
                 values.setdefault(metric.name, []).append(metric.per_token(after, before, row))
                 if not metric.compares:

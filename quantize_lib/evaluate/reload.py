@@ -169,6 +169,7 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
     from safetensors import safe_open
     from safetensors.torch import load_file
 
+    from quantize_lib.logits import Predictions
     from quantize_lib.metrics import COMPARED
 
     ids: Tensor = load_file(sample)["ids"].to(device)
@@ -180,13 +181,13 @@ def _measure(model: Any, sample: Path, base_logits: str | None, device: str) -> 
             raise FaultyCheckpointError(
                 f"the reloaded checkpoint gives NaN or Inf logits for sample sequence {row}"
             )
-        base: Tensor | None = None
+        predictions, base = Predictions(logits), None
         if base_logits is not None:
             with safe_open(base_logits, framework="pt", device=device) as file:
-                base = file.get_slice("logits")[row : row + 1]
+                base = Predictions(file.get_slice("logits")[row : row + 1])
         for metric in COMPARED.values():
             if base is not None or not metric.compares:
-                values = metric.per_token(logits, base, one)
+                values = metric.per_token(predictions, base, one)
                 means.setdefault(metric.name, []).append(metric.sequence_means(values))
     return {
         "sample_tokens": ids.numel(),

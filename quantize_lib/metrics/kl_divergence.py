@@ -15,6 +15,8 @@ from quantize_lib.precision import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.logits import Predictions
+
 
 class _Largest(Limit):
     key = "max_kl_divergence"
@@ -63,11 +65,11 @@ class _KlDivergence(MeanMetric):
     }
     limit = _Largest()
 
-    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
+    def per_token(self, model: Predictions, base: Predictions | None, ids: Tensor) -> Tensor:
         from quantize_lib.logits import token_kl
 
-        assert base_logits is not None, "it compares"
-        return token_kl(base_logits, logits)
+        assert base is not None, "it compares"
+        return token_kl(base, model)
 
     def row(self, figure: Figure) -> Row | None:
         if figure.after is None or not math.isfinite(figure.after):

@@ -15,6 +15,8 @@ from quantize_lib.precision import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.logits import Predictions
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
@@ -49,12 +51,12 @@ class MeanMetric(Metric):
         return self.name
 
     @abstractmethod
-    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
+    def per_token(self, model: Predictions, base: Predictions | None, ids: Tensor) -> Tensor:
         """What is accumulated.
 
         Args:
-            logits: any floating dtype, (batch, length, vocabulary).
-            base_logits: the base model's, of the same shape; given where the metric compares.
+            model: of a text.
+            base: the base model's, of the same text; given where the metric compares.
             ids: int64 (batch, length), on the same device.
 
         Returns:

@@ -15,6 +15,8 @@ from quantize_lib.precision import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.logits import Predictions
+
 
 class _Increase(Limit):
     key = "max_perplexity_increase"
@@ -85,10 +87,10 @@ class _Perplexity(MeanMetric):
     }
     limit = _Increase()
 
-    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
+    def per_token(self, model: Predictions, base: Predictions | None, ids: Tensor) -> Tensor:
         from quantize_lib.logits import token_nll
 
-        return token_nll(logits, ids)
+        return token_nll(model, ids)
 
     def figure(self, mean: float) -> float:
         try:

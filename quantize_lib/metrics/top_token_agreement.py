@@ -14,6 +14,8 @@ from quantize_lib.metrics.mean import MeanMetric
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.logits import Predictions
+
 
 class _Least(Limit):
     key = "min_top_token_agreement"
@@ -72,11 +74,11 @@ class _TopTokenAgreement(MeanMetric):
     # divergence of the same logits.
     limit = _Least()
 
-    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
+    def per_token(self, model: Predictions, base: Predictions | None, ids: Tensor) -> Tensor:
         from quantize_lib.logits import token_agreement
 
-        assert base_logits is not None, "it compares"
-        return token_agreement(base_logits, logits)
+        assert base is not None, "it compares"
+        return token_agreement(base, model)
 
     def row(self, figure: Figure) -> Row | None:
         if figure.after is None or not math.isfinite(figure.after):

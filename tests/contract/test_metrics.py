@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from quantize_lib.card.figures import all_words, figures, measured_words
 from quantize_lib.gate import check_gate, judge_limits
+from quantize_lib.logits import Predictions
 from quantize_lib.manifest.schema import manifest_schema
 from quantize_lib.metrics import COMPARED, LIMITS, MEANS, METRICS, Figure, Limit, MeanMetric, Metric, Outcome
 from quantize_lib.plan.cells import HELD_OUT
@@ -41,8 +42,12 @@ def tensors() -> Tensors:
 
 
 def values_of(metric: Metric) -> torch.Tensor:
-    base, logits, ids = tensors()
-    return MEANS[metric.values_of].per_token(logits, base if metric.compares else None, ids)
+    return _values(metric, *tensors())
+
+
+def _values(metric: Metric, base: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    compared = Predictions(base) if metric.compares else None
+    return MEANS[metric.values_of].per_token(Predictions(logits), compared, ids)
 
 
 @EVERY_MEAN
@@ -52,9 +57,9 @@ def test_there_is_a_float32_value_for_each_predicted_token_that_depends_on_it_al
     base, logits, ids = tensors()
     whole = values_of(metric)
     assert (whole.shape, whole.dtype) == ((BATCH, LENGTH - 1), torch.float32)
-    part = metric.per_token(logits[2:3], base[2:3] if metric.compares else None, ids[2:3])
+    part = _values(metric, base[2:3], logits[2:3], ids[2:3])
     assert torch.equal(part, whole[2:3])
-    half = metric.per_token(logits[:, :9], base[:, :9] if metric.compares else None, ids[:, :9])
+    half = _values(metric, base[:, :9], logits[:, :9], ids[:, :9])
     assert torch.allclose(half, whole[:, :8])
 
 
@@ -116,7 +121,7 @@ def test_the_standard_error_is_that_of_other_sequences_drawn_from_these(metric: 
     base *= torch.rand(60, 1, 1, generator=generator) + 0.5
     logits = base + torch.randn(base.shape, generator=generator) * 0.2
     ids = torch.randint(VOCABULARY, (60, LENGTH), generator=generator)
-    values = MEANS[metric.values_of].per_token(logits, base if metric.compares else None, ids)
+    values = _values(metric, base, logits, ids)
     drawn = torch.tensor(
         [metric.of_values(values[torch.randint(60, (60,), generator=generator)]) for _ in range(1000)]
     )

@@ -27,6 +27,7 @@ from quantize_lib.evaluate.check import check_reload, generate_base
 from quantize_lib.files import read_json, write_json
 from quantize_lib.formats import format_of_config
 from quantize_lib.job.records import Reload
+from quantize_lib.logits import Predictions
 from quantize_lib.methods.settings import Override, Settings
 from quantize_lib.metrics import COMPARED
 from tests.support.families import VOCABULARY, save_family
@@ -103,7 +104,8 @@ def sample(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Sample:
 def _means(logits: torch.Tensor, base_logits: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
     """Every metric's mean, as the pass gives them."""
     return {
-        name: metric.mean(metric.per_token(logits, base_logits, ids)) for name, metric in COMPARED.items()
+        name: metric.mean(metric.per_token(Predictions(logits), Predictions(base_logits), ids))
+        for name, metric in COMPARED.items()
     }
 
 

@@ -14,6 +14,8 @@ from quantize_lib.precision import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from quantize_lib.logits import Predictions
+
 
 class _Least(Limit):
     key = "min_top_two"
@@ -64,11 +66,11 @@ class _TopTwo(MeanMetric):
     }
     limit = _Least()
 
-    def per_token(self, logits: Tensor, base_logits: Tensor | None, ids: Tensor) -> Tensor:
-        assert base_logits is not None
-        assert ids.shape == logits.shape[:2]
-        same = (logits[:, :-1].topk(2).indices == base_logits[:, :-1].topk(2).indices).all(-1)
-        return same.float().where(logits[:, :-1].isfinite().all(-1), float("nan"))
+    def per_token(self, model: Predictions, base: Predictions | None, ids: Tensor) -> Tensor:
+        assert base is not None
+        assert ids[:, 1:].shape == model.shape
+        same = (model.rows.topk(2).indices == base.rows.topk(2).indices).all(-1)
+        return same.float().where(model.rows.isfinite().all(-1), float("nan")).view(model.shape)
 
     def row(self, figure: Figure) -> Row | None:
         return None if figure.after is None else Row(self.heading, NONE, self.cell(figure))

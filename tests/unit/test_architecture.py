@@ -76,12 +76,22 @@ EDGES: dict[str, set[str]] = {
         *("methods", "metrics", "reporting", "schemas", "text", "wording"),
     },
     "engine": {
-        *("architecture", "environment", "errors", "files", "formats", "gguf_file", "methods", "metrics"),
+        *(
+            "architecture",
+            "environment",
+            "errors",
+            "files",
+            "formats",
+            "gguf_file",
+            "logits",
+            "methods",
+            "metrics",
+        ),
         *("process_memory", "registry", "reporting", "sizing", "tasks", "text", "wording"),
     },
     "checkpoint": {"errors", "files", "formats"},
     "evaluate": {
-        *("architecture", "engine", "environment", "errors", "files", "formats", "harness", "job"),
+        *("architecture", "engine", "environment", "errors", "files", "formats", "harness", "job", "logits"),
         *("metrics", "precision", "process_memory", "tasks", "text"),
     },
     "worker": {

@@ -74,6 +74,7 @@ def test_a_container_is_told_threads_and_devices_and_no_token() -> None:
     told = container_environment(host)
     assert told.pop("OMP_NUM_THREADS") == "2"
     assert told.pop("GOMP_SPINCOUNT") == "10000"
+    assert told.pop("THP_MEM_ALLOC_ENABLE") == "1"
     assert container_environment({"GOMP_SPINCOUNT": "0"})["GOMP_SPINCOUNT"] == "0"
     assert all(name.startswith("HF_HUB_") and value == "1" for name, value in told.items())
 

@@ -56,6 +56,13 @@ def test_waiting_threads_sleep_soon_unless_told_otherwise(monkeypatch: pytest.Mo
     assert clean_environment()["GOMP_SPINCOUNT"] == "0"
 
 
+def test_large_tensors_lie_in_large_pages_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    assert clean_environment()["THP_MEM_ALLOC_ENABLE"] == "1"
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    assert clean_environment()["THP_MEM_ALLOC_ENABLE"] == "0"
+
+
 @pytest.mark.parametrize(
     ("device", "compiler", "kernel"),
     [("cuda", False, "a plain one"), ("cuda", True, None), ("cpu", False, None), ("mps", False, None)],

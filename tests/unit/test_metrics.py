@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from quantize_lib.logits import Predictions
 from quantize_lib.metrics import MEANS, METRICS, Figure, get_metric, listed
 
 Plain = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -50,7 +51,7 @@ def _plain_agreement(base: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor
 )
 def test_its_values_are_what_plain_torch_gives(name: str, plain: Plain) -> None:
     base, logits, ids = tensors()
-    values = MEANS[name].per_token(logits, base, ids).double()
+    values = MEANS[name].per_token(Predictions(logits), Predictions(base), ids).double()
     assert torch.allclose(values, plain(base, logits, ids), atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from quantize_lib.environment import THREAD_DEFAULTS
+from quantize_lib.environment import COMPUTE_DEFAULTS
 from quantize_lib.errors import EngineError
 from quantize_lib.executors.docker.daemon import OWNER_LABEL, process_identity
 from quantize_lib.files import read_json
@@ -39,6 +39,7 @@ _PASSED_ON = (
     "OMP_NUM_THREADS",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
+    "THP_MEM_ALLOC_ENABLE",
 )
 _FIXED = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 
@@ -131,7 +132,7 @@ def binds_of(model: Bind | None, inside: Path, output: Path, *builds: Bind) -> t
 
 def container_environment(host: Mapping[str, str]) -> dict[str, str]:
     """What a container is given: threads and devices; never a token."""
-    return {**THREAD_DEFAULTS, **{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
+    return {**COMPUTE_DEFAULTS, **{name: host[name] for name in _PASSED_ON if name in host}, **_FIXED}
 
 
 def container_user(output_dir: Path) -> tuple[int, int]:
