@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -16,13 +16,14 @@ from quantize_lib.engine.block_input import block_input, usable
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrator, GivenSums
 from quantize_lib.engine.carry import Put, as_quantized
 from quantize_lib.engine.cell_work import CellWork, PassOutcome
+from quantize_lib.engine.cell_writer import CellWriter
 from quantize_lib.engine.drift import DriftText, drift_texts
 from quantize_lib.engine.measure import Measured, measure
 from quantize_lib.engine.methods.base import gathered, rounder_of
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.outside import Outside, kept
-from quantize_lib.engine.pack import pack_block, split_layers
+from quantize_lib.engine.outside import Outside
 from quantize_lib.engine.pass_state import Batches, CarriedText, CellOutcome, PassState, PassStore
+from quantize_lib.engine.rounded_alike import rounded_alike
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
@@ -57,6 +58,8 @@ class SharedPass:
     ) -> None:
         self._model = model
         self._cells = cells
+        # The name is that of what is made for all of them, and of text that goes through it.
+        self._alike = rounded_alike(cells, str(model.config.model_type))
         self._sample = sample
         self._reporter = reporter
         self._store = store
@@ -78,7 +81,8 @@ class SharedPass:
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
         self._drifts = drift_texts(
-            calibration, {cell.id: cell.method.carried_tokens(cell.settings) for cell in cells}
+            calibration,
+            {name: alike[0].method.carried_tokens(alike[0].settings) for name, alike in self._alike.items()},
         )
 
     def run(self) -> PassOutcome:
@@ -136,28 +140,32 @@ class SharedPass:
                 )
             if state is not None:
                 self._outcomes.update(state.cells)
-            alive = [cell.id for cell in self._alive()]
+            alive = self._alive_alike()
             for drift in self._drifts:
                 drift.begin(self._model, self._hold, hidden, alive)
-            for cell in self._alive():
-                self._carry(cell, hidden.get(f"cell/{cell.id}"))
+            for name, cells in alive.items():
+                self._carry(name, cells, None if state is None else hidden)
         if state is None or not state.blocks:
             return 0
         self._reporter.info(f"continuing after block {state.blocks} of {len(self._model)}")
         return state.blocks
 
-    def _carry(self, cell: CellWork, hidden: Batches | None) -> None:
-        """Give a cell the held-out text as it comes to the block that is next."""
-        text, outside = self._evaluation, self._outside[cell.id]
+    def _carry(self, name: str, cells: Sequence[CellWork], hidden: Mapping[str, Batches] | None) -> None:
+        """Give cells the held-out text as it comes to the block that is next.
+
+        Args:
+            hidden: as an earlier process left all texts; None where none did.
+        """
+        text, outside, kept = self._evaluation, self._outside[cells[0].id], f"cell/{name}"
         if text is None:
             return
-        states: Iterable[Tensor] = text.hidden if hidden is None else hidden
+        states: Iterable[Tensor] = text.hidden if hidden is None else hidden[kept]
         if outside and hidden is None:
             states = outside.embedded(text)
         try:
-            self._carried[cell.id] = self._hold(f"cell/{cell.id}", states)
+            self._carried[name] = self._hold(kept, states)
         except QuantizerError as error:
-            self._fail(cell, error)
+            self._fail(cells, error)
 
     def _hold(self, name: str, batches: Iterable[Tensor]) -> Batches:
         return list(batches) if self._store is None else self._store.hold(name, batches)
@@ -165,7 +173,7 @@ class SharedPass:
     def _commit(self, block: CalibratedBlock, seconds: float) -> None:
         if self._store is None:
             return
-        hidden = {f"cell/{cell_id}": states for cell_id, states in self._carried.items()}
+        hidden = {f"cell/{name}": states for name, states in self._carried.items()}
         for drift in self._drifts:
             hidden |= drift.hidden
         if block.hidden is not None:
@@ -185,59 +193,92 @@ class SharedPass:
     def _alive(self) -> list[CellWork]:
         return [cell for cell in self._cells if self._outcomes[cell.id].error is None]
 
-    def _drift_of(self, cell: CellWork) -> DriftText | None:
-        """The text by which a cell makes up for errors; None where it does not."""
-        return next((drift for drift in self._drifts if cell.id in drift), None)
+    def _alive_alike(self) -> dict[str, list[CellWork]]:
+        """The cells that did not fail, those that are rounded alike together, by the name of these."""
+        alive = {
+            name: [cell for cell in alike if self._outcomes[cell.id].error is None]
+            for name, alike in self._alike.items()
+        }
+        return {name: cells for name, cells in alive.items() if cells}
+
+    def _drift_of(self, name: str) -> DriftText | None:
+        """The text by which cells make up for errors; None where they do not."""
+        return next((drift for drift in self._drifts if name in drift), None)
 
     def _block(self, block: CalibratedBlock) -> None:
         for drift in self._drifts:
             drift.enter(block)
-        for cell in self._alive():
-            outcome = self._outcomes[cell.id]
-            started = time.monotonic()
+        for name, cells in self._alive_alike().items():
+            started, all_cells = time.monotonic(), tuple(cells)
             try:
-                self._cell(cell, block)
+                self._make(name, cells, block)
             except QuantizerError as error:
-                self._fail(cell, error)
+                self._fail(cells, error)
             # What one cell needed is not to be there beside what the next one needs. Where it is little, the
             # system takes longer to find it again.
             if not self._ahead:
                 release_freed()
-            outcome.seconds += time.monotonic() - started
+            for cell in all_cells:
+                # What is made for several is each one's own in equal parts.
+                self._outcomes[cell.id].seconds += (time.monotonic() - started) / len(all_cells)
         if self._evaluation is not None:
             self._evaluation.advance(block.module, block.index, self._evaluation.hidden)
 
-    def _cell(self, cell: CellWork, block: CalibratedBlock) -> None:
-        """Quantize a block for one cell, write it, and carry the held-out text through it."""
-        model, outcome = self._model, self._outcomes[cell.id]
+    def _make(self, name: str, cells: list[CellWork], block: CalibratedBlock) -> None:
+        """Quantize a block, write it for each cell, and carry the held-out text through it.
+
+        Args:
+            cells: rounded alike; those for which it cannot be written are gone afterwards.
+        """
+        model, first = self._model, cells[0]
         prefix = model.prefix(block.index)
-        replaced: set[str] = set()
+        writers = {cell.id: CellWriter(model, cell, block) for cell in cells}
+        told: list[str] = []
         of_experts: list[str] = []
-        inputs = cell.format.rounds_inputs(str(model.config.model_type))
+        parts = 0
+        inputs = first.format.rounds_inputs(str(model.config.model_type))
         with as_quantized(block.module, stored=model.disk_dtype, inputs=inputs) as put:
-            for number, part in enumerate(block.parts(cell.layers)):
-                output = self._quantize(cell, block, part, put)
-                # What a format adds to a block comes with the first part.
-                replaced |= self._write_part(cell, block, output, adding=number == 0)
-                self._tally(cell, block, part)
-                outcome.errors.update({block.names[name]: value for name, value in output.errors.items()})
-                notes = outcome.notes if part.tally is None else of_experts
+            for part in block.parts(first.layers):
+                parts += 1
+                output = self._quantize(name, first, block, part, put)
+                self._write(cells, {key: partial(one.part, output) for key, one in writers.items()})
+                for cell in cells:
+                    self._tally(cell, block, part, output)
+                notes = told if part.tally is None else of_experts
                 notes.extend(f"{prefix}: {note}" for note in output.notes)
                 # Before the next one is made.
                 del output
-            self._write_rest(cell, block, replaced)
+            self._write(cells, {key: one.rest for key, one in writers.items()})
             # There may be one for each of a thousand experts.
-            outcome.notes.extend(of_experts[:1])
+            told += of_experts[:1]
             if len(of_experts) > 1:
-                outcome.notes.append(f"{prefix}: {len(of_experts) - 1} more such notes on layers of experts")
-            if (drift := self._drift_of(cell)) is not None:
-                drift.leave(cell.id, block, again=number > 0)
-            if self._evaluation is not None:
-                self._evaluation.advance(block.module, block.index, self._carried[cell.id])
+                told.append(f"{prefix}: {len(of_experts) - 1} more such notes on layers of experts")
+            for cell in cells:
+                self._outcomes[cell.id].notes.extend(told)
+            if (drift := self._drift_of(name)) is not None:
+                drift.leave(name, block, again=parts > 1)
+            if cells and self._evaluation is not None:
+                self._evaluation.advance(block.module, block.index, self._carried[name])
 
-    def _tally(self, cell: CellWork, block: CalibratedBlock, part: BlockPart) -> None:
-        """Count what is told of a cell as a whole."""
+    def _write(self, cells: list[CellWork], writing: Mapping[str, Callable[[], None]]) -> None:
+        """Write for each cell; one for which that fails is left out of the rest.
+
+        Raises:
+            QuantizerError: where no other is left.
+        """
+        for cell in tuple(cells):
+            try:
+                writing[cell.id]()
+            except QuantizerError as error:
+                if len(cells) == 1:
+                    raise
+                cells.remove(cell)
+                self._fail([cell], error)
+
+    def _tally(self, cell: CellWork, block: CalibratedBlock, part: BlockPart, output: RoundedBlock) -> None:
+        """Keep what is told of a cell."""
         outcome = self._outcomes[cell.id]
+        outcome.errors.update({block.names[name]: value for name, value in output.errors.items()})
         if cell.method.calibrated and part.tally is not None:
             outcome.experts = part.tally.beside(outcome.experts)
         if cell.method.folds(cell.settings):
@@ -253,56 +294,32 @@ class SharedPass:
             for note in notes:
                 self._reporter.info(f"{cell.id}: {note}")
 
-    def _fail(self, cell: CellWork, error: QuantizerError) -> None:
-        self._outcomes[cell.id].error = error
-        cell.sink.discard()
-        self._carried.pop(cell.id, None)
-        if (drift := self._drift_of(cell)) is not None:
-            drift.forget(cell.id)
-        # The host tells it once more as an error, when the job is done.
-        self._reporter.info(f"{cell.id} failed, the others go on: {error}")
+    def _fail(self, cells: Iterable[CellWork], error: QuantizerError) -> None:
+        """Leave cells out of the rest."""
+        for cell in cells:
+            self._outcomes[cell.id].error = error
+            cell.sink.discard()
+            # The host tells it once more as an error, when the job is done.
+            self._reporter.info(f"{cell.id} failed, the others go on: {error}")
+        for name in self._alike.keys() - self._alive_alike().keys():
+            self._carried.pop(name, None)
+            if (drift := self._drift_of(name)) is not None:
+                drift.forget(name)
 
-    def _quantize(self, cell: CellWork, block: CalibratedBlock, part: BlockPart, put: Put) -> RoundedBlock:
+    def _quantize(
+        self, name: str, cell: CellWork, block: CalibratedBlock, part: BlockPart, put: Put
+    ) -> RoundedBlock:
         """Round a part of a block, and put it in its place where text is to go through it."""
         given = block_input(block, part, cell.layers, self._model.disk_dtype, cell.types)
         rounding = self._rounders[cell.id].begin(given, cell.settings, cell.grid)
-        drift = self._drift_of(cell)
+        drift = self._drift_of(name)
         if part.tally is None and drift is not None:
-            pieces = drift.round(cell.id, block, part, rounding, partial(put, part.linears))
+            pieces = drift.round(name, block, part, rounding, partial(put, part.linears))
             return gathered(given, rounding.params, pieces)
         output = gathered(given, rounding.params, [rounding.round(given.linears)])
         if self._evaluation is not None or drift is not None:
             put(part.linears, output)
         return output
-
-    def _write_part(
-        self, cell: CellWork, block: CalibratedBlock, output: RoundedBlock, *, adding: bool
-    ) -> set[str]:
-        """Write what the method made, packed by the format.
-
-        Args:
-            adding: with the tensors that the format adds to a block.
-
-        Returns:
-            The names of the block's tensors that it takes the place of.
-        """
-        prefix = self._model.prefix(block.index)
-
-        def named(module: str, leaf: str) -> str:
-            known = block.names.get(module)
-            return f"{known}.{leaf}" if known else self._model.written(f"{prefix}.{module}.{leaf}")
-
-        packed = pack_block(cell.format, self._model, block.module if adding else None, output, named=named)
-        cell.sink.write(packed)
-        tensors = self._model.layer_tensors(block.index)
-        return {tensors[block.names[name]] for name in output.layers} | set(packed)
-
-    def _write_rest(self, cell: CellWork, block: CalibratedBlock, replaced: Collection[str]) -> None:
-        """Write the tensors of a block that nothing took the place of."""
-        cell.sink.write(split_layers(self._model, block.index, block.module, cell.layers))
-        untouched = [name for name in self._model.block_tensors(block.index) if name not in replaced]
-        read = partial(read_as_loaded, self._model) if cell.format.as_loaded else self._model.read
-        cell.sink.write({name: kept(cell, tensor, self._model) for name, tensor in read(untouched)})
 
     def _write_outside(self) -> None:
         names = self._model.outside_tensors()
@@ -320,7 +337,7 @@ class SharedPass:
             try:
                 cell.sink.write(made())
             except QuantizerError as error:
-                self._fail(cell, error)
+                self._fail([cell], error)
 
     def _measure(self) -> Measured:
         """Every metric's values of the base model and of every cell that came through."""
@@ -328,14 +345,18 @@ class SharedPass:
             return Measured()
         # The largest tensors of all come now; nothing is calibrated any more.
         self._calibrator.forget()
+        alive = self._alive_alike()
         measured = measure(
             self._model,
             self._evaluation,
-            {cell.id: self._carried[cell.id] for cell in self._alive()},
-            outside={cell.id: made.weights for cell in self._alive() if (made := self._outside[cell.id])},
+            {name: self._carried[name] for name in alive},
+            outside={
+                name: made.weights for name, cells in alive.items() if (made := self._outside[cells[0].id])
+            },
             sample=self._sample,
             reporter=self._reporter,
         )
-        for cell_id, tokens in measured.cells.items():
-            self._outcomes[cell_id].tokens = tokens
+        for name, tokens in measured.cells.items():
+            for cell in alive[name]:
+                self._outcomes[cell.id].tokens = dict(tokens)
         return measured

@@ -106,9 +106,11 @@ class Format(ServedFormat, ABC):
 
     def grid(self, method: Method, settings: Settings) -> Grid:
         """What the codes of a cell have to be."""
+        symmetric = self.symmetric_only or method.is_symmetric(settings)
         return Grid(
-            symmetric=self.symmetric_only or method.is_symmetric(settings),
-            lowest_zero=self.lowest_zero,
+            symmetric=symmetric,
+            # Of zero points in the middle it says nothing: they are codes as other formats have them.
+            lowest_zero=0 if symmetric else self.lowest_zero,
             reordered=self.reorders and method.is_reordered(settings),
         )
 

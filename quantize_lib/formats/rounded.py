@@ -16,7 +16,7 @@ class Grid:
 
     Attributes:
         symmetric: whether all zero points are in the middle, 2**(bits - 1).
-        lowest_zero: the smallest zero point that the format can hold.
+        lowest_zero: the smallest zero point that the format can hold, where they are not in the middle.
         reordered: whether groups follow the order of rounding.
     """
 

@@ -135,7 +135,7 @@ def test_a_name_that_is_no_format_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("name", "method", "own", "symmetric", "lowest_zero", "reordered"),
     [
-        ("gptq", "gptq", {}, True, 1, False),
+        ("gptq", "gptq", {}, True, 0, False),
         ("gptq", "gptq", {"sym": False, "desc_act": True}, False, 1, True),
         ("gptq", "awq", {}, False, 1, False),
         ("awq", "awq", {}, False, 0, False),
