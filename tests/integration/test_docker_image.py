@@ -23,6 +23,7 @@ from quantize_lib.executors.docker.container_spec import MAX_PROCESSES
 from quantize_lib.files import read_json
 from tests.support.containers import CANARY, containers, events, run, without_torch
 from tests.support.hub import Hub, serve
+from tests.support.local_task import endings_of, write_endings
 from tests.support.small_runs import FASTEST, ROOT, manifest, report, save_tiny_model
 
 if TYPE_CHECKING:
@@ -137,10 +138,12 @@ def test_the_demo_runs_in_it_as_any_user_and_its_files_are_that_users(
     document["evaluate"]["perplexity"] |= {"samples": 2, "sequence_length": 128}
     # Two blocks of thirty: what they are worth is not the point.
     document["evaluate"] |= {"max_perplexity_increase": "500%", "max_kl_divergence": 5}
+    document["evaluate"]["tasks"] = [{"file": "tasks/endings.yml", "min": 0}]
     (tmp_path / "quantize.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
     shutil.copytree(small_model, tmp_path / "work" / "model")
     for text in calibration_text.parent.glob("*.jsonl"):
         shutil.copy(text, tmp_path / "work")
+    write_endings(tmp_path / "tasks", endings_of(tmp_path / "work" / "held-out.jsonl", 4))
     give_away(tmp_path)
     done = docker_run(image, tmp_path, "run", "quantize.yml")
     assert done.returncode == 0, done.stderr
@@ -148,7 +151,13 @@ def test_the_demo_runs_in_it_as_any_user_and_its_files_are_that_users(
     assert len(cells) == 8
     assert {cell["status"] for cell in cells.values()} == {"published"}
     assert all(cell["reload"]["reproduced"] for cell in cells.values())
-    assert {path.name for path in tmp_path.iterdir()} == {"quantize.yml", "work", "output"}
+    figures = [cell["tasks"]["endings"] for cell in cells.values()]
+    assert {(one["metric"], one["examples"]) for one in figures} == {("acc", 4)}
+    assert all(0 <= one[when] <= 1 for one in figures for when in ("before", "after"))
+    cards = list((tmp_path / "work" / "published").glob("*/README.md"))
+    assert cards
+    assert all("<code>endings</code>" in card.read_text(encoding="utf-8") for card in cards)
+    assert {path.name for path in tmp_path.iterdir()} == {"quantize.yml", "work", "tasks", "output"}
     for path in (tmp_path / "output", *(tmp_path / "output").rglob("*"), *(tmp_path / "work").rglob("*")):
         assert (path.stat().st_uid, path.stat().st_gid) == (UID, GID), path
 

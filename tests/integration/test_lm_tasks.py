@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -14,32 +13,18 @@ from quantize_lib.errors import EvaluationError
 from quantize_lib.evaluate.harness import Score
 from quantize_lib.report.records import CellRecord
 from tests.support.in_process import reload_at_once, run_here
+from tests.support.local_task import ENDINGS, write_endings
 from tests.support.small_runs import FASTEST, command, manifest, report, save_tiny_model
-
-TASK = """task: endings
-dataset_path: json
-dataset_kwargs: {data_files: {test: endings.jsonl}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{text}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{answer}}"
-metric_list:
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
-"""
 
 
 def test_a_local_task_runs_on_base_and_checkpoint_and_is_reported_carded_and_judged(
     tmp_path: Path, calibration_text: Path
 ) -> None:
     model = save_tiny_model(tmp_path / "tiny", calibration_text)
-    (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks" / "endings.yml").write_text(TASK)
     rows = [
         {"text": f"The {word}", "choices": [" was", " is"], "answer": 0} for word in ("man", "war", "day")
     ]
-    (tmp_path / "tasks" / "endings.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    write_endings(tmp_path / "tasks", rows)
     asked = {"file": "tasks/endings.yml", "limit": 2, "metric": "acc_norm"}
 
     def write(*tasks: dict[str, object]) -> None:
@@ -73,7 +58,7 @@ def test_a_local_task_runs_on_base_and_checkpoint_and_is_reported_carded_and_jud
 
     # What cannot be run is told before anything is computed, and what there is stays.
     kept = (tmp_path / "output" / cell["id"] / "model.safetensors").read_bytes()
-    (tmp_path / "tasks" / "endings.yml").write_text(TASK.replace("path: json", "path: none-such"))
+    (tmp_path / "tasks" / "endings.yml").write_text(ENDINGS.replace("path: json", "path: none-such"))
     done = command("run", "quantize.yml", "--no-publish", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "tasks: the task endings cannot be run (" in done.stderr
