@@ -257,7 +257,7 @@ class SharedPass:
                 self._outcomes[cell.id].notes.extend(told)
             if (drift := self._drift_of(name)) is not None:
                 drift.leave(name, block, again=parts > 1)
-            if cells and self._evaluation is not None:
+            if self._evaluation is not None:
                 self._evaluation.advance(block.module, block.index, self._carried[name])
 
     def _write(self, cells: list[CellWork], writing: Mapping[str, Callable[[], None]]) -> None:

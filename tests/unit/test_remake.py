@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.card.remake import manifest_of
 from quantize_lib.manifest import load_manifest
 from quantize_lib.plan.fingerprint import fingerprint
@@ -44,6 +47,9 @@ ENTRIES = (
 CALIBRATIONS = (
     "{dataset: acme/text, split: test, column: body}",
     "{files: [a.txt]}",
+    "{mix: [{dataset: acme/chats, column: messages, chat_template_kwargs: {thinking: false}, weight: 0.3},"
+    " {files: [a.txt], weight: 2}, {texts: [three]}]}",
+    "{dataset: acme/chats, config: short, column: messages, chat_template_kwargs: {day: 'x: y', deep: 2}}",
     "{texts: ['one: two', 'three ''four''', \"```\\n---\\n{{ x }}\"]}",
 )
 
@@ -77,6 +83,30 @@ def test_the_manifest_of_one_cell_asks_for_the_same_checkpoint(
     assert pinned.model.revision == COMMIT
     assert pinned.evaluate.held_out is not None
     assert pinned.evaluate.held_out.texts == ("held, out", "# text")
+
+
+@pytest.mark.parametrize("conversations", ["true", "false", "{max_kl_divergence: 0.3}"])
+def test_it_measures_on_the_same_texts(tmp_path: Path, conversations: str) -> None:
+    text = WHOLE.format(entry="{method: gptq, bits: 4}", calibration="{files: [a.txt]}").replace(
+        "  max_kl_divergence",
+        "  texts:\n"
+        "    code: {dataset: acme/code, samples: 3, seed: 2, max_kl_divergence: 0.1}\n"
+        "    both: {mix: [{files: [a.txt], weight: 3}, {texts: [x]}], samples: 4}\n"
+        f"  conversations: {conversations}\n"
+        "  max_kl_divergence",
+    )
+    load(tmp_path / "whole", text)
+    job, cell = list(load_manifest(tmp_path / "whole" / "quantize.yml").cells())[-1]
+    load(tmp_path / "alone", manifest_of(RECORD, cell, job))
+    (pinned,) = load_manifest(tmp_path / "alone" / "quantize.yml").jobs
+    assert _named(pinned.evaluate.texts) == _named(job.evaluate.texts)
+    assert (pinned.evaluate.conversations is None) == (job.evaluate.conversations is None)
+    assert not pinned.evaluate.limits
+
+
+def _named(texts: Mapping[str, TextSpec]) -> list[tuple[str, str]]:
+    """Texts without the folders that their files are in."""
+    return [(name, re.sub(r"PosixPath\('[^']*/", "(", str(text))) for name, text in texts.items()]
 
 
 def test_no_folder_of_the_machine_stands_in_it(tmp_path: Path) -> None:
