@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Drift
 from quantize_lib.engine.methods.hessian import FLOOR
+from quantize_lib.engine.precision import calibrating, factor_dtype
 from quantize_lib.engine.second_moment import add_product, mirrored
 from quantize_lib.methods.gptq import DAMPING
 
@@ -35,19 +36,20 @@ def corrected(weight: Tensor, drift: Drift, hessian: Tensor, scale: Tensor | Non
     plain = weight if scale is None else weight / scale
     tokens = len(carried)
     moment = torch.zeros_like(hessian)
-    add_product(moment, carried)
+    change = drift.original - carried
+    # Of the two ways through three matrices the one with fewer operations.
+    by_outputs = len(plain) * 2 < change.shape[1] + len(plain) * change.shape[1] / tokens
+    with calibrating(weight.device):
+        factor = carried.to(factor_dtype(weight.device))
+        add_product(moment, factor)
+        pulled = (change @ plain.T).T @ factor if by_outputs else plain @ (change.T @ factor)
     moment = mirrored(moment).div_(tokens).add_(hessian)
     diagonal = moment.diagonal()
     diagonal.add_(DAMPING * diagonal + FLOOR * diagonal.mean())
     lower, info = torch.linalg.cholesky_ex(moment)
     if int(info) != 0:
         return weight
-    change = drift.original - carried
-    # Of the two ways through three matrices the one with fewer operations.
-    by_outputs = len(plain) * 2 < change.shape[1] + len(plain) * change.shape[1] / tokens
-    pulled = (change @ plain.T).T @ carried if by_outputs else plain @ (change.T @ carried)
-    pulled.div_(tokens)
-    added = torch.cholesky_solve(pulled.T, lower).T
+    added = torch.cholesky_solve(pulled.float().div_(tokens).T, lower).T
     if not bool(torch.isfinite(added).all()):
         return weight
     return weight + (added if scale is None else added * scale)
