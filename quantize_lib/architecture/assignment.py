@@ -85,11 +85,16 @@ def stored_types(architecture: Architecture, settings: Settings) -> Mapping[str,
 
 def whole_model(architecture: Architecture, settings: Settings) -> WholeModel:
     """A model as a format sees it that stores all of it in its own way."""
-    kept = {layer.tensor for layer in architecture.layers if _is_kept(layer, settings)}
+    written = {layer: layer.tensor for layer in architecture.layers}
+    written |= {layer: f"{layer.name}.weight" for layer in architecture.layers if layer.expert is not None}
+    shared = {layer.tensor for layer in architecture.layers if layer.expert is not None}
+    shapes = {name: info.shape for name, info in architecture.tensors.items() if name not in shared}
+    shapes |= {name: (layer.out_features, layer.in_features) for layer, name in written.items()}
+    kept = {name for layer, name in written.items() if _is_kept(layer, settings)}
     return WholeModel(
         config=text_config(architecture.config),
-        shapes={name: info.shape for name, info in architecture.tensors.items()},
-        kept=frozenset(kept),
+        shapes=shapes,
+        kept=frozenset({*kept, *architecture.kept}),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json
 from quantize_lib.formats.context import CheckpointContext
 from quantize_lib.formats.entry import Format
-from quantize_lib.formats.loading import Loaded, LoadRequest, load_with_transformers
+from quantize_lib.formats.loading import Loaded, LoadRequest, load_tensors, load_with_transformers
 from quantize_lib.formats.rounded import RoundedLayer
 from quantize_lib.formats.served import LLAMA_CPP
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
-from quantize_lib.gguf_file.families import needs_config, refusal
+from quantize_lib.gguf_file.families import in_transformers, needs_config, refusal
 from quantize_lib.gguf_file.mix import Mix
 from quantize_lib.gguf_file.names import types_of
+from quantize_lib.gguf_file.rotary import by_context
 from quantize_lib.gguf_file.types import FILE_TYPES, FULL, tensor_bytes
 from quantize_lib.gguf_file.vocabulary import vocabulary_refusal
 from quantize_lib.methods import Settings
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 _FILE = "gguf_file"
 """Where `quantization_config` names the file, as transformers' own does."""
 _LLAMA_CPP = "[llama.cpp](https://github.com/ggml-org/llama.cpp)"
+_PYTHON = "llama-cpp-python"
+_INSTALL = f"pip install {_PYTHON} huggingface_hub"
 _TOKEN_BYTES = 40
 """Of a token with its merge, about."""
 _TENSOR_BYTES = 80
@@ -51,7 +55,10 @@ class _Gguf(Format):
     exclusive = True
     splits = False
     servers = (LLAMA_CPP,)
-    limit = "The file is for llama.cpp and what is built on it; transformers unpacks all of it as it loads."
+    limit = (
+        "The file is for llama.cpp and what is built on it; transformers, where it reads such files, unpacks "
+        "all of it as it loads."
+    )
     requirements = ("transformers", "accelerate", "gguf")
     written_by = ("libgguf",)
     rounds_outside = True
@@ -67,8 +74,6 @@ class _Gguf(Format):
         return settings[TYPE]
 
     def refuses(self, traits: Traits) -> str | None:
-        if traits.experts:
-            return "mixtures of experts are not made into such files"
         return refusal(traits.model_type, traits.config)
 
     def layer_bytes(
@@ -140,7 +145,10 @@ class _Gguf(Format):
 
     def load(self, request: LoadRequest, quantization: Mapping[str, Any]) -> Loaded:
         file = self.served_path(Path(request.folder), quantization)
-        with_config = needs_config(read_json(Path(request.folder) / "config.json"))
+        config = read_json(file.with_name("config.json"))
+        if not in_transformers(str(config["model_type"])):
+            return load_tensors(request, partial(_read_tensors, file, config), loader="gguf")
+        with_config = needs_config(config)
         with _names_made_once():
             return load_with_transformers(request, gguf_file=file.name, with_config=with_config)
 
@@ -152,14 +160,33 @@ class _Gguf(Format):
             kind = mix.tensor_type("", columns)
             if kind != base:
                 others.setdefault(kind, []).append(columns)
-        return tuple(
+        found = [
             f"Rows of {', '.join(map(str, sizes))} weights do not fit into the blocks of {base}: they are "
             f"stored as {kind}, as llama.cpp does it."
             for kind, sizes in others.items()
-        )
+        ]
+        if (length := by_context(traits.config)) is not None:
+            found.append(
+                f"Where its context is set to more than {length} tokens, llama.cpp turns short texts as long "
+                "ones; transformers does not."
+            )
+        if not in_transformers(traits.model_type):
+            found.append(
+                f"transformers does not read GGUF files of {traits.model_type}: the checkpoint is checked by "
+                "what the package gguf reads back, in the base model's class."
+            )
+        return tuple(found)
 
     def usage(self, use: Usage) -> dict[str, str]:
         file = _file_name(use.model, use.settings[TYPE])
+        if not in_transformers(use.traits.model_type):
+            return {
+                "install": _INSTALL,
+                "python": _llama_cpp_snippet(use.repository, file, use.prompt),
+                "loader": _PYTHON,
+                "vllm": "",
+                "sglang": "",
+            }
         return {
             **super().usage(use),
             "python": transformers_snippet(
@@ -207,6 +234,24 @@ def _names_made_once() -> Iterator[None]:
         yield
     finally:
         gguf.get_tensor_name_map = made
+
+
+def _read_tensors(file: Path, config: Mapping[str, Any], dtype: Any) -> dict[str, Tensor]:
+    from quantize_lib.gguf_file.reader import read_tensors
+
+    return read_tensors(file, config, dtype)
+
+
+def _llama_cpp_snippet(repository: str, file: str, prompt: str) -> str:
+    """Loads through llama-cpp-python, llama.cpp's binding, and continues a text."""
+    call = f"Llama(model_path={json.dumps(file)})"
+    if "/" in repository:
+        call = f"Llama.from_pretrained(repo_id={json.dumps(repository)}, filename={json.dumps(file)})"
+    return (
+        "from llama_cpp import Llama\n\n"
+        f"model = {call}\n"
+        f'print(model({json.dumps(prompt)}, max_tokens=64)["choices"][0]["text"])\n'
+    )
 
 
 def _file_name(model: str, kind: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,35 @@ def load_with_transformers(
     )
     model, info = loaded
     return Loaded(model=model, seconds=time.monotonic() - started, info=info)
+
+
+def load_tensors(request: LoadRequest, read: Callable[[Any], Mapping[str, Any]], *, loader: str) -> Loaded:
+    """Into the class that the folder's `config.json` names first, from tensors that something else read.
+
+    Args:
+        read: gives the tensors by the names of the base model's files, in the dtype that it is given.
+        loader: what reads them.
+    """
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        request.folder, local_files_only=True, trust_remote_code=request.trust_remote_code
+    )
+    # What tells transformers that it has to read the file itself.
+    config.__dict__.pop("quantization_config", None)
+    dtype = getattr(torch, request.dtype, None) or config.dtype or torch.float32
+    started = time.monotonic()
+    loaded: Any = getattr(transformers, config.architectures[0]).from_pretrained(
+        None,
+        config=config,
+        state_dict=read(dtype),
+        dtype=dtype,
+        device_map=request.device,
+        output_loading_info=True,
+    )
+    model, info = loaded
+    return Loaded(model=model, seconds=time.monotonic() - started, loader=loader, info=info)
 
 
 def load_with_gptqmodel(request: LoadRequest, backend: str | None) -> Loaded:

@@ -1,8 +1,8 @@
 """Which tensor of a file gets which type: the rules of llama.cpp, for the types of files that are made here.
 
-Source: llama_tensor_get_type, llama_tensor_get_type_impl and tensor_type_fallback in llama.cpp's
-src/llama-quant.cpp (MIT licence), read in the version that llama-cpp-python 0.3.36 brings. A test compares
-them with what it makes.
+Source: tensor_allows_quantization, llama_tensor_get_type, llama_tensor_get_type_impl and
+tensor_type_fallback in llama.cpp's src/llama-quant.cpp (MIT licence), read in the version that
+llama-cpp-python 0.3.36 brings. A test compares them with what it makes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from quantize_lib.gguf_file.types import FILE_TYPES, HALF, block_size
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
-_VALUE, _DOWN = "attn_v.weight", "ffn_down.weight"
+_VALUES = ("attn_v.weight", "attn_qkv.weight")
+_DOWN, _ROUTER = "ffn_down", "ffn_gate_inp"
+_FEW_EXPERTS = 8
+_OF_FEW_EXPERTS = {"attn_v.weight": "Q8_0", "attn_qkv.weight": "Q8_0", "attn_k.weight": "Q8_0"}
+"""In mixtures of 8 experts, whose attention is a small part of them."""
 _RAISED = {"Q4_K_M": "Q6_K", "Q5_K_M": "Q6_K"}
 """The type of some layers' values and down projections, in mixes."""
 _FALLBACKS: Mapping[str, str] = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -31,12 +35,22 @@ class Mix:
         blocks: how many there are.
         tied: whether the embedding is the output layer, too.
         shares_values: whether several heads share their keys and values.
+        experts: how many a block has.
     """
 
     file_type: str
     blocks: int
     tied: bool
     shares_values: bool
+    experts: int = 0
+
+    def rounds(self, name: str) -> bool:
+        """Whether a matrix is rounded: routers choose, and stay as they are.
+
+        Args:
+            name: in the file.
+        """
+        return _ROUTER not in name
 
     def tensor_type(self, name: str, columns: int) -> str:
         """The type of a matrix.
@@ -61,15 +75,19 @@ class Mix:
         if name == EMBEDDING:
             return base
         block, _, layer = name.removeprefix("blk.").partition(".")
-        if layer == _VALUE:
+        if self.experts == _FEW_EXPERTS and layer in _OF_FEW_EXPERTS:
+            return _OF_FEW_EXPERTS[layer]
+        if layer in _VALUES:
             found = self._raised(int(block), base)
             large = self.blocks == _LARGE_LAYERS and self.shares_values
             return "Q5_K" if large and found == "Q4_K" else found
-        if layer == _DOWN:
+        if layer.startswith(_DOWN):
             # Where importance is known, as it is here.
             if self.file_type == "Q4_0" and int(block) < self.blocks // 8:
                 return "Q4_1"
             return self._raised(int(block), base)
+        if layer == "attn_output.weight" and self.experts == _FEW_EXPERTS and self.file_type == "Q4_K_M":
+            return "Q5_K"
         return base
 
     def _raised(self, block: int, base: str) -> str:

@@ -11,6 +11,10 @@ from quantize_lib.gguf_file.families import family_of, shares_values
 from quantize_lib.gguf_file.mix import OUTPUT, Mix
 
 _INSIDE = re.compile(r"layers\.(\d+)\.(.+)")
+_EXPERT = re.compile(r"(?<=experts\.)(\d+)(?=\.)")
+_STACK = re.compile(r"_exps\.(?:weight|bias)$")
+_BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+_HEAD = "output"
 _OUTSIDE = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output"}
 _LAYERS = {
     "input_layernorm": "attn_norm",
@@ -25,12 +29,14 @@ _LAYERS = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-"""Of the families here. The package `gguf` has them too, and imports numpy, which a plan does without; a test
-compares."""
+"""Of most families here. The package `gguf` has them too, and imports numpy, which a plan does without; a
+test compares."""
 
 
 def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str]:
     """Names in the file by names on disk, in the order in which they are stored.
+
+    The matrices of a block's experts are one tensor of the file, and have one name.
 
     Args:
         config: the language model's part of `config.json`.
@@ -39,18 +45,50 @@ def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str
         EngineError: where a tensor has no name in such a file.
     """
     found: dict[str, str] = {}
-    layers = {**_LAYERS, **family_of(config).layers}
+    family = family_of(config)
+    layers = {**_LAYERS, **family.layers}
     for name in tensors:
         module, _, leaf = name.removeprefix("model.").rpartition(".")
         inside = _INSIDE.fullmatch(module)
-        written = _OUTSIDE.get(module) if inside is None else layers.get(inside[2])
+        written = _OUTSIDE.get(module) if inside is None else layers.get(_EXPERT.sub("*", inside[2]))
         if written is None or leaf not in ("weight", "bias"):
-            raise EngineError(
-                f"the tensor {name} has no name in a GGUF file of {family_of(config).architecture}"
-            )
+            raise EngineError(f"the tensor {name} has no name in a GGUF file of {family.architecture}")
         place = "" if inside is None else f"blk.{inside[1]}."
         found[name] = f"{place}{written}.{leaf}"
     return found
+
+
+def stacks_of(named: Mapping[str, str]) -> dict[str, list[str]]:
+    """The tensors of a file, each with the names on disk of what is in it; experts by their numbers.
+
+    Args:
+        named: `names_of`.
+    """
+    stacks: dict[str, list[str]] = {}
+    for name, written in named.items():
+        stacks.setdefault(written, []).append(name)
+    return {written: sorted(names, key=_expert) for written, names in stacks.items()}
+
+
+def is_stack(written: str) -> bool:
+    """Whether a tensor of a file has a matrix of every expert."""
+    return _STACK.search(written) is not None
+
+
+def named_on_disk(config: Mapping[str, Any], written: str) -> str:
+    """What `names_of` calls so, as the files of most families have it; `*` stands for an expert's number.
+
+    Raises:
+        KeyError: where it calls nothing so.
+    """
+    layers = {**_LAYERS, **family_of(config).layers}
+    module, _, leaf = written.rpartition(".")
+    if (block := _BLOCK.fullmatch(module)) is None:
+        name = {there: ours for ours, there in _OUTSIDE.items()}[module]
+        return f"{name}.{leaf}" if module == _HEAD else f"model.{name}.{leaf}"
+    # The last one counts: a family's own names take the place of others.
+    name = {there: ours for ours, there in layers.items()}[block[2]]
+    return f"model.layers.{block[1]}.{name}.{leaf}"
 
 
 def types_of(
@@ -65,18 +103,34 @@ def types_of(
         file_type: a name of `FILE_TYPES`.
 
     Raises:
-        EngineError: where a tensor has no name in such a file.
+        EngineError: where a tensor has no name in such a file, or some experts of a block would stay as they
+            are and others not.
     """
     named = names_of(config, shapes)
+    experts = family_of(config).experts
     mix = Mix(
         file_type=file_type,
         blocks=config["num_hidden_layers"],
         tied=bool(config.get("tie_word_embeddings")) or OUTPUT not in named.values(),
         shares_values=shares_values(config),
+        experts=(experts.count(config) if experts else None) or 0,
     )
     left = frozenset(kept)
+    for names in stacks_of(named).values():
+        whole = [name for name in names if name in left]
+        if whole and len(whole) < len(names):
+            other = next(name for name in names if name not in left)
+            raise EngineError(
+                f"{whole[0]} would stay in full precision and {other} not: a file has one tensor of both",
+                hint="Let modules_to_not_convert name all experts of a block, or none.",
+            )
     return {
         name: mix.tensor_type(written, shapes[name][-1])
         for name, written in named.items()
-        if len(shapes[name]) == 2 and name not in left
+        if len(shapes[name]) == 2 and name not in left and mix.rounds(written)
     }
+
+
+def _expert(name: str) -> int:
+    found = _EXPERT.search(name)
+    return int(found[0]) if found else 0

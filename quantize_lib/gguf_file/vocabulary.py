@@ -28,8 +28,8 @@ _NO_NAME = "default"
 _UNKNOWN = "<unk>"
 _UNSCORED = -1e6
 """Of tokens that no pair makes."""
-_WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
-"""Ways in which llama.cpp takes a word that is a token before it merges anything."""
+_AT_MATCHES = frozenset({("Isolated", False), ("Removed", True)})
+"""How an expression's matches become words: everything is split at them, or they are all that is taken."""
 _PROBE = "a"
 
 
@@ -222,39 +222,46 @@ def _splitting(data: Mapping[str, Any]) -> str:
     splits = steps_of(data.get("pre_tokenizer"), "pretokenizers")
     if not splits or splits[-1].get("type") != "ByteLevel" or splits[-1].get("add_prefix_space"):
         raise _refused(f"llama.cpp does not split text as it does ({_types(splits) or 'not at all'})")
-    first, last = splits[:-1], splits[-1]
-    name = _name_of(first, by_expression=bool(last.get("use_regex", True)))
-    if name is None or bool(data["model"].get("ignore_merges")) != (name in _WHOLE_FIRST):
+    whole_first = bool(data["model"].get("ignore_merges"))
+    name = _name_of(splits[:-1], whole_first, by_expression=bool(splits[-1].get("use_regex", True)))
+    if name is None:
         raise _refused(f"llama.cpp does not split text as it does ({_types(splits)})")
     return name
 
 
-def _name_of(first: list[dict[str, Any]], *, by_expression: bool) -> str | None:
+def _name_of(first: list[dict[str, Any]], whole_first: bool, *, by_expression: bool) -> str | None:
     if by_expression:
-        if not first:
-            return "gpt-2"
-        digits = len(first) == 1 and first[0].get("type") == "Digits" and first[0].get("individual_digits")
-        return "smollm" if digits else None
-    if len(first) != 1 or first[0].get("type") != "Split" or first[0].get("behavior") != "Isolated":
+        if whole_first or len(first) > 1:
+            return None
+        digits = bool(first) and first[0].get("type") == "Digits" and first[0].get("individual_digits")
+        return "gpt-2" if not first else "smollm" if digits else None
+    if len(first) != 1 or first[0].get("type") != "Split":
+        return None
+    # The expressions leave nothing out: taking what they find is splitting there.
+    if (first[0].get("behavior"), bool(first[0].get("invert"))) not in _AT_MATCHES:
         return None
     pattern = first[0].get("pattern")
     expression = pattern.get("Regex") if isinstance(pattern, dict) else None
-    return None if first[0].get("invert") else _by_expression().get(expression)
+    return _by_expression().get((expression, whole_first))
 
 
 @cache
-def _by_expression() -> dict[Any, str]:
-    """The expressions as the models' own tokenizer.json have them."""
+def _by_expression() -> dict[tuple[Any, bool], str]:
+    """By the expressions as the models' own tokenizer.json have them, and whether a word that is a token is
+    taken before anything is merged."""
     words = r"[^\r\n\p{L}\p{N}]?\p{L}+"
     rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    short = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
+    ending = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
     upper, lower = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
     start = r"[^\r\n\p{L}\p{N}]?"
+    slash = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    by_case = (f"{start}[{upper}]*[{lower}]+", f"{start}[{upper}]+[{lower}]*")
     return {
-        f"{short}{words}|\\p{{N}}{{1,3}}{rest}": "llama-bpe",
-        f"{short}{words}|\\p{{N}}{rest}": "qwen2",
-        f"{start}[{upper}]*[{lower}]+|{start}[{upper}]+[{lower}]*|\\p{{N}}"
-        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
+        (f"{ending}|{words}|\\p{{N}}{{1,3}}{rest}", True): "llama-bpe",
+        (f"{ending}|{words}|\\p{{N}}{{1,3}}{rest}", False): "dbrx",
+        (f"{ending}|{words}|\\p{{N}}{rest}", False): "qwen2",
+        (f"{'|'.join(by_case)}|\\p{{N}}{slash}", True): "tekken",
+        (f"{'|'.join(part + ending + '?' for part in by_case)}|\\p{{N}}{{1,3}}{slash}", False): "gpt-4o",
     }
 
 

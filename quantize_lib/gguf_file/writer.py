@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from quantize_lib.errors import CheckpointError
-from quantize_lib.gguf_file.families import family_of, head_width, write_metadata
-from quantize_lib.gguf_file.names import names_of
-from quantize_lib.gguf_file.rotary import rotary_factors
+from quantize_lib.gguf_file.families import family_of, head_width
+from quantize_lib.gguf_file.metadata import write_metadata
+from quantize_lib.gguf_file.names import is_stack, names_of, stacks_of
+from quantize_lib.gguf_file.rotary import rotary_tensors, rotary_width
+from quantize_lib.gguf_file.stored import as_meant, is_full
 from quantize_lib.gguf_file.types import FULL, file_number, ggml_type
 from quantize_lib.gguf_file.vocabulary import write_vocabulary
 
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _PLAIN = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_QUERY, _KEY, _NORM = "attn_q.", "attn_k.", "norm.weight"
-ROTARY_FACTORS = "rope_freqs.weight"
-"""Of embeddings that are scaled as Llama 3.1's."""
 
 
 def write_file(
@@ -68,32 +67,43 @@ def write_file(
 def _write_tensors(
     writer: GGUFWriter, tensors: Mapping[str, Any], config: Mapping[str, Any], types: Mapping[str, str]
 ) -> None:
-    named = names_of(config, tensors)
+    stacks = stacks_of(names_of(config, tensors))
     kinds = {}
-    for name, written in named.items():
-        held = tensors[name].get_tensor(name)
-        kind = types.get(name) or (FULL if held.dim() < 2 else _PLAIN.get(held.dtype, ""))
-        if not kind or (held.dtype == torch.uint8) != (name in types):
-            raise CheckpointError(f"{name} is stored as {held.dtype}, which is not what was planned")
-        data = _as_stored(held, kind)
-        kinds[name] = kind
-        writer.add_tensor_info(
-            written, data.shape, data.numpy().dtype, data.nbytes, raw_dtype=ggml_type(kind)
-        )
+    for written, names in stacks.items():
+        first = names[0]
+        held = tensors[first].get_tensor(first)
+        kind = types.get(first) or (FULL if is_full(written, held) else _PLAIN.get(held.dtype, ""))
+        if not kind or any(_is_blocks(tensors[name], name) != (name in types) for name in names):
+            raise CheckpointError(f"{first} is stored as {held.dtype}, which is not what was planned")
+        data = _data(held, written, kind, config)
+        shape = (len(names), *data.shape) if is_stack(written) else data.shape
+        kinds[written] = kind
+        size = data.nbytes * len(names)
+        writer.add_tensor_info(written, shape, data.dtype, size, raw_dtype=ggml_type(kind))
         # Before the next one is mapped.
         del held, data
-    factors = rotary_factors(config, head_width(config))
-    made = None if factors is None else np.array(factors, dtype=np.float32)
-    if made is not None:
-        writer.add_tensor_info(ROTARY_FACTORS, made.shape, made.dtype, made.nbytes)
+    width = rotary_width(config, head_width(config), family_of(config).rotary_share)
+    more = {name: np.array(values, np.float32) for name, values in rotary_tensors(config, width).items()}
+    for name, factors in more.items():
+        writer.add_tensor_info(name, factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for name, written in named.items():
-        stored = _as_stored(tensors[name].get_tensor(name), kinds[name])
-        writer.write_tensor_data(_as_meant(stored, written, config).contiguous().numpy())
-    if made is not None:
-        writer.write_tensor_data(made)
+    for written, names in stacks.items():
+        made = [_data(tensors[name].get_tensor(name), written, kinds[written], config) for name in names]
+        writer.write_tensor_data(np.stack(made) if is_stack(written) else made[0])
+    for factors in more.values():
+        writer.write_tensor_data(factors)
+
+
+def _is_blocks(file: Any, name: str) -> bool:
+    """Whether a tensor is stored as blocks; its header says it."""
+    return bool(file.get_slice(name).get_dtype() == "U8")
+
+
+def _data(held: Tensor, written: str, kind: str, config: Mapping[str, Any]) -> Any:
+    """What a file has of a tensor, or of one of those that it has in one: a numpy array."""
+    return as_meant(_as_stored(held, kind), written, config).contiguous().numpy()
 
 
 def _as_stored(tensor: Tensor, kind: str) -> Tensor:
@@ -103,24 +113,6 @@ def _as_stored(tensor: Tensor, kind: str) -> Tensor:
     if kind == FULL:
         return tensor.float()
     return tensor.contiguous().view(torch.uint8)
-
-
-def _as_meant(tensor: Tensor, written: str, config: Mapping[str, Any]) -> Tensor:
-    """A tensor as llama.cpp takes it, and as its own conversion gives it.
-
-    Rows of queries and keys lie in pairs, where its embedding turns pairs (LlamaModel.permute in
-    conversion/llama.py); norms that add one to their weights have it added (conversion/gemma.py).
-    """
-    family = family_of(config)
-    if family.shifted and written.endswith(_NORM):
-        return tensor + 1
-    if not family.alternating or (_QUERY not in written and _KEY not in written):
-        return tensor
-    heads = config["num_attention_heads"]
-    if _KEY in written:
-        heads = config.get("num_key_value_heads") or heads
-    pairs: Tensor = tensor.unflatten(0, (heads, 2, -1))
-    return pairs.transpose(1, 2).flatten(0, 2)
 
 
 @contextmanager

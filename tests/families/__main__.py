@@ -32,6 +32,7 @@ METHODS = {
     "fp88": ("fp8", 8),
     "nvfp44": ("nvfp4", 4),
     "mxfp44": ("mxfp4", 4),
+    "gguf4": ("gguf", 4),
 }
 
 

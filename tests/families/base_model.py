@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from quantize_lib.files import read_json, write_json
+from quantize_lib.formats import format_of_config
+from quantize_lib.formats.loading import LoadRequest
 
 _EXPERT = re.compile(r"^(?P<experts>.*)\.(?P<index>\d+)\.(?P<leaf>gate_proj|up_proj|down_proj)$")
 _WEIGHT = ".weight"
@@ -185,6 +187,14 @@ def loaded_logits(base: Base, folder: Path, dtype: str) -> Logits:
     Raises:
         Wrong: where it lacks tensors, or has some that the class does not take and the base does not have.
     """
+    quantization = read_json(folder / "config.json")["quantization_config"]
+    if quantization["quant_method"] == "gguf":
+        # By transformers itself where it reads such a file.
+        request = LoadRequest(folder=str(folder), dtype=dtype, device="cpu", trust_remote_code=False)
+        chosen = format_of_config(quantization)
+        assert chosen is not None
+        loaded = chosen.load(request, quantization)
+        return logits_of(loaded.model.eval(), base.ids)
     model, left = load(base.model_class, folder, dtype)
     if ours := [name for name in left if name not in base.tensors]:
         raise Wrong(f"loaded, it has tensors that nobody reads: {_some(ours)}")

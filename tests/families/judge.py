@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quantize_lib.files import read_json
 from tests.families.base_model import Base, Logits, Wrong, distance, read_tensors
+from tests.families.gguf_files import read_meant
 from tests.families.nearest import bitsandbytes_rounding, float_rounding, round_to_nearest
 from tests.support.unpacking import unpack_layer
 
@@ -27,7 +29,13 @@ _MARKS = {
     "bitsandbytes": (".weight.quant_state.bitsandbytes__nf4", ".SCB"),
 }
 """Which tensor marks a quantized layer, by the config's `quant_method`: the end of its name."""
-_KERNEL_ERROR = {"compressed-tensors": 2e-3, "gptq": 2e-2, "awq": 2e-2, "bitsandbytes": 4e-2}
+_KERNEL_ERROR = {
+    "compressed-tensors": 2e-3,
+    "gptq": 2e-2,
+    "awq": 2e-2,
+    "bitsandbytes": 4e-2,
+    "gguf": 2e-3,
+}
 """How far a reloaded checkpoint's logits may be from those of the dequantized weights, for half of the
 tokens, relative to the spread of the logits: the kernels of a CPU round to bfloat16. With bitsandbytes the
 model computes in its own dtype as well."""
@@ -72,6 +80,8 @@ def judge(base: Base, folder: Path, *, bits: int, reload: Callable[[Base, Path, 
     """
     quantization = read_json(folder / "config.json")["quantization_config"]
     kind = quantization["quant_method"]
+    if kind == "gguf":
+        return _judge_file(base, folder, quantization, reload)
     kept, parts = _read(folder, kind)
     layers = {layer: unpack_layer(found, quantization).float() for layer, found in parts.items()}
     for layer, weight in layers.items():
@@ -106,6 +116,19 @@ def judge(base: Base, folder: Path, *, bits: int, reload: Callable[[Base, Path, 
     if ratio is not None and ratio >= 1:
         raise Wrong(f"worse than rounding to nearest: error {error:.4f} is {ratio:.3f} of that")
     return Verdict(error=error, ratio=ratio, share=_share(base, layers), layers=len(layers), format=kind)
+
+
+def _judge_file(
+    base: Base, folder: Path, quantization: Mapping[str, Any], reload: Callable[[Base, Path, str], Logits]
+) -> Verdict:
+    tensors, blocks = read_meant(base, folder / quantization["gguf_file"])
+    loaded = reload(base, folder, "float32")
+    meant = base.logits_with(tensors, {})
+    error = distance(meant, base.logits)
+    if error > _NOTHING_IN_COMMON:
+        raise Wrong(f"its weights have nothing to do with the base's: error {error:.2f}")
+    _check_loaded(loaded, meant, base.logits.std(), _KERNEL_ERROR["gguf"], error)
+    return Verdict(error=error, ratio=None, share=1.0, layers=blocks, format="gguf")
 
 
 def _read(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:

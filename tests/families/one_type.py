@@ -31,7 +31,11 @@ SLUGS = {
     "fp8": "fp8",
     "nvfp4": "nvfp4",
     "mxfp4": "mxfp4",
+    "gguf": "gguf",
 }
+TYPES = {"gguf": {4: "Q4_K_M"}}
+"""Of methods that have types in place of bits: by the bits that they mean."""
+NEVER_PARTIAL = ("gguf",)
 SEQUENCE = 64
 _ROWS = 8
 _SAID = 300
@@ -93,7 +97,8 @@ def take_through(
             outcomes |= _run_and_judge(name, model, work / f"{cell[0]}-{cell[1]}", [cell], texts)
             if number and _without_paths(outcomes[cell]) in reasons:
                 break
-    if refused := [cell for cell, outcome in outcomes.items() if outcome.result == "refused"]:
+    refused = [cell for cell, outcome in outcomes.items() if outcome.result == "refused"]
+    if refused := [cell for cell in refused if cell[0] not in NEVER_PARTIAL]:
         again = _run_and_judge(name, model, work / "partial", refused, texts, allow_partial=True)
         for cell, outcome in again.items():
             if outcome.result != "refused":
@@ -126,7 +131,7 @@ def _run_and_judge(
     base = None
     outcomes = {}
     for method, bits in cells:
-        cell_id = f"{NAME}-{SLUGS[method]}-{bits}bit"
+        cell_id = f"{NAME}-{SLUGS[method]}-{TYPES.get(method, {}).get(bits, f'{bits}bit')}"
         result, reason, figures = "ok", "", {}
         try:
             record = records.get(cell_id)
@@ -169,7 +174,7 @@ def _write_manifest(
             {
                 "id": str(model),
                 "name": NAME,
-                "quantize": [{"method": method, "bits": bits, **more} for method, bits in cells],
+                "quantize": [{"method": method, **_width(method, bits), **more} for method, bits in cells],
             }
         ],
         "evaluate": {"perplexity": {"files": [held_out], "samples": 2, "sequence_length": SEQUENCE}},
@@ -178,6 +183,10 @@ def _write_manifest(
     path = work / "quantize.yml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
+
+
+def _width(method: str, bits: int) -> dict[str, Any]:
+    return {"type": TYPES[method][bits]} if method in TYPES else {"bits": bits}
 
 
 def _command(words: Sequence[str], output: Path) -> tuple[str, int]:

@@ -35,7 +35,7 @@ def warm_up() -> None:
     changes transformers and starts threads.
     """
     os.environ.update(environment.clean_environment(), OMP_NUM_THREADS="1")
-    for name in ("accelerate", "bitsandbytes", "compressed_tensors", "datasets"):
+    for name in ("accelerate", "bitsandbytes", "compressed_tensors", "datasets", "gguf"):
         importlib.import_module(name)
     import torch
     import transformers

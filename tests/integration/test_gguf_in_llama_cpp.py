@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -13,11 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json
 from quantize_lib.gguf_file.blocks import to_blocks
-from quantize_lib.gguf_file.families import needs_config
-from quantize_lib.gguf_file.names import names_of, types_of
+from quantize_lib.gguf_file.names import names_of, stacks_of, types_of
 from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.gguf_file.writer import write_file
-from tests.support.gguf_families import CASES, save_case
+from tests.support.gguf_families import CASES, load_case, save_case
 from tests.support.llama_cpp_files import quantize_file, read_file
 from tests.support.small_runs import save_tiny_type
 
@@ -39,6 +39,18 @@ SHAPES: Mapping[str, tuple[str, dict[str, int]]] = {
     "shifted norms, tied, named otherwise": (
         "gemma3_text",
         {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64},
+    ),
+    "eight experts": (
+        "mixtral",
+        {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 8, "num_local_experts": 8},
+    ),
+    "shared and other experts": (
+        "qwen2_moe-all",
+        {"hidden_size": 256, "moe_intermediate_size": 256, "shared_expert_intermediate_size": 512},
+    ),
+    "one layer of queries, keys and values": (
+        "phi3",
+        {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 9},
     ),
     "rows of 48": (
         "qwen3",
@@ -75,7 +87,11 @@ def test_a_file_is_byte_for_byte_what_llama_cpp_makes_of_the_same_weights_and_im
         save_file(made, tmp_path / "made.safetensors")
         ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
         write(ours, [tmp_path / "made.safetensors"], types=types, file_type=file_type)
-        given = {named[name]: values.numpy() for name, values in importance.items()}
+        given = {
+            written: torch.cat([importance[name] for name in names]).numpy()
+            for written, names in stacks_of(named).items()
+            if names[0] in importance
+        }
         quantize_file(whole, theirs, file_type, given)
         mine, wanted = read_file(ours), read_file(theirs)
         assert {name: kind for name, (kind, _) in mine.items()} == {
@@ -90,20 +106,15 @@ def test_llama_cpp_loads_a_file_and_goes_on_as_transformers_does(
 ) -> None:
     import llama_cpp
     from tokenizers import Tokenizer
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     base = save_case(case, tmp_path / "base", calibration_text, hidden_size=256, intermediate_size=512)
     config = read_json(base / "config.json")
     weights = load_file(base / "model.safetensors")
-    types = types_of(config, {name: tuple(value.shape) for name, value in weights.items()}, (), "Q8_0")
-    made = {
-        name: to_blocks(value.float(), types[name]) if name in types else value
-        for name, value in weights.items()
-    }
-    save_file(made, tmp_path / "made.safetensors")
-    file = tmp_path / "tiny-Q8_0.gguf"
-    shards = [tmp_path / "made.safetensors"]
-    write_file(file, shards, base=base, config=config, types=types, name="tiny", file_type="Q8_0")
+    # In float32, which llama.cpp computes with as it is: it rounds the inputs of other types.
+    save_file({name: value.float() for name, value in weights.items()}, tmp_path / "whole.safetensors")
+    file = tmp_path / "tiny-F32.gguf"
+    shards = [tmp_path / "whole.safetensors"]
+    write_file(file, shards, base=base, config=config, types={}, name="tiny", file_type="Q8_0")
     loaded = llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, logits_all=True, verbose=False)
     text = calibration_text.read_text(encoding="utf-8")[:400]
     # transformers has classes that split otherwise than a file of another family says.
@@ -111,11 +122,13 @@ def test_llama_cpp_loads_a_file_and_goes_on_as_transformers_does(
     assert loaded.tokenize(text.encode(), add_bos=False) == ids
     ids = ids[:96]
     loaded.eval(ids)
-    asked = {"config": AutoConfig.from_pretrained(base)} if needs_config(config) else {}
-    model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32, **asked)
+    copyfile(base / "config.json", tmp_path / "config.json")
+    model = load_case(file)
     with torch.inference_mode():
         wanted = model(input_ids=torch.tensor([ids])).logits[0]
     found = torch.tensor(np.array(loaded.scores[: len(ids)]))
-    # llama.cpp rounds the inputs of such layers to 8 bits, and keys and values to 16.
-    assert torch.nn.functional.cosine_similarity(found, wanted, dim=1).min() > 0.99
-    assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.8
+    alike = torch.nn.functional.cosine_similarity(found, wanted, dim=1)
+    # Keys and values are rounded to 16 bits, by which a router may choose another expert.
+    assert alike.median() > 0.9999
+    assert alike.min() > 0.99
+    assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.95

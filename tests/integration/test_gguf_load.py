@@ -7,21 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from quantize_lib.files import read_json, write_json
-from quantize_lib.gguf_file.families import FAMILIES, needs_config
+from quantize_lib.gguf_file.families import FAMILIES
 from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.methods import settings_of
-from tests.support.gguf_families import CASES, save_case
+from tests.support.gguf_families import CASES, load_case, save_case
 from tests.support.quantizing import assert_whole_model, quantize
 from tests.support.small_runs import command, manifest, save_tiny_model
+from tests.support.tiny_sizes import VARIANTS
 
 TYPES = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0")
 
 
 def test_every_family_is_tried() -> None:
-    assert {model_type for model_type, _, _ in CASES.values()} == FAMILIES.keys()
+    assert {VARIANTS.get(name, name) for name, _, _ in CASES.values()} == FAMILIES.keys()
 
 
 @pytest.mark.parametrize(("case", "kind"), list(zip(CASES, cycle(TYPES), strict=False)))
@@ -34,11 +35,7 @@ def test_a_loaded_file_has_the_weights_that_were_meant_and_the_other_tensors_as_
     file = tmp_path / "cell" / f"tiny-{kind}.gguf"
     assert [path.name for path in file.parent.glob("*.gguf")] == [file.name]
     assert not list(file.parent.glob("*.safetensors"))
-    config = AutoConfig.from_pretrained(file.parent)
-    asked = {"config": config} if needs_config(read_json(base / "config.json")) else {}
-    loaded = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32, **asked
-    )
+    loaded = load_case(file)
     assert_whole_model(loaded, base, recording, blocks, outside=("embed_tokens.weight", "lm_head.weight"))
     # Not only the weights: with them the base model computes the same.
     whole = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

@@ -83,6 +83,7 @@ VARIANTS: Mapping[str, str] = {
     "llama-tied": "llama",
     "opt-350m": "opt",
     "pixtral": "llava",
+    "qwen2_moe-all": "qwen2_moe",
 }
 """Another form of a type that is common among real checkpoints → the type."""
 

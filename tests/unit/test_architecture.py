@@ -37,7 +37,7 @@ EDGES: dict[str, set[str]] = {
     "precision": set(),
     "hub": {"errors", "text"},
     # A file with rules of its own, which a method and a format share.
-    "gguf_file": {"errors"},
+    "gguf_file": {"errors", "registry"},
     # The axes.
     "methods": {"gguf_file", "registry", "text"},
     "packing": set(),

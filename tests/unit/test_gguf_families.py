@@ -15,29 +15,25 @@ from quantize_lib.formats.loading import LoadRequest
 from quantize_lib.formats.usage import Usage
 from quantize_lib.gguf_file.families import FAMILIES, needs_config, refusal
 from quantize_lib.gguf_file.names import names_of, types_of
-from quantize_lib.gguf_file.rotary import rotary_factors
+from quantize_lib.gguf_file.rotary import rotary_tensors
 from quantize_lib.gguf_file.types import BLOCKS, ggml_type
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
 from quantize_lib.methods import settings_of
-from tests.support.gguf_families import LLAMA_3_1
+from tests.support.gguf_configs import CONFIG, LLAMA_3_1, YARN, config_of
 
-CONFIG: Mapping[str, Any] = {
-    "model_type": "llama",
-    "num_hidden_layers": 2,
-    "max_position_embeddings": 128,
-    "hidden_size": 256,
-    "intermediate_size": 512,
-    "num_attention_heads": 2,
-    "head_dim": 128,
-    "rms_norm_eps": 1e-5,
-    "vocab_size": 300,
-    "hidden_act": "silu",
-}
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """As Llama 3's tokenizer.json has it."""
+GPT_4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""As GPT-4o's has it in converted files, and Phi-4-mini's."""
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 BYTES_ALONE = {**BYTE_LEVEL, "use_regex": False}
@@ -66,26 +62,12 @@ def tokenizer(folder: Path, splitting: Any = BYTE_LEVEL, *, normalizer: Any = No
     return folder
 
 
-GEMMA: Mapping[str, Any] = {
-    **CONFIG,
-    "hidden_act": None,
-    "hidden_activation": "gelu_pytorch_tanh",
-    "query_pre_attn_scalar": 128,
-    "sliding_window": 64,
+LONG: Mapping[str, Any] = {
+    "type": "longrope",
+    "original_max_position_embeddings": 32,
+    "short_factor": [1.0] * 64,
+    "long_factor": [4.0] * 64,
 }
-CONFIGS: Mapping[str, Mapping[str, Any]] = {
-    "gemma2": {
-        **GEMMA,
-        "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
-        "layer_types": ["sliding_attention", "full_attention"],
-    },
-    "gemma3_text": {**GEMMA, "rope_theta": 1e6, "rope_local_base_freq": 10_000, "sliding_window_pattern": 6},
-}
-
-
-def config_of(model_type: str, **words: Any) -> dict[str, Any]:
-    return {**CONFIGS.get(model_type, CONFIG), "model_type": model_type, **words}
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -93,19 +75,37 @@ def test_a_plain_model_of_each_family_is_made_into_a_file(model_type: str) -> No
     config = config_of(model_type)
     assert refusal(model_type, config) is None
     assert refusal(model_type, {}) is None
-    assert needs_config(config) == (model_type in CONFIGS)
+    assert needs_config(config) == (model_type not in {"llama", "mistral", "qwen2", "qwen3"})
     settings = settings_of("gguf", 4, {"type": "Q4_K_M"})
     assert resolve_format(settings, Traits(model_type=model_type, config=config)).name == "gguf"
 
 
 @pytest.mark.parametrize(("model_type", "words", "reason"), [
-    ("gemma", {}, "not known to read a file of this model type back exactly; those of llama, mistral"),
+    ("bloom", {}, "no GGUF files are made of bloom; docs/how-to/gguf.md lists the model types"),
     ("llama", {"rope_parameters": {"rope_type": "longrope"}}, "scale rotary embeddings so for this"),
     ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "does not say the low_freq_factor"),
     ("llama", {"rope_parameters": {**LLAMA_3_1, "factor": "8"}}, "does not say the factor"),
     ("llama", {"rope_parameters": {**LLAMA_3_1, "high_freq_factor": 1.0}}, "not above the low_freq_factor"),
     ("qwen2", {"rope_parameters": LLAMA_3_1}, "rope_type llama3"),
-    ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4}}, "rope_type yarn"),
+    ("qwen2", {"rope_scaling": {"type": "yarn", "factor": 4}}, "say the original_max_position_embeddings"),
+    ("qwen2", {"rope_scaling": {**YARN, "attention_factor": 2}}, "takes 1.139 for the attention_factor"),
+    ("qwen2", {"rope_scaling": {**YARN, "beta_fast": "x"}}, "the beta_fast of its rotary embedding is no"),
+    ("qwen2", {"rope_scaling": {**YARN, "mscale": 1, "mscale_all_dim": 2}}, "does not take mscale"),
+    ("qwen2", {"rope_scaling": {**YARN, "truncate": False}}, "truncate: false"),
+    ("qwen2", {"head_dim": 64}, "takes hidden_size for the width of all heads, and one has 64 here"),
+    ("phi3", {"rope_scaling": {**LONG, "long_factor": [1.0] * 3}}, "the long_factor of its rotary embedding"),
+    ("phi3", {"sliding_window": 64}, "no sliding window (of 64 tokens here)"),
+    ("qwen3_moe", {"norm_topk_prob": None}, "norm_topk_prob, which is None here"),
+    ("qwen3_moe", {"mlp_only_layers": [0]}, "mlp_only_layers"),
+    ("qwen2_moe", {"shared_expert_intermediate_size": None}, "does not say shared_expert_intermediate_size"),
+    ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
+    ("olmoe", {"num_key_value_heads": 1}, "as many heads for keys and values as for queries"),
+    ("qwen3_moe", {"num_experts": None}, "does not say the number of experts"),
+    ("olmo2", {"tie_word_embeddings": True}, "tie_word_embeddings, which is True here"),
+    ("smollm3", {"no_rope_layers": [0, 0]}, "leaves out the rotary embedding in every 4th block"),
+    ("exaone4", {"num_hidden_layers": 64}, "has attention windows in some of this model type"),
+    ("cohere2", {"sliding_window_pattern": 2}, "the last of every 4 layers of this model type"),
+    ("granite", {"logits_scaling": None}, "does not say logits_scaling"),
     ("mistral", {"rope_scaling": {"type": "linear", "factor": 4}}, "rope_type linear"),
     ("llama", {"attention_bias": True}, "such a file does not say attention_bias, which is True here"),
     ("llama", {"hidden_act": "gelu"}, "hidden_act"),
@@ -142,7 +142,8 @@ def test_a_model_that_transformers_or_llama_cpp_would_read_wrong_is_refused_with
     ("llama", {"rope_parameters": LLAMA_3_1}),
     ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("qwen3", {"head_dim": 64}),
-    ("qwen2", {"head_dim": 64}),
+    ("qwen2", {"rope_scaling": YARN}),
+    ("phi3", {"rope_scaling": LONG}),
     ("gemma2", {"num_hidden_layers": 46, "layer_types": None, "head_dim": 64}),
 ])  # fmt: skip
 def test_what_a_file_does_not_say_is_read_from_the_config_beside_it(
@@ -175,8 +176,7 @@ def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> N
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     config = config_of("llama", rope_parameters=LLAMA_3_1)
-    divided = rotary_factors(config, 128)
-    assert divided is not None
+    divided = rotary_tensors(config, 128)["rope_freqs.weight"]
     plain = 1 / 5e5 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
     scaled, attention = ROPE_INIT_FUNCTIONS["llama3"](LlamaConfig(**config), torch.device("cpu"))
     assert attention == 1
@@ -184,7 +184,7 @@ def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> N
         plain / torch.tensor(divided, dtype=torch.float64), scaled.double(), rtol=1e-6, atol=0
     )
     assert {divided[0], divided[-1]} == {1.0, 8.0}
-    assert rotary_factors(CONFIG, 128) is None
+    assert rotary_tensors(CONFIG, 128) == {}
 
 
 def test_a_window_that_no_text_reaches_is_no_reason() -> None:
@@ -213,28 +213,6 @@ def test_tensors_get_llama_cpps_names_and_all_matrices_but_those_kept_a_type() -
         names_of(CONFIG, ["model.extra"])
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
-def test_names_are_those_of_the_package_gguf(model_type: str) -> None:
-    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-
-    architecture = FAMILIES[model_type].architecture
-    number = next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
-    mapped = get_tensor_name_map(number, 2)
-    inside = [f"model.layers.1.self_attn.{name}_proj" for name in "qkvo"]
-    inside += [f"model.layers.0.mlp.{name}_proj" for name in ("gate", "up", "down")]
-    inside += ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm"]
-    if model_type == "qwen3":
-        inside += [f"model.layers.1.self_attn.{name}_norm" for name in "qk"]
-    if model_type in CONFIGS:
-        inside += [f"model.layers.1.{place}_feedforward_layernorm" for place in ("pre", "post")]
-    if model_type == "gemma3_text":
-        inside += [f"model.layers.1.self_attn.{name}_norm" for name in "qk"]
-    outside = ("model.embed_tokens", "model.norm", *(() if model_type in CONFIGS else ("lm_head",)))
-    names = [f"{name}.weight" for name in (*outside, *inside)]
-    found = names_of({**CONFIG, "model_type": model_type}, names)
-    assert found == {name: mapped.get_name(name, try_suffixes=(".weight",)) for name in names}
-
-
 def test_sizes_of_blocks_are_those_of_the_package_gguf() -> None:
     from gguf import GGML_QUANT_SIZES
 
@@ -245,7 +223,10 @@ def test_sizes_of_blocks_are_those_of_the_package_gguf() -> None:
     (BYTE_LEVEL, {}, "gpt-2"),
     (sequence({"type": "Digits", "individual_digits": True}, BYTE_LEVEL), {}, "smollm"),
     (sequence(split(LLAMA_3), BYTES_ALONE), {"ignore_merges": True}, "llama-bpe"),
+    (sequence(split(LLAMA_3), BYTES_ALONE), {}, "dbrx"),
+    (sequence({**split(LLAMA_3), "behavior": "Removed", "invert": True}, BYTES_ALONE), {}, "dbrx"),
     (sequence(split(LLAMA_3.replace("{1,3}", "")), BYTES_ALONE), {"normalizer": {"type": "NFC"}}, "qwen2"),
+    (sequence(split(GPT_4O), BYTES_ALONE), {}, "gpt-4o"),
 ])  # fmt: skip
 def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
     splitting: Any, more: dict[str, Any], name: str, tmp_path: Path
@@ -263,7 +244,9 @@ def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
     (None, {}, "(not at all)"),
     ({**BYTE_LEVEL, "add_prefix_space": True}, {}, "(ByteLevel)"),
     (sequence(split("x"), BYTES_ALONE), {}, "(Split, ByteLevel)"),
-    (sequence(split(LLAMA_3), BYTES_ALONE), {}, "(Split, ByteLevel)"),
+    (sequence(split(GPT_4O), BYTES_ALONE), {"ignore_merges": True}, "(Split, ByteLevel)"),
+    (sequence({**split(LLAMA_3), "behavior": "Removed"}, BYTES_ALONE), {}, "(Split, ByteLevel)"),
+    (BYTE_LEVEL, {"ignore_merges": True}, "(ByteLevel)"),
     (BYTE_LEVEL, {"normalizer": {"type": "Lowercase"}}, "does not change text as it does (Lowercase)"),
     (BYTE_LEVEL, {"type": "Unigram"}, "its model is 'Unigram'"),
 ])  # fmt: skip

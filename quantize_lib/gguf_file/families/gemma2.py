@@ -1,4 +1,4 @@
-"""What Gemma 2 and the text models of Gemma 3 are to llama.cpp: what it takes for granted, and a file says.
+"""Gemma 2, and what the text models of Gemma 3 have in common with it.
 
 Source: src/models/gemma2.cpp and gemma3.cpp of llama.cpp (MIT licence), in the version that llama-cpp-python
 0.3.36 brings.
@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from quantize_lib.gguf_file.families.entry import AROUND, Family, other_pattern
+
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-LAYERS: Mapping[str, str] = {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
-"""Names of norms that other families do not have, or have elsewhere."""
-WANTED: Mapping[str, tuple[Any, ...]] = {
+_WANTED: Mapping[str, tuple[Any, ...]] = {
     "hidden_activation": (None, "gelu_pytorch_tanh"),
     "attention_bias": (None, False),
     "use_bidirectional_attention": (None, False),
@@ -32,7 +28,7 @@ _LOCAL_BASE = 10_000.0
 """Of the rotary embedding in a window."""
 
 
-def gemma_refusal(config: Mapping[str, Any]) -> str | None:
+def _refusal(config: Mapping[str, Any]) -> str | None:
     """Why llama.cpp would compute another thing than a Gemma 2 or 3 does; None where it would not.
 
     Args:
@@ -41,12 +37,8 @@ def gemma_refusal(config: Mapping[str, Any]) -> str | None:
     kind, layers = str(config["model_type"]), int(config["num_hidden_layers"])
     if not config.get("sliding_window") or not config.get("head_dim"):
         return "config.json does not say sliding_window or head_dim, which such a file has to"
-    every = _PATTERN[kind]
-    wanted = [
-        "full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(layers)
-    ]
-    if config.get("layer_types", wanted) != wanted or config.get("sliding_window_pattern", every) != every:
-        return f"llama.cpp takes the last of every {every} layers of this model type for one without a window"
+    if (reason := other_pattern(config, every=_PATTERN[kind])) is not None:
+        return reason
     scalar = config.get("query_pre_attn_scalar", config["head_dim"])
     large = config["hidden_size"] / config["num_attention_heads"]
     if scalar != (large if layers == _LARGE[kind] else config["head_dim"]):
@@ -62,7 +54,7 @@ def gemma_refusal(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def write_gemma(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
+def _write(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
     """Write what only such models have."""
     writer.add_sliding_window(config["sliding_window"])
     if config["model_type"] == "gemma2":
@@ -79,3 +71,16 @@ def _local_base(config: Mapping[str, Any]) -> float | None:
     if local.get("rope_type") not in (None, "default"):
         return None
     return float(local.get("rope_theta") or _LOCAL_BASE)
+
+
+FAMILY = Family(
+    name="gemma2",
+    architecture="gemma2",
+    wanted=_WANTED,
+    scaled=(),
+    layers={**AROUND, "pre_feedforward_layernorm": "ffn_norm"},
+    shifted=True,
+    own_window=True,
+    refusal=_refusal,
+    write=_write,
+)

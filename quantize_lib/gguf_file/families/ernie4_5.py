@@ -1,0 +1,13 @@
+"""ERNIE 4.5, dense."""
+
+from __future__ import annotations
+
+from quantize_lib.gguf_file.families.entry import SILU, Family
+
+FAMILY = Family(
+    name="ernie4_5",
+    architecture="ernie4_5",
+    wanted={**SILU, "use_bias": (None, False)},
+    scaled=("linear", "yarn"),
+    in_transformers=False,
+)

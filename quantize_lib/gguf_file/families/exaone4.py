@@ -1,0 +1,28 @@
+"""EXAONE 4 without attention windows: the small one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantize_lib.gguf_file.families.entry import AROUND, SILU, Family
+
+_WITH_WINDOWS = 64
+
+
+def _refusal(config: Mapping[str, Any]) -> str | None:
+    if "sliding_window" not in config or config["num_hidden_layers"] == _WITH_WINDOWS:
+        return "llama.cpp has attention windows in some of this model type, and the config others"
+    return None
+
+
+FAMILY = Family(
+    name="exaone4",
+    architecture="exaone4",
+    wanted={**SILU, "sliding_window": (None,)},
+    scaled=("llama3", "linear"),
+    whole_heads=True,
+    layers=AROUND,
+    in_transformers=False,
+    refusal=_refusal,
+)

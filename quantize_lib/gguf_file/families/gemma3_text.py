@@ -1,0 +1,9 @@
+"""The text models of Gemma 3: to llama.cpp much as Gemma 2."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quantize_lib.gguf_file.families import gemma2
+
+FAMILY = replace(gemma2.FAMILY, name="gemma3_text", architecture="gemma3", scaled=("linear",))

@@ -1,0 +1,22 @@
+"""Mixtures of Qwen 3."""
+
+from __future__ import annotations
+
+from quantize_lib.gguf_file.families.entry import EVERY_LAYER, MLP_EXPERTS, NO_WINDOW, SILU, Experts, Family
+
+FAMILY = Family(
+    name="qwen3_moe",
+    architecture="qwen3moe",
+    wanted={
+        **SILU,
+        **NO_WINDOW,
+        **EVERY_LAYER,
+        "attention_bias": (None, False),
+        # Its class does not without the key.
+        "norm_topk_prob": (True,),
+    },
+    scaled=("linear", "yarn"),
+    layers=MLP_EXPERTS,
+    experts=Experts(),
+    own_window=True,
+)
