@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 
+from quantize_lib.files import read_json, write_json
 from tests.families import warm
 from tests.families.one_type import Outcome, take_through
 from tests.families.text import sentences, write_texts
+from tests.support.gguf_families import USUAL
 from tests.support.small_tokenizer import SPECIAL, save_tokenizer
 from tests.support.tiny_models import RESERVED, save_tiny, tiny_types
 
@@ -79,9 +81,13 @@ def _start(name: str, work: Path, texts: tuple[Path, Path], asked: Asked) -> war
     work.mkdir()
 
     def child() -> int:
-        model, form = _model(name, work, asked)
-        outcomes = take_through(name, model, work, asked.cells, texts)
-        found = [replace(outcome, form=form) for outcome in outcomes]
+        found = []
+        for own, cells in _by_model(name, asked):
+            place = work / "as-llama.cpp-takes-it" if own else work
+            place.mkdir(exist_ok=True)
+            model, form = _model(name, place, asked, own=own)
+            outcomes = take_through(name, model, place, cells, texts)
+            found += [replace(outcome, form=form) for outcome in outcomes]
         (work / "outcomes.bin").write_bytes(pickle.dumps(found))
         return 0
 
@@ -89,14 +95,27 @@ def _start(name: str, work: Path, texts: tuple[Path, Path], asked: Asked) -> war
         return warm.fork(child, output=log.fileno(), errors=log.fileno())
 
 
-def _model(name: str, work: Path, asked: Asked) -> tuple[Path, str]:
-    """The model's folder, and in which form it is there."""
+def _by_model(name: str, asked: Asked) -> list[tuple[bool, list[tuple[str, int]]]]:
+    """Whether cells are of a model as llama.cpp takes its type, and the cells; files of no other are made."""
+    own = [cell for cell in asked.cells if cell[0] == "gguf" and name in USUAL and asked.models is None]
+    rest = [cell for cell in asked.cells if cell not in own]
+    return [(one, cells) for one, cells in ((False, rest), (True, own)) if cells]
+
+
+def _model(name: str, work: Path, asked: Asked, *, own: bool) -> tuple[Path, str]:
+    """The model's folder, and in which form it is there.
+
+    Args:
+        own: as `_by_model` has it.
+    """
     if asked.models is not None:
         return asked.models / name, ""
     number = zlib.crc32(f"{name} {asked.seed}".encode())
     dtype = asked.dtype or DTYPES[number % len(DTYPES)]
     sharded = number // len(DTYPES) % 2 == 1
-    tied = (None, True, False)[number // len(DTYPES) // 2 % 3]
+    # Which of them llama.cpp ties is fixed.
+    tied = None if own else (None, True, False)[number // len(DTYPES) // 2 % 3]
+    sizes, changes = USUAL[name] if own else ({}, {})
     folder = save_tiny(
         name,
         work / "model",
@@ -104,8 +123,9 @@ def _model(name: str, work: Path, asked: Asked) -> tuple[Path, str]:
         dtype=getattr(torch, dtype),
         shard_bytes=_SHARD_BYTES if sharded else None,
         tied=tied,
-        sizes=asked.sizes,
+        sizes={**sizes, **asked.sizes},
     )
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), **changes})
     reserved = [f"<reserved_{index}>" for index in range(len(SPECIAL), RESERVED)]
     save_tokenizer(folder, [sentences(400, asked.seed)], special=[*SPECIAL, *reserved])
     form = [dtype, *["sharded"] * sharded, *["tied" if tied else "untied"] * (tied is not None)]

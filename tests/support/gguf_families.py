@@ -89,6 +89,10 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "stablelm": ("stablelm", _SIZES, {}),
 }
 """Names → a type of transformers, its sizes, and what its config says otherwise."""
+USUAL: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    model_type: (sizes, changes) for model_type, sizes, changes in reversed(CASES.values())
+}
+"""Types → sizes and changes of the first case of each."""
 
 
 def load_case(file: Path) -> Any:

@@ -41,7 +41,7 @@ def refusal(model_type: str, config: Mapping[str, Any]) -> str | None:
     """
     family = FAMILIES.get(model_type)
     if family is None:
-        return f"no GGUF files are made of {model_type}; docs/how-to/gguf.md lists the model types that are"
+        return f"no GGUF files are made of {model_type} (docs/how-to/gguf.md says of which types they are)"
     if not config:
         return None
     needed = (*_NEEDED, family.layer_norm or RMS_NORM, *family.needed)
