@@ -34,6 +34,7 @@ def traits_of(architecture: Architecture, settings: Settings) -> Traits:
             if layer.tensor in architecture.tensors
         ),
         numbered=any(layer.name.rpartition(".")[2].isdecimal() for layer in layers),
+        part=text_config(architecture.config) is not architecture.config,
         config=text_config(architecture.config),
     )
 
@@ -78,6 +79,7 @@ def stored_types(architecture: Architecture, settings: Settings) -> Mapping[str,
 
     Raises:
         UsageError: where the format that was asked for cannot hold the model.
+        SourceError: where no format can, or one of its tensors has no place in it.
     """
     whole = whole_model(architecture, settings)
     return format_of(architecture, settings).types(whole, settings)
@@ -85,15 +87,10 @@ def stored_types(architecture: Architecture, settings: Settings) -> Mapping[str,
 
 def whole_model(architecture: Architecture, settings: Settings) -> WholeModel:
     """A model as a format sees it that stores all of it in its own way."""
-    written = {layer: layer.tensor for layer in architecture.layers}
-    written |= {layer: f"{layer.name}.weight" for layer in architecture.layers if layer.expert is not None}
-    shared = {layer.tensor for layer in architecture.layers if layer.expert is not None}
-    shapes = {name: info.shape for name, info in architecture.tensors.items() if name not in shared}
-    shapes |= {name: (layer.out_features, layer.in_features) for layer, name in written.items()}
-    kept = {name for layer, name in written.items() if _is_kept(layer, settings)}
+    kept = {layer.tensor for layer in architecture.layers if _is_kept(layer, settings)}
     return WholeModel(
         config=text_config(architecture.config),
-        shapes=shapes,
+        shapes={name: info.shape for name, info in architecture.tensors.items()},
         kept=frozenset({*kept, *architecture.kept}),
     )
 

@@ -74,6 +74,8 @@ class _Gguf(Format):
         return settings[TYPE]
 
     def refuses(self, traits: Traits) -> str | None:
+        if traits.part:
+            return "no GGUF files are made of the language model in a larger one"
         return refusal(traits.model_type, traits.config)
 
     def layer_bytes(

@@ -21,6 +21,7 @@ class Traits:
         kept_share: how much of the blocks' weights is in no layer that can be quantized.
         sixteen_bits: whether its layers are stored in a type of 16 bits.
         numbered: whether a layer's own name is a number.
+        part: whether the language model is a part of a larger one, as of a vision-language model.
         config: the language model's part of `config.json`.
     """
 
@@ -33,6 +34,7 @@ class Traits:
     kept_share: float = 0.0
     sixteen_bits: bool = False
     numbered: bool = False
+    part: bool = False
     config: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property

@@ -13,8 +13,7 @@ class WholeModel:
 
     Attributes:
         config: the language model's part of `config.json`.
-        shapes: of every tensor that the model's class loads, by the name under which a checkpoint has it: of
-            experts that share a tensor each on its own, of layers (out, in).
+        shapes: of every tensor that the model's class loads, by its name on disk.
         kept: those of them that are to stay as they are.
     """
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from quantize_lib.errors import EngineError
+from quantize_lib.errors import SourceError
 from quantize_lib.gguf_file.families import family_of, shares_values
 from quantize_lib.gguf_file.mix import OUTPUT, Mix
 
@@ -42,7 +42,7 @@ def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str
         config: the language model's part of `config.json`.
 
     Raises:
-        EngineError: where a tensor has no name in such a file.
+        SourceError: where a tensor has no name in such a file.
     """
     found: dict[str, str] = {}
     family = family_of(config)
@@ -52,7 +52,10 @@ def names_of(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, str
         inside = _INSIDE.fullmatch(module)
         written = _OUTSIDE.get(module) if inside is None else layers.get(_EXPERT.sub("*", inside[2]))
         if written is None or leaf not in ("weight", "bias"):
-            raise EngineError(f"the tensor {name} has no name in a GGUF file of {family.architecture}")
+            raise SourceError(
+                f"the tensor {name} has no name in a GGUF file of {family.architecture}",
+                hint="Take another method.",
+            )
         place = "" if inside is None else f"blk.{inside[1]}."
         found[name] = f"{place}{written}.{leaf}"
     return found
@@ -103,8 +106,7 @@ def types_of(
         file_type: a name of `FILE_TYPES`.
 
     Raises:
-        EngineError: where a tensor has no name in such a file, or some experts of a block would stay as they
-            are and others not.
+        SourceError: where a tensor has no name in such a file.
     """
     named = names_of(config, shapes)
     experts = family_of(config).experts
@@ -116,14 +118,6 @@ def types_of(
         experts=(experts.count(config) if experts else None) or 0,
     )
     left = frozenset(kept)
-    for names in stacks_of(named).values():
-        whole = [name for name in names if name in left]
-        if whole and len(whole) < len(names):
-            other = next(name for name in names if name not in left)
-            raise EngineError(
-                f"{whole[0]} would stay in full precision and {other} not: a file has one tensor of both",
-                hint="Let modules_to_not_convert name all experts of a block, or none.",
-            )
     return {
         name: mix.tensor_type(written, shapes[name][-1])
         for name, written in named.items()

@@ -181,7 +181,7 @@ def _long_attention(config: Mapping[str, Any], told: Mapping[str, Any]) -> float
 
 
 def _told(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said of the embedding; the length for which it was made may stand beside it, and counts there."""
+    """What is said of the embedding; the length for which it was made counts where it stands beside it."""
     beside = config.get(_LENGTH)
     return rotary_of(config) if beside is None else {**rotary_of(config), _LENGTH: beside}
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantize_lib.architecture.assignment import format_of, traits_of
+from quantize_lib.architecture.assignment import format_of, stored_types, traits_of
 from quantize_lib.architecture.language_model import positions
 from quantize_lib.calibration.text_spec import TextSpec
 from quantize_lib.calibration.texts import Texts
@@ -188,6 +188,7 @@ def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str,
             sizes[cell.id] = resolve_group_size(facts, cell.settings)
             if is_automatic(cell.settings):
                 choice_of(facts, cell.settings)
+            stored_types(facts, cell.settings)
         except UsageError as error:
             problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
         except SourceError as error:

@@ -71,7 +71,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         "phi3",
         {**_SIZES, "hidden_size": 256},
         {
-            # The shortest context that llama.cpp has, for which it takes the factors of short texts.
+            # llama.cpp's shortest context, for which it takes the factors of short texts.
             "original_max_position_embeddings": 256,
             "rope_parameters": {
                 "rope_type": "longrope",
@@ -90,13 +90,13 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
 }
 """Names → a type of transformers, its sizes, and what its config says otherwise."""
 USUAL: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    model_type: (sizes, changes) for model_type, sizes, changes in reversed(CASES.values())
+    model_type: (sizes, changes) for model_type, sizes, changes in reversed(list(CASES.values()))
 }
 """Types → sizes and changes of the first case of each."""
 
 
 def load_case(file: Path) -> Any:
-    """The model of a file with its `config.json` beside it: by plain transformers, where it reads such files."""
+    """The model of a file with `config.json` beside it: by plain transformers, where it reads such files."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = read_json(file.with_name("config.json"))

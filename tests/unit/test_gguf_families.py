@@ -209,7 +209,7 @@ def test_tensors_get_llama_cpps_names_and_all_matrices_but_those_kept_a_type() -
         "model.layers.1.mlp.down_proj.weight": "Q6_K",
         "lm_head.weight": "Q6_K",
     }
-    with pytest.raises(EngineError, match=r"model\.extra has no name"):
+    with pytest.raises(SourceError, match=r"model\.extra has no name"):
         names_of(CONFIG, ["model.extra"])
 
 
