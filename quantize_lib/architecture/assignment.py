@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import prod
 
+from quantize_lib.architecture import class_facts
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.language_model import text_config
 from quantize_lib.architecture.tensors import LayerInfo
@@ -35,7 +36,7 @@ def traits_of(architecture: Architecture, settings: Settings) -> Traits:
         ),
         numbered=any(layer.name.rpartition(".")[2].isdecimal() for layer in layers),
         part=text_config(architecture.config) is not architecture.config,
-        config=text_config(architecture.config),
+        config=class_facts.completed(text_config(architecture.config)),
     )
 
 
@@ -89,7 +90,7 @@ def whole_model(architecture: Architecture, settings: Settings) -> WholeModel:
     """A model as a format sees it that stores all of it in its own way."""
     kept = {layer.tensor for layer in architecture.layers if _is_kept(layer, settings)}
     return WholeModel(
-        config=text_config(architecture.config),
+        config=class_facts.completed(text_config(architecture.config)),
         shapes={name: info.shape for name, info in architecture.tensors.items()},
         kept=frozenset({*kept, *architecture.kept}),
     )

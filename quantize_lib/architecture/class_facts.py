@@ -134,6 +134,14 @@ def of(config: Mapping[str, Any]) -> ClassFacts | None:
     return _known(model_type) if isinstance(model_type, str) else None
 
 
+def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config with what its class takes where it says nothing; as it is, where the class is not known."""
+    facts = of(config)
+    if facts is None:
+        return config
+    return {**{key: facts.value(config, key) for key in facts.defaults}, **config}
+
+
 def every() -> Iterable[ClassFacts]:
     """The facts of every type that has a class which continues text."""
     facts = (_known(model_type) for model_type in _entries())

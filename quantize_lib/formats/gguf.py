@@ -149,7 +149,7 @@ class _Gguf(Format):
         file = self.served_path(Path(request.folder), quantization)
         config = read_json(file.with_name("config.json"))
         if not in_transformers(str(config["model_type"])):
-            return load_tensors(request, partial(_read_tensors, file, config), loader="gguf")
+            return load_tensors(request, partial(_read_tensors, file), loader="gguf")
         with_config = needs_config(config)
         with _names_made_once():
             return load_with_transformers(request, gguf_file=file.name, with_config=with_config)

@@ -85,11 +85,14 @@ def load_with_transformers(
     return Loaded(model=model, seconds=time.monotonic() - started, info=info)
 
 
-def load_tensors(request: LoadRequest, read: Callable[[Any], Mapping[str, Any]], *, loader: str) -> Loaded:
+def load_tensors(
+    request: LoadRequest, read: Callable[[Mapping[str, Any], Any], Mapping[str, Any]], *, loader: str
+) -> Loaded:
     """Into the class that the folder's `config.json` names first, from tensors that something else read.
 
     Args:
-        read: gives the tensors by the names of the base model's files, in the dtype that it is given.
+        read: gives the tensors by the names of the base model's files, from the config with its class's
+            defaults and the dtype that they are to have.
         loader: what reads them.
     """
     import torch
@@ -105,7 +108,7 @@ def load_tensors(request: LoadRequest, read: Callable[[Any], Mapping[str, Any]],
     loaded: Any = getattr(transformers, config.architectures[0]).from_pretrained(
         None,
         config=config,
-        state_dict=read(dtype),
+        state_dict=read(config.to_dict(), dtype),
         dtype=dtype,
         device_map=request.device,
         output_loading_info=True,

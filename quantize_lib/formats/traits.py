@@ -22,7 +22,7 @@ class Traits:
         sixteen_bits: whether its layers are stored in a type of 16 bits.
         numbered: whether a layer's own name is a number.
         part: whether the language model is a part of a larger one, as of a vision-language model.
-        config: the language model's part of `config.json`.
+        config: the language model's part of `config.json`, with its class's defaults.
     """
 
     model_type: str

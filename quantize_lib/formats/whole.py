@@ -12,7 +12,7 @@ class WholeModel:
     """What such a format looks at.
 
     Attributes:
-        config: the language model's part of `config.json`.
+        config: the language model's part of `config.json`, with its class's defaults.
         shapes: of every tensor that the model's class loads, by its name on disk.
         kept: those of them that are to stay as they are.
     """

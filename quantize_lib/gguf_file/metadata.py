@@ -34,7 +34,7 @@ def write_metadata(writer: GGUFWriter, config: Mapping[str, Any], *, name: str, 
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    write_rotary(writer, config)
+    write_rotary(writer, config, family.theta)
     if family.layer_norm:
         writer.add_layer_norm_eps(config[family.layer_norm])
     else:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-_THETA = 10_000.0
-"""Of configs that do not say it."""
 _LLAMA_3, _LINEAR, _YARN, _LONG = "llama3", "linear", "yarn", "longrope"
 _LENGTH = "original_max_position_embeddings"
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -111,16 +109,24 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def rotary_base(config: Mapping[str, Any]) -> float:
-    """The base of the embedding's angles."""
-    return float(rotary_of(config).get("rope_theta") or config.get("rope_theta") or _THETA)
+def rotary_base(config: Mapping[str, Any], theta: float) -> float:
+    """The base of the embedding's angles.
+
+    Args:
+        theta: where the config does not say it.
+    """
+    return float(rotary_of(config).get("rope_theta") or config.get("rope_theta") or theta)
 
 
-def write_rotary(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
-    """Write what a file says of the embedding beside `rotary_tensors`."""
+def write_rotary(writer: GGUFWriter, config: Mapping[str, Any], theta: float) -> None:
+    """Write what a file says of the embedding beside `rotary_tensors`.
+
+    Args:
+        theta: as `rotary_base`'s.
+    """
     from gguf import RopeScalingType
 
-    writer.add_rope_freq_base(rotary_base(config))
+    writer.add_rope_freq_base(rotary_base(config, theta))
     kind, told = _kind(config), _told(config)
     if kind == _LINEAR:
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
@@ -138,16 +144,17 @@ def write_rotary(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
         writer.add_rope_scaling_attn_factors(_long_attention(config, told))
 
 
-def rotary_tensors(config: Mapping[str, Any], width: int) -> dict[str, list[float]]:
+def rotary_tensors(config: Mapping[str, Any], width: int, theta: float) -> dict[str, list[float]]:
     """By what the frequencies of each pair are divided, by the names of the tensors that say it.
 
     Args:
         width: `rotary_width`.
+        theta: as `rotary_base`'s.
     """
     kind, told = _kind(config), _told(config)
     if kind == _LONG:
         return {name: [float(value) for value in told[key]] for name, key in _FACTORS.items()}
-    return {_LLAMA_3_FACTORS: _llama_3(config, told, width)} if kind == _LLAMA_3 else {}
+    return {_LLAMA_3_FACTORS: _llama_3(told, width, rotary_base(config, theta))} if kind == _LLAMA_3 else {}
 
 
 def by_context(config: Mapping[str, Any]) -> int | None:
@@ -155,8 +162,7 @@ def by_context(config: Mapping[str, Any]) -> int | None:
     return int(_told(config)[_LENGTH]) if _kind(config) == _LONG else None
 
 
-def _llama_3(config: Mapping[str, Any], told: Mapping[str, Any], width: int) -> list[float]:
-    base = rotary_base(config)
+def _llama_3(told: Mapping[str, Any], width: int, base: float) -> list[float]:
     factor, low, high, length = (float(told[key]) for key in _NUMBERS[_LLAMA_3])
 
     def divisor(pair: int) -> float:

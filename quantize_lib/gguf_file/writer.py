@@ -82,8 +82,12 @@ def _write_tensors(
         writer.add_tensor_info(written, shape, data.dtype, size, raw_dtype=ggml_type(kind))
         # Before the next one is mapped.
         del held, data
-    width = rotary_width(config, head_width(config), family_of(config).rotary_share)
-    more = {name: np.array(values, np.float32) for name, values in rotary_tensors(config, width).items()}
+    family = family_of(config)
+    width = rotary_width(config, head_width(config), family.rotary_share)
+    more = {
+        name: np.array(values, np.float32)
+        for name, values in rotary_tensors(config, width, family.theta).items()
+    }
     for name, factors in more.items():
         writer.add_tensor_info(name, factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()

@@ -64,6 +64,7 @@ _CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "logits_scaling": 8.0,
     },
     "mixtral": {**CONFIG, "num_local_experts": 8, "num_experts_per_tok": 2},
+    "olmo3": {**CONFIG, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
     "olmoe": _MIXTURE,
     "qwen2_moe": {**_MIXTURE, "shared_expert_intermediate_size": 64},
     "qwen3_moe": {**_MIXTURE, "norm_topk_prob": True},

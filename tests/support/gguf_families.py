@@ -65,6 +65,17 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     ),
     "mixtral": ("mixtral", _SIZES, {}),
     "olmo2": ("olmo2", _SIZES, {}),
+    "olmo3": (
+        "olmo3",
+        {**_SIZES, "sliding_window": 16},
+        {
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "rope_parameters": {
+                "full_attention": {**YARN, "attention_factor": 1.1386},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
     "olmoe": ("olmoe", {**_SIZES, "num_key_value_heads": 4}, {}),
     "phi3": ("phi3", _SIZES, {}),
     "phi3, for long texts": (

@@ -102,8 +102,16 @@ def test_a_plain_model_of_each_family_is_made_into_a_file(model_type: str) -> No
     ("olmoe", {"num_key_value_heads": 1}, "as many heads for keys and values as for queries"),
     ("qwen3_moe", {"num_experts": None}, "does not say the number of experts"),
     ("olmo2", {"tie_word_embeddings": True}, "tie_word_embeddings, which is True here"),
+    ("olmo3", {"layer_types": ["full_attention"]}, "for each block whether it has an attention window"),
+    ("olmo3", {"layer_types": ["chunked_attention"] * 2}, "(layer_types)"),
+    ("olmo3", {"rope_parameters": YARN}, "do not say which blocks they are for"),
+    (
+        "olmo3",
+        {"rope_parameters": {"full_attention": YARN, "sliding_attention": {"rope_theta": 5e5}}},
+        "turns by one base everywhere",
+    ),
     ("smollm3", {"no_rope_layers": [0, 0]}, "leaves out the rotary embedding in every 4th block"),
-    ("exaone4", {"num_hidden_layers": 64}, "has attention windows in some of this model type"),
+    ("exaone4", {"num_hidden_layers": 64}, "has attention windows in models of this type with 64 layers"),
     ("cohere2", {"sliding_window_pattern": 2}, "the last of every 4 layers of this model type"),
     ("granite", {"logits_scaling": None}, "does not say logits_scaling"),
     ("mistral", {"rope_scaling": {"type": "linear", "factor": 4}}, "rope_type linear"),
@@ -176,7 +184,7 @@ def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> N
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     config = config_of("llama", rope_parameters=LLAMA_3_1)
-    divided = rotary_tensors(config, 128)["rope_freqs.weight"]
+    divided = rotary_tensors(config, 128, 1e4)["rope_freqs.weight"]
     plain = 1 / 5e5 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
     scaled, attention = ROPE_INIT_FUNCTIONS["llama3"](LlamaConfig(**config), torch.device("cpu"))
     assert attention == 1
@@ -184,7 +192,7 @@ def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> N
         plain / torch.tensor(divided, dtype=torch.float64), scaled.double(), rtol=1e-6, atol=0
     )
     assert {divided[0], divided[-1]} == {1.0, 8.0}
-    assert rotary_tensors(CONFIG, 128) == {}
+    assert rotary_tensors(CONFIG, 128, 1e4) == {}
 
 
 def test_a_window_that_no_text_reaches_is_no_reason() -> None:

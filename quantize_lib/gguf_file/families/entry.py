@@ -78,6 +78,7 @@ class Family:
         names_width: whether the width of a head is in what transformers reads.
         whole_heads: whether llama.cpp takes heads to be as wide as `hidden_size` is for so many.
         scaled: the kinds of scaled rotary embeddings that llama.cpp knows for it.
+        theta: the base of its rotary embedding where the config does not say it.
         rotary_share: how much of a head the rotary embedding turns where the config does not say it; None
             where it is always all of it.
         layers: names of tensors in a block that are other ones than most families'.
@@ -100,6 +101,7 @@ class Family:
     names_width: bool = False
     whole_heads: bool = False
     scaled: tuple[str, ...] = ("linear",)
+    theta: float = 10_000.0
     rotary_share: float | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     shifted: bool = False

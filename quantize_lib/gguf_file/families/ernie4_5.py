@@ -8,6 +8,7 @@ FAMILY = Family(
     name="ernie4_5",
     architecture="ernie4_5",
     wanted={**SILU, "use_bias": (None, False)},
+    theta=5e5,
     scaled=("linear", "yarn"),
     in_transformers=False,
 )

@@ -11,8 +11,8 @@ _WITH_WINDOWS = 64
 
 
 def _refusal(config: Mapping[str, Any]) -> str | None:
-    if "sliding_window" not in config or config["num_hidden_layers"] == _WITH_WINDOWS:
-        return "llama.cpp has attention windows in some of this model type, and the config others"
+    if config["num_hidden_layers"] == _WITH_WINDOWS:
+        return f"llama.cpp has attention windows in models of this type with {_WITH_WINDOWS} layers"
     return None
 
 

@@ -6,4 +6,4 @@ from dataclasses import replace
 
 from quantize_lib.gguf_file.families import gemma2
 
-FAMILY = replace(gemma2.FAMILY, name="gemma3_text", architecture="gemma3", scaled=("linear",))
+FAMILY = replace(gemma2.FAMILY, name="gemma3_text", architecture="gemma3", scaled=("linear",), theta=1e6)

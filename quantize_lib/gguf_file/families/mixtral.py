@@ -9,6 +9,7 @@ FAMILY = Family(
     architecture="llama",
     alternating=True,
     wanted=SILU,
+    theta=1e6,
     scaled=("llama3", "linear", "yarn"),
     layers={
         "block_sparse_moe.gate": "ffn_gate_inp",

@@ -23,6 +23,7 @@ FAMILY = Family(
     architecture="smollm3",
     alternating=True,
     wanted={**SILU, **NO_BIASES, **NO_WINDOW},
+    theta=2e6,
     scaled=("linear", "yarn"),
     own_window=True,
     in_transformers=False,
