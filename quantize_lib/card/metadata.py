@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from quantize_lib.architecture.language_model import text_config
 from quantize_lib.card.state import STATE_KEY
 from quantize_lib.card.tasks import model_index
+from quantize_lib.formats import get_format
 from quantize_lib.methods import get_method
 from quantize_lib.names import repository_fault
 from quantize_lib.report.records import CellRecord
@@ -43,10 +45,11 @@ def metadata(
     width = "mixed-bits" if record.layers else f"{record.bits}-bit"
     own = [get_method(record.method).slug, width, "quantized", "model-quantizer"]
     calibration = record.calibration if get_method(record.method).calibrated else None
+    model_type = str(text_config(source.facts.config).get("model_type"))
     values: dict[str, Any] = {
         "base_model": base_model_id(model),
         "base_model_relation": "quantized",
-        "library_name": "transformers",
+        "library_name": get_format(record.format).library(model_type),
         "pipeline_tag": _text(card.get("pipeline_tag")) or _pipeline_tag(source.facts.config),
         "license": _texts(card.get("license")) or _text(source.license),
         "license_name": _text(card.get("license_name")),

@@ -294,6 +294,10 @@ class Format(ServedFormat, ABC):
             "sglang": " ".join(use.sglang()),
         }
 
+    def library(self, model_type: str) -> str:
+        """The Hub's word for the library that loads a checkpoint of such a model."""
+        return "transformers"
+
     def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
         """Further programs that load a checkpoint, each a link in Markdown with a shell line."""
         return ()

@@ -185,7 +185,7 @@ class _Gguf(Format):
             return {
                 "install": _INSTALL,
                 "python": _llama_cpp_snippet(use.repository, file, use.prompt),
-                "loader": _PYTHON,
+                "loader": f"{_PYTHON}, not run here",
                 "vllm": "",
                 "sglang": "",
             }
@@ -202,6 +202,9 @@ class _Gguf(Format):
             "vllm": "",
             "sglang": "",
         }
+
+    def library(self, model_type: str) -> str:
+        return super().library(model_type) if in_transformers(model_type) else _PYTHON
 
     def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
         kind = use.settings[TYPE]

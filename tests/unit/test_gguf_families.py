@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,46 @@ def test_what_a_file_does_not_say_is_read_from_the_config_beside_it(
     assert 'config = AutoConfig.from_pretrained(model_id, subfolder="Q8_0")\n' in code
     assert 'from_pretrained(model_id, gguf_file="m-Q8_0.gguf", config=config, device_map="auto")' in code
     compile(code, "card", "exec")
+
+
+def test_a_card_of_a_family_that_transformers_does_not_read_has_code_for_llama_cpp_alone() -> None:
+    chosen, settings = get_format("gguf"), settings_of("gguf", 4, {"type": "Q4_0"})
+    traits = Traits(model_type="olmoe", config=config_of("olmoe"))
+    use = Usage(
+        repository="acme/m-gguf",
+        part="Q4_0",
+        prompt='say "x"',
+        settings=settings,
+        bits=4,
+        symmetric=True,
+        group_size=None,
+        versions={},
+        traits=traits,
+        model="m",
+    )
+    found = chosen.usage(use)
+    assert (chosen.library("olmoe"), chosen.library("llama")) == ("llama-cpp-python", "transformers")
+    assert found["loader"] == "llama-cpp-python, not run here"
+    assert "transformers" not in found["install"] + found["python"]
+    assert 'Llama.from_pretrained(repo_id="acme/m-gguf", filename="m-Q4_0.gguf")' in found["python"]
+    compile(found["python"], "card", "exec")
+    local = chosen.usage(replace(use, repository="m-gguf"))["python"]
+    assert 'Llama(model_path="m-Q4_0.gguf")' in local
+    assert "transformers does not read GGUF files of olmoe" in " ".join(chosen.cautions(settings, traits))
+    assert chosen.cautions(settings, replace(traits, model_type="llama")) == ()
+
+
+def test_a_card_says_for_how_long_a_context_llama_cpp_turns_short_texts_as_transformers_does() -> None:
+    traits = Traits(model_type="phi3", config=config_of("phi3", rope_scaling=LONG))
+    (said,) = get_format("gguf").cautions(settings_of("gguf", 8, {"type": "Q8_0"}), traits)
+    assert "Where its context is set to more than 32 tokens" in said
+
+
+def test_the_language_model_in_a_larger_one_is_refused() -> None:
+    traits = Traits(model_type="llama", config=config_of("llama"), part=True)
+    assert (
+        get_format("gguf").refuses(traits) == "no GGUF files are made of the language model in a larger one"
+    )
 
 
 def test_the_frequencies_of_llama_3_1_are_divided_as_transformers_does_it() -> None:

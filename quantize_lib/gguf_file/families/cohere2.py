@@ -23,6 +23,8 @@ def _write(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
 FAMILY = Family(
     name="cohere2",
     architecture="cohere2",
+    such_as="Command R7B",
+    where="with its attention windows",
     wanted={**SILU, "attention_bias": (None, False), "tie_word_embeddings": (None, True)},
     needed=("sliding_window", "logit_scale"),
     whole_heads=True,

@@ -71,6 +71,8 @@ class Family:
         name: `model_type`.
         order: its place in lists.
         architecture: llama.cpp's name.
+        such_as: models that people know, for people.
+        where: which models of the type are meant, in words; "" where it is all that have its class.
         alternating: whether rows of queries and keys lie in pairs, as its rotary embedding takes them, and
             transformers' does not.
         wanted: values of `config.json` that llama.cpp takes for granted; None where the key is not there.
@@ -94,6 +96,8 @@ class Family:
 
     name: str
     architecture: str
+    such_as: str
+    where: str = ""
     order: int = 1
     alternating: bool = False
     wanted: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

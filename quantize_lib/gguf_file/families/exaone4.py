@@ -19,6 +19,8 @@ def _refusal(config: Mapping[str, Any]) -> str | None:
 FAMILY = Family(
     name="exaone4",
     architecture="exaone4",
+    such_as="EXAONE-4.0-1.2B",
+    where="without attention windows",
     wanted={**SILU, "sliding_window": (None,)},
     scaled=("llama3", "linear"),
     whole_heads=True,

@@ -7,6 +7,7 @@ from quantize_lib.gguf_file.families.entry import Family
 FAMILY = Family(
     name="gemma",
     architecture="gemma",
+    such_as="Gemma 2B and 7B",
     wanted={
         "hidden_act": (None, "gelu_pytorch_tanh"),
         "attention_bias": (None, False),

@@ -76,6 +76,8 @@ def _local_base(config: Mapping[str, Any]) -> float | None:
 FAMILY = Family(
     name="gemma2",
     architecture="gemma2",
+    such_as="Gemma 2",
+    where="with its attention windows",
     wanted=_WANTED,
     scaled=(),
     layers={**AROUND, "pre_feedforward_layernorm": "ffn_norm"},

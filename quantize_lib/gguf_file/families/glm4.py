@@ -7,6 +7,7 @@ from quantize_lib.gguf_file.families.entry import SILU, Family
 FAMILY = Family(
     name="glm4",
     architecture="glm4",
+    such_as="GLM-4-9B-0414",
     wanted=SILU,
     scaled=("linear",),
     rotary_share=0.5,

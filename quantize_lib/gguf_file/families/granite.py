@@ -21,6 +21,7 @@ def _write(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
 FAMILY = Family(
     name="granite",
     architecture="granite",
+    such_as="Granite 3",
     alternating=True,
     wanted={**SILU, **NO_BIASES},
     needed=("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"),

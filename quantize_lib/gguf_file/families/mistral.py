@@ -7,6 +7,8 @@ from quantize_lib.gguf_file.families.entry import SILU, Family
 FAMILY = Family(
     name="mistral",
     architecture="llama",
+    such_as="Mistral 7B v0.2 and later, Nemo",
+    where="without an attention window",
     alternating=True,
     names_width=True,
     wanted=SILU,

@@ -7,6 +7,8 @@ from quantize_lib.gguf_file.families.entry import SILU, Experts, Family
 FAMILY = Family(
     name="mixtral",
     architecture="llama",
+    such_as="Mixtral 8x7B and 8x22B",
+    where="without an attention window",
     alternating=True,
     wanted=SILU,
     theta=1e6,

@@ -39,6 +39,8 @@ def _write(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
 FAMILY = replace(
     olmo2.FAMILY,
     name="olmo3",
+    such_as="OLMo 3",
+    where="with its attention windows",
     needed=("sliding_window", "layer_types"),
     theta=_THETA,
     own_window=True,

@@ -18,6 +18,8 @@ def _refusal(config: Mapping[str, Any]) -> str | None:
 FAMILY = Family(
     name="olmoe",
     architecture="olmoe",
+    such_as="OLMoE-1B-7B",
+    where="without clipping",
     wanted={
         **SILU,
         **UNTIED,

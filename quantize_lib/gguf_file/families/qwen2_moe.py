@@ -15,6 +15,8 @@ from quantize_lib.gguf_file.families.entry import (
 FAMILY = Family(
     name="qwen2_moe",
     architecture="qwen2moe",
+    such_as="Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
+    where="with experts in every block",
     wanted={**SILU, **NO_WINDOW, **EVERY_LAYER, **UNTIED, "norm_topk_prob": (None, False)},
     whole_heads=True,
     scaled=("linear", "yarn"),

@@ -7,6 +7,8 @@ from quantize_lib.gguf_file.families.entry import EVERY_LAYER, MLP_EXPERTS, NO_W
 FAMILY = Family(
     name="qwen3_moe",
     architecture="qwen3moe",
+    such_as="Qwen3-30B-A3B, Qwen3-Coder-30B-A3B",
+    where="with experts in every block",
     wanted={
         **SILU,
         **NO_WINDOW,

@@ -21,6 +21,7 @@ def _refusal(config: Mapping[str, Any]) -> str | None:
 FAMILY = Family(
     name="smollm3",
     architecture="smollm3",
+    such_as="SmolLM3-3B",
     alternating=True,
     wanted={**SILU, **NO_BIASES, **NO_WINDOW},
     theta=2e6,

@@ -7,6 +7,8 @@ from quantize_lib.gguf_file.families.entry import SILU, UNTIED, Family
 FAMILY = Family(
     name="stablelm",
     architecture="stablelm",
+    such_as="StableLM 2 1.6B, StableLM 3B",
+    where="without parallel residuals",
     wanted={
         **SILU,
         **UNTIED,
