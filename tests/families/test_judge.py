@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from quantize_lib.files import read_json
-from quantize_lib.methods import Settings
+from quantize_lib.methods import Settings, settings_of
 from tests.families.base_model import Base, Wrong, loaded_logits
 from tests.families.judge import Verdict, judge
 from tests.support.families import VOCABULARY, save_family
+from tests.support.gguf_families import save_case
 from tests.support.quantizing import GROUP_SIZE, quantize
 
 Damage = Callable[[dict[str, Tensor]], None]
@@ -124,3 +125,23 @@ def test_a_checkpoint_that_loads_as_something_else_is_silently_wrong(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(Wrong, match="silently wrong"):
         verdict(folder)
+
+
+def test_each_tensor_of_a_gguf_file_is_compared_with_the_base(tmp_path: Path, calibration_text: Path) -> None:
+    from gguf import GGUFReader
+
+    base_folder = save_case("granite", tmp_path / "base", calibration_text)
+    folder = tmp_path / "cell"
+    quantize(base_folder, folder, settings_of("gguf", 4, {"type": "Q4_0"}))
+    ids = torch.randint(3, VOCABULARY, (2, 32), generator=torch.Generator().manual_seed(7))
+    base = Base(base_folder, ids, tmp_path)
+    assert judge(base, folder, bits=4, reload=loaded_logits).format == "gguf"
+    (file,) = folder.glob("*.gguf")
+    reader = GGUFReader(file, "r+")
+    norm = next(tensor for tensor in reader.tensors if tensor.name == "blk.0.attn_norm.weight")
+    norm.data[:] *= 1.1
+    reader.data.flush()
+    with pytest.raises(
+        Wrong, match=r"model\.layers\.0\.input_layernorm\.weight is 0\.1000 off the base's as F32"
+    ):
+        judge(base, folder, bits=4, reload=loaded_logits)
