@@ -24,7 +24,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
 """Kinds of scaling → the numbers that they need."""
 _BETAS: Mapping[str, float] = {"beta_fast": 32.0, "beta_slow": 1.0}
 """Of YaRN, with what they are where a config does not say them."""
-_ATTENTION = "attention_factor"
+_ATTENTION, _SHARE = "attention_factor", "partial_rotary_factor"
 _FACTORS: Mapping[str, str] = {
     "rope_factors_long.weight": "long_factor",
     "rope_factors_short.weight": "short_factor",
@@ -57,23 +57,32 @@ def rotary_width(config: Mapping[str, Any], head: int, share: float | None) -> i
     """
     if share is None:
         return head
-    told = rotary_of(config).get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    told = rotary_of(config).get(_SHARE, config.get(_SHARE))
     return int(head * float(share if told is None else told))
 
 
-def rotary_refusal(config: Mapping[str, Any], kinds: tuple[str, ...], width: int) -> str | None:
+def rotary_refusal(
+    config: Mapping[str, Any], kinds: tuple[str, ...], head: int, share: float | None
+) -> str | None:
     """Why an embedding has no place in such a file; None where it has.
 
     Args:
         kinds: of scaling that llama.cpp knows for the family.
-        width: `rotary_width`.
+        head, share: as `rotary_width`'s.
     """
+    told = _told(config)
+    for key in ("rope_theta", _SHARE):
+        value = told.get(key, config.get(key))
+        if value is not None and not _is_number(value):
+            return f"the {key} of its rotary embedding is no number above zero"
+    turned = told.get(_SHARE, config.get(_SHARE))
+    if share is None and turned not in (None, 1):
+        return f"llama.cpp turns all of each head for this model type, and {turned} of it is turned here"
     kind = _kind(config)
     if kind is None:
         return None
     if kind not in kinds:
         return f"llama.cpp is not known to scale rotary embeddings so for this model type (rope_type {kind})"
-    told = _told(config)
     for key in _NUMBERS[kind]:
         if not _is_number(told.get(key)):
             return f"config.json does not say the {key} of its rotary embedding"
@@ -81,12 +90,7 @@ def rotary_refusal(config: Mapping[str, Any], kinds: tuple[str, ...], width: int
         return "the high_freq_factor of its rotary embedding is not above the low_freq_factor"
     if kind == _YARN:
         return _yarn_refusal(told)
-    if kind == _LONG:
-        for key in _FACTORS.values():
-            values = told.get(key)
-            if not isinstance(values, list) or len(values) != width // 2 or not all(map(_is_number, values)):
-                return f"the {key} of its rotary embedding is no list of {width // 2} numbers"
-    return None
+    return _long_refusal(told, rotary_width(config, head, share) // 2) if kind == _LONG else None
 
 
 def _yarn_refusal(told: Mapping[str, Any]) -> str | None:
@@ -102,6 +106,19 @@ def _yarn_refusal(told: Mapping[str, Any]) -> str | None:
     found = told.get(_ATTENTION)
     if found is not None and not (_is_number(found) and math.isclose(found, wanted, rel_tol=1e-4)):
         return f"llama.cpp takes {wanted:.4g} for the {_ATTENTION} of its rotary embedding ({found} here)"
+    return None
+
+
+def _long_refusal(told: Mapping[str, Any], pairs: int) -> str | None:
+    if told[_LENGTH] <= 1:
+        return f"the {_LENGTH} of its rotary embedding is not above one"
+    for key in ("factor", _ATTENTION):
+        if told.get(key) is not None and not _is_number(told[key]):
+            return f"the {key} of its rotary embedding is no number above zero"
+    for key in _FACTORS.values():
+        values = told.get(key)
+        if not isinstance(values, list) or len(values) != pairs or not all(map(_is_number, values)):
+            return f"the {key} of its rotary embedding is no list of {pairs} numbers above zero"
     return None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from quantize_lib.gguf_file.families.entry import Family
-from quantize_lib.gguf_file.rotary import is_scaled, rotary_refusal, rotary_width
+from quantize_lib.gguf_file.rotary import is_scaled, rotary_refusal
 from quantize_lib.registry import find_entries
 
 FAMILIES = cast(Mapping[str, Family], find_entries(__name__, __path__, "FAMILY"))
@@ -51,16 +51,14 @@ def refusal(model_type: str, config: Mapping[str, Any]) -> str | None:
         missing = "the number of experts"
     if missing is not None:
         return f"config.json does not say {missing}, which such a file has to"
-    width = rotary_width(config, head_width(config), family.rotary_share)
-    if (reason := rotary_refusal(config, family.scaled, width)) is not None:
+    head = head_width(config)
+    if (reason := rotary_refusal(config, family.scaled, head, family.rotary_share)) is not None:
         return reason
     for key, values in family.wanted.items():
         if config.get(key) not in values:
             return f"such a file does not say {key}, which is {config.get(key)} here"
-    if family.whole_heads and head_width(config) * config["num_attention_heads"] != config["hidden_size"]:
-        return (
-            f"llama.cpp takes hidden_size for the width of all heads, and one has {head_width(config)} here"
-        )
+    if family.whole_heads and head * config["num_attention_heads"] != config["hidden_size"]:
+        return f"llama.cpp takes hidden_size for the width of all heads, and one has {head} here"
     window, positions = config.get("sliding_window"), config["max_position_embeddings"]
     if not family.own_window and window is not None and window < positions:
         return f"llama.cpp has no sliding window (of {window} tokens here) for this model type"

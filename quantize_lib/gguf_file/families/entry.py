@@ -32,8 +32,8 @@ MLP_EXPERTS: Mapping[str, str] = {
 }
 """Names of a router and its experts; `*` stands for the number of one, and a file has all in one tensor."""
 
-
 _COUNTS = ("num_experts", "num_local_experts")
+"""Keys of the number of experts: of some classes transformers writes another than their authors did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,7 @@ class Experts:
         return tuple(filter(None, (self.used, self.width, self.shared_width)))
 
     def count(self, config: Mapping[str, Any]) -> int | None:
-        """How many experts a block has; None where a config does not say it.
-
-        Of some classes transformers writes another key than their authors did.
-        """
+        """How many experts a block has; None where a config does not say it."""
         return next((config[key] for key in _COUNTS if config.get(key) is not None), None)
 
 

@@ -19,7 +19,7 @@ _WINDOW = "sliding_attention"
 def _refusal(config: Mapping[str, Any]) -> str | None:
     told = config.get("rope_parameters") or {}
     local = told.get(_WINDOW) or {}
-    if told and "full_attention" not in told:
+    if not isinstance(local, Mapping) or (told and "full_attention" not in told):
         return "rope_parameters in config.json do not say which blocks they are for"
     bases = {rotary_base(local, _THETA), rotary_base(config, _THETA)}
     if local.get("rope_type") not in (None, "default") or len(bases) > 1:
