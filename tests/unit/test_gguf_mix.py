@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,30 @@ def test_the_first_down_projections_of_q4_0_get_an_offset_as_importance_is_known
 def test_values_of_the_70b_models_get_more_bits_where_heads_share_them(shares_values: bool) -> None:
     found = kinds(mix("Q4_K_M", blocks=80, shares_values=shares_values), "attn_v", 8192)
     assert Counter(found) == {"Q6_K": 40, "Q5_K" if shares_values else "Q4_K": 40}
+
+
+def test_one_layer_of_queries_keys_and_values_gets_the_bits_of_values() -> None:
+    one = mix("Q4_K_M")
+    assert kinds(one, "attn_qkv", 4096) == kinds(one, "attn_v", 4096)
+
+
+def test_experts_get_the_types_of_other_feed_forward_layers_and_routers_none() -> None:
+    for experts in (8, 64):
+        one = replace(mix("Q4_K_M"), experts=experts)
+        for layer in ("ffn_gate", "ffn_up", "ffn_down"):
+            assert kinds(one, f"{layer}_exps", 4096) == kinds(mix("Q4_K_M"), layer, 4096)
+    assert mix("Q4_K_M").rounds("blk.0.ffn_gate_exps.weight")
+    assert not mix("Q4_K_M").rounds("blk.0.ffn_gate_inp.weight")
+
+
+@pytest.mark.parametrize(("file_type", "layer", "wanted"), [
+    ("Q4_K_M", "attn_v", "Q8_0"), ("Q4_0", "attn_k", "Q8_0"), ("Q4_K_M", "attn_q", "Q4_K"),
+    ("Q4_K_M", "attn_output", "Q5_K"), ("Q5_K_M", "attn_output", "Q5_K"), ("Q6_K", "attn_output", "Q6_K"),
+])  # fmt: skip
+def test_attention_in_a_mixture_of_eight_experts_gets_more_bits(
+    file_type: str, layer: str, wanted: str
+) -> None:
+    assert set(kinds(replace(mix(file_type), experts=8), layer, 4096)) == {wanted}
 
 
 @pytest.mark.parametrize("file_type", FILE_TYPES)
