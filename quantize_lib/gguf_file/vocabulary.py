@@ -251,17 +251,18 @@ def _by_expression() -> dict[tuple[Any, bool], str]:
     taken before anything is merged."""
     words = r"[^\r\n\p{L}\p{N}]?\p{L}+"
     rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    ending = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+    short = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
     upper, lower = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
     start = r"[^\r\n\p{L}\p{N}]?"
-    slash = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    by_case = (f"{start}[{upper}]*[{lower}]+", f"{start}[{upper}]+[{lower}]*")
+    tekken = (
+        f"{start}[{upper}]*[{lower}]+|{start}[{upper}]+[{lower}]*|\\p{{N}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
     return {
-        (f"{ending}|{words}|\\p{{N}}{{1,3}}{rest}", True): "llama-bpe",
-        (f"{ending}|{words}|\\p{{N}}{{1,3}}{rest}", False): "dbrx",
-        (f"{ending}|{words}|\\p{{N}}{rest}", False): "qwen2",
-        (f"{'|'.join(by_case)}|\\p{{N}}{slash}", True): "tekken",
-        (f"{'|'.join(part + ending + '?' for part in by_case)}|\\p{{N}}{{1,3}}{slash}", False): "gpt-4o",
+        (f"{short}{words}|\\p{{N}}{{1,3}}{rest}", True): "llama-bpe",
+        (f"{short}{words}|\\p{{N}}{{1,3}}{rest}", False): "dbrx",
+        (f"{short}{words}|\\p{{N}}{rest}", False): "qwen2",
+        (tekken, True): "tekken",
     }
 
 

@@ -17,6 +17,7 @@ from quantize_lib.gguf_file.blocks import to_blocks
 from quantize_lib.gguf_file.names import names_of, stacks_of, types_of
 from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.gguf_file.writer import write_file
+from tests.support.gguf_configs import LLAMA_3
 from tests.support.gguf_families import CASES, load_case, save_case
 from tests.support.llama_cpp_files import quantize_file, read_file
 from tests.support.small_runs import save_tiny_type
@@ -132,3 +133,37 @@ def test_llama_cpp_loads_a_file_and_goes_on_as_transformers_does(
     assert alike.median() > 0.9999
     assert alike.min() > 0.99
     assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.95
+
+
+WORDS = (
+    "École ÉCOLE Straße ÜBER Αθήνα Ждёшь 中文 日本語 हिन्दी don't DON'T "
+    "12345 1,234.56 a/b//c \n\n  x\t camelCase"
+)
+
+
+@pytest.mark.parametrize(("expression", "whole_first"), [
+    (LLAMA_3, True), (LLAMA_3, False), (LLAMA_3.replace("{1,3}", ""), False),
+])  # fmt: skip
+def test_llama_cpp_splits_words_of_many_scripts_as_the_tokenizer_does(
+    expression: str, whole_first: bool, tmp_path: Path, calibration_text: Path
+) -> None:
+    import llama_cpp
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    base = save_tiny_type("llama", tmp_path / "base", calibration_text, vocab_size=1024)
+    made = Tokenizer(models.BPE(ignore_merges=whole_first))
+    made.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(expression), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])  # fmt: skip
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=letters, show_progress=False)
+    made.train_from_iterator([WORDS * 9], trainer)
+    made.save(str(base / "tokenizer.json"))
+    file = tmp_path / "tiny.gguf"
+    shards, config = [base / "model.safetensors"], read_json(base / "config.json")
+    write_file(file, shards, base=base, config=config, types={}, name="tiny", file_type="Q8_0")
+    loaded = llama_cpp.Llama(str(file), vocab_only=True, verbose=False)
+    for text in (WORDS, *WORDS.split()):
+        ids = made.encode(text, add_special_tokens=False).ids
+        assert loaded.tokenize(text.encode(), add_bos=False) == ids, text

@@ -20,21 +20,8 @@ from quantize_lib.gguf_file.rotary import rotary_tensors
 from quantize_lib.gguf_file.types import BLOCKS, ggml_type
 from quantize_lib.gguf_file.vocabulary import read_vocabulary, vocabulary_refusal
 from quantize_lib.methods import settings_of
-from tests.support.gguf_configs import CONFIG, LLAMA_3_1, YARN, config_of
+from tests.support.gguf_configs import CONFIG, LLAMA_3, LLAMA_3_1, YARN, config_of
 
-LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""As Llama 3's tokenizer.json has it."""
-GPT_4O = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""As GPT-4o's has it in converted files, and Phi-4-mini's."""
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 BYTES_ALONE = {**BYTE_LEVEL, "use_regex": False}
@@ -281,7 +268,6 @@ def test_sizes_of_blocks_are_those_of_the_package_gguf() -> None:
     (sequence(split(LLAMA_3), BYTES_ALONE), {}, "dbrx"),
     (sequence({**split(LLAMA_3), "behavior": "Removed", "invert": True}, BYTES_ALONE), {}, "dbrx"),
     (sequence(split(LLAMA_3.replace("{1,3}", "")), BYTES_ALONE), {"normalizer": {"type": "NFC"}}, "qwen2"),
-    (sequence(split(GPT_4O), BYTES_ALONE), {}, "gpt-4o"),
 ])  # fmt: skip
 def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
     splitting: Any, more: dict[str, Any], name: str, tmp_path: Path
@@ -299,7 +285,7 @@ def test_how_a_tokenizer_splits_text_is_said_by_llama_cpps_name(
     (None, {}, "(not at all)"),
     ({**BYTE_LEVEL, "add_prefix_space": True}, {}, "(ByteLevel)"),
     (sequence(split("x"), BYTES_ALONE), {}, "(Split, ByteLevel)"),
-    (sequence(split(GPT_4O), BYTES_ALONE), {"ignore_merges": True}, "(Split, ByteLevel)"),
+    (sequence(split("x"), BYTES_ALONE), {"ignore_merges": True}, "(Split, ByteLevel)"),
     (sequence({**split(LLAMA_3), "behavior": "Removed"}, BYTES_ALONE), {}, "(Split, ByteLevel)"),
     (BYTE_LEVEL, {"ignore_merges": True}, "(ByteLevel)"),
     (BYTE_LEVEL, {"normalizer": {"type": "Lowercase"}}, "does not change text as it does (Lowercase)"),

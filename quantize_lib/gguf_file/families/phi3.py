@@ -7,7 +7,7 @@ from quantize_lib.gguf_file.families.entry import SILU, Family
 FAMILY = Family(
     name="phi3",
     architecture="phi3",
-    such_as="Phi 3.5 mini, Phi 4, Phi 4 mini",
+    such_as="Phi 3.5 mini, Phi 4",
     where="without an attention window shorter than the texts",
     wanted={**SILU, "attention_bias": (None, False)},
     whole_heads=True,
