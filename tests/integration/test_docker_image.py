@@ -154,9 +154,9 @@ def test_the_demo_runs_in_it_as_any_user_and_its_files_are_that_users(
     figures = [cell["tasks"]["endings"] for cell in cells.values()]
     assert {(one["metric"], one["examples"]) for one in figures} == {("acc", 4)}
     assert all(0 <= one[when] <= 1 for one in figures for when in ("before", "after"))
-    cards = list((tmp_path / "work" / "published").glob("*/README.md"))
-    assert cards
-    assert all("<code>endings</code>" in card.read_text(encoding="utf-8") for card in cards)
+    cards = [card.read_text(encoding="utf-8") for card in (tmp_path / "work").rglob("published/**/README.md")]
+    # That of the GGUF files together says of each what the table of all checkpoints says.
+    assert sum("| <code>endings</code> | acc | 4 |" in card for card in cards) == 8 == len(cards) - 1
     assert {path.name for path in tmp_path.iterdir()} == {"quantize.yml", "work", "tasks", "output"}
     for path in (tmp_path / "output", *(tmp_path / "output").rglob("*"), *(tmp_path / "work").rglob("*")):
         assert (path.stat().st_uid, path.stat().st_gid) == (UID, GID), path
