@@ -93,6 +93,7 @@ def whole_model(architecture: Architecture, settings: Settings) -> WholeModel:
         config=class_facts.completed(text_config(architecture.config)),
         shapes={name: info.shape for name, info in architecture.tensors.items()},
         kept=frozenset({*kept, *architecture.kept}),
+        dtypes={name: info.dtype for name, info in architecture.tensors.items()},
     )
 
 

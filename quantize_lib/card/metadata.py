@@ -42,7 +42,7 @@ def metadata(
         given: the manifest's `publish.card`, which goes before the base model's card.
     """
     card = stated(source.card, given)
-    width = "mixed-bits" if record.layers else f"{record.bits}-bit"
+    width = "mixed-bits" if record.by_layer else f"{record.bits}-bit"
     own = [get_method(record.method).slug, width, "quantized", "model-quantizer"]
     calibration = record.calibration if get_method(record.method).calibrated else None
     model_type = str(text_config(source.facts.config).get("model_type"))

@@ -31,11 +31,11 @@ def manifest_of(record: CellRecord, cell: Cell, job: Job) -> str:
         model["revision"] = record.revision
     model |= {key: True for key in _MODEL_KEYS if getattr(job.model, key)}
     settings = {key: value for key, value in hashed_settings(cell.settings).items() if value != []}
-    if is_automatic(cell.settings):
-        settings[BITS] = AUTO_BITS
-    elif get_method(cell.settings.method).width is not None:
+    if get_method(cell.settings.method).width is not None:
         # They follow from what stands in their place.
         del settings[BITS]
+    elif is_automatic(cell.settings):
+        settings[BITS] = AUTO_BITS
     model["quantize"] = [{**settings, "name": cell.id}]
     if get_method(cell.settings.method).calibrated:
         model["calibration"] = _text(job.calibration, record.calibration)

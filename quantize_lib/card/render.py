@@ -127,7 +127,7 @@ def _values(
         "task": task_of(source.facts.config),
         "settings": _settings(record, cell),
         "remark": _remark(record, cell),
-        "layers": layers_table(record.layers) if record.layers else None,
+        "layers": layers_table(record) if record.by_layer else None,
         "calibrated": calibrated,
         "calibration": record.calibration if calibrated else None,
         "versions": sorted(record.versions.items()),
@@ -164,8 +164,8 @@ def _settings(record: CellRecord, cell: Cell) -> list[tuple[str, str]]:
         if value is None or value == []:
             continue
         words = _words(value)
-        if record.layers and name in ("bits", "group_size"):
-            words = "by layer"
+        if record.by_layer and name in ("bits", "group_size"):
+            words = "by tensor" if record.types else "by layer"
         elif name == "group_size":
             words = "one group per row" if value == -1 else words
             words += " (chosen automatically)" if cell.settings.group_size == "auto" else ""

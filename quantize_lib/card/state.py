@@ -25,7 +25,7 @@ MAX_REJECTED = 100
 """The oldest are forgotten."""
 
 PARTS_KEY = "parts"
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{1,128}")
 _VERSION = re.compile(r"[0-9A-Za-z.+!-]{1,64}")
 

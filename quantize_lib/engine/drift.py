@@ -79,10 +79,10 @@ class DriftText:
             return
 
         def note(name: str, inputs: Tensor) -> None:
-            self._inputs.setdefault(id(block.statistics[name]), _rows(inputs).clone())
+            self._inputs.setdefault(id(block.statistics[name]), rows_of(inputs).clone())
 
         dense = {name: linear for name, linear in block.linears.items() if linear.owner is None}
-        with _watched(dense, note):
+        with watched(dense, note):
             self._text.advance(block.module, block.index, self._text.hidden)
 
     def round(
@@ -116,10 +116,10 @@ class DriftText:
             if name not in done:
                 mine = statistics[name]
                 together = [other for other in linears if statistics[other] is mine]
-                round_now(together, self._drift(id(mine), _rows(inputs)))
+                round_now(together, self._drift(id(mine), rows_of(inputs)))
 
         put(RoundedBlock(layers={}, params=rounding.params))
-        with _watched(linears, come):
+        with watched(linears, come):
             self._after = self._text.forward(block.module, block.index, self._carried[cell][0])
         # Text need not come to every layer.
         if missed := [name for name in linears if name not in done]:
@@ -164,13 +164,13 @@ def _state(cell: str) -> str:
     return f"drift/{cell}"
 
 
-def _rows(inputs: Tensor) -> Tensor:
+def rows_of(inputs: Tensor) -> Tensor:
     """A layer's input by token: float32 (tokens, in)."""
     return inputs.reshape(-1, inputs.shape[-1]).float()
 
 
 @contextmanager
-def _watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Inside this context every call of these layers is seen before they compute."""
 
     def before(name: str) -> Any:

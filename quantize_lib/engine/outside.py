@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, LinearInput
 from quantize_lib.engine.methods.base import Rounder
+from quantize_lib.formats.rounded import Grid, RoundedLayer
+from quantize_lib.methods import Settings
 
 if TYPE_CHECKING:
     from quantize_lib.engine.cell_work import CellWork
@@ -73,21 +76,51 @@ class Outside:
 
     def _parts(self, name: str, tensor: Tensor) -> Mapping[str, Tensor]:
         if name not in self._made:
-            linear = LinearInput(
-                name=name,
-                weight=tensor.float(),
-                bias=None,
-                # Nobody multiplies by an embedding, and an output layer is worth its bits as it is.
-                statistics=None,
-                bits=self._cell.settings.bits,
-                group_size=-1,
-                kind=self._cell.types[name],
+            rounded = rounded_outside(
+                name,
+                tensor,
+                self._cell.types[name],
+                rounder=self._rounder,
+                settings=self._cell.settings,
+                grid=self._cell.grid,
+                dtype=self._model.disk_dtype,
             )
-            dtype = self._model.disk_dtype
-            block = BlockInput(index=-1, linears={name: linear}, params={}, folds=(), dtype=dtype)
-            rounded = self._rounder.round(block, self._cell.settings, self._cell.grid)
-            self._made[name] = self._cell.format.pack(rounded.layers[name])
+            self._made[name] = self._cell.format.pack(rounded)
         return self._made[name]
+
+
+def rounded_outside(
+    name: str,
+    tensor: Tensor,
+    kind: str,
+    *,
+    rounder: Rounder,
+    settings: Settings,
+    grid: Grid,
+    dtype: torch.dtype,
+) -> RoundedLayer:
+    """What a method makes of a matrix outside the blocks.
+
+    Args:
+        tensor: (out, in), as it is on disk.
+        kind: the type in which it is stored.
+        dtype: of unquantized tensors on disk.
+
+    Raises:
+        EngineError: where it cannot be rounded.
+    """
+    linear = LinearInput(
+        name=name,
+        weight=tensor.float(),
+        bias=None,
+        # Nobody multiplies by an embedding, and an output layer is worth its bits as it is.
+        statistics=None,
+        bits=settings.bits,
+        group_size=-1,
+        kind=kind,
+    )
+    block = BlockInput(index=-1, linears={name: linear}, params={}, folds=(), dtype=dtype)
+    return rounder.round(block, settings, grid).layers[name]
 
 
 def kept(cell: CellWork, tensor: Tensor, model: StreamedModel) -> Tensor:

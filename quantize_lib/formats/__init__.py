@@ -11,6 +11,7 @@ from quantize_lib.errors import SourceError, UsageError
 from quantize_lib.formats.context import BlockShape, CheckpointContext, Layer, Misfit
 from quantize_lib.formats.entry import Format
 from quantize_lib.formats.traits import Traits
+from quantize_lib.formats.trial import Trial
 from quantize_lib.formats.whole import WholeModel
 from quantize_lib.methods import AUTO_FORMAT, Method, Setting, Settings, get_method
 from quantize_lib.methods.common import ALLOW_PARTIAL, is_automatic
@@ -25,6 +26,7 @@ __all__ = [
     "Layer",
     "Misfit",
     "Traits",
+    "Trial",
     "WholeModel",
     "format_of_config",
     "formats_for",

@@ -72,6 +72,8 @@ class Format(ServedFormat, ABC):
     """Packages that have a part in what is stored, and none where it is loaded."""
     rounds_outside: ClassVar[bool] = False
     """Whether embeddings and the output layer are rounded, too."""
+    kinds: ClassVar[Mapping[str, int]] = {}
+    """Types that tensors may be given one by one, and about how many bits a weight has in each."""
     holds_tokenizer: ClassVar[bool] = False
     """Whether the tokenizer is in its file as well; see `refuses_files`."""
     files: ClassVar[str] = "*.safetensors"
@@ -187,6 +189,11 @@ class Format(ServedFormat, ABC):
         """Of a format with several types: that of each tensor which is not stored as it is, by its name."""
         return {}
 
+    def choices(self, model: WholeModel) -> Mapping[str, Mapping[str, int]]:
+        """Of a format with several types: which each tensor may have of its own, by its name, and the bytes
+        that it takes in each; without those that are stored as they are whatever is chosen."""
+        return {}
+
     def weight(self, parts: Mapping[str, Tensor], kind: str) -> Tensor:
         """What the parts that `pack` gave mean, of a format that has types: float32 (out, in)."""
         raise NotImplementedError
@@ -194,6 +201,15 @@ class Format(ServedFormat, ABC):
     def whole_bytes(self, model: WholeModel, settings: Settings) -> int | None:
         """What a checkpoint's weights take; None where they are counted tensor by tensor."""
         return None
+
+    def bytes_beside(self, model: WholeModel, base: Path | None) -> int:
+        """What a checkpoint's weights take of which `choices` says nothing, of a format that has any.
+
+        Args:
+            base: the base model's folder; None where it is not there, so that files beside the weights are
+                estimated.
+        """
+        raise NotImplementedError
 
     def refuses_files(self, base: Path, rows: int | None = None) -> str | None:
         """Why it cannot hold what it takes of the base model's files beside the weights; None where it can.

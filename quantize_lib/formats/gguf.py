@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,15 @@ from quantize_lib.formats.served import LLAMA_CPP
 from quantize_lib.formats.traits import Traits
 from quantize_lib.formats.usage import Usage, transformers_snippet
 from quantize_lib.formats.whole import WholeModel
+from quantize_lib.gguf_file.choices import CHOICES, choices_for, file_type_of
 from quantize_lib.gguf_file.families import in_transformers, needs_config, refusal
 from quantize_lib.gguf_file.mix import Mix
 from quantize_lib.gguf_file.names import types_of
 from quantize_lib.gguf_file.rotary import by_context
-from quantize_lib.gguf_file.types import FILE_TYPES, FULL, tensor_bytes
+from quantize_lib.gguf_file.types import BLOCKS, FILE_TYPES, FULL, tensor_bytes
 from quantize_lib.gguf_file.vocabulary import vocabulary_refusal
 from quantize_lib.methods import Settings
+from quantize_lib.methods.common import is_automatic, target_word
 from quantize_lib.methods.gguf import RESULT, TYPE
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class _Gguf(Format):
     bits_note = "its types have these"
     result = RESULT
     exclusive = True
+    mixed = True
     splits = False
     servers = (LLAMA_CPP,)
     limit = (
@@ -62,6 +66,7 @@ class _Gguf(Format):
     requirements = ("transformers", "accelerate", "gguf")
     written_by = ("libgguf",)
     rounds_outside = True
+    kinds = CHOICES
     holds_tokenizer = True
     files = "*.gguf"
     stays = "norms and biases: they are in float32 in the file"
@@ -71,7 +76,12 @@ class _Gguf(Format):
         return () if settings[TYPE] == "Q8_0" else self.written_by
 
     def part(self, settings: Settings) -> str:
-        return settings[TYPE]
+        return target_word(settings) or settings[TYPE]
+
+    def alike(self, traits: Traits) -> str | None:
+        if not traits.experts:
+            return None
+        return "the experts of a block are one tensor of the file, of which no types are chosen one by one"
 
     def refuses(self, traits: Traits) -> str | None:
         if traits.part:
@@ -85,15 +95,31 @@ class _Gguf(Format):
         return tensor_bytes(kind.tensor_type("", in_features), (out_features, in_features)), 1
 
     def types(self, model: WholeModel, settings: Settings) -> Mapping[str, str]:
-        return types_of(model.config, model.shapes, model.kept, settings[TYPE])
+        if not is_automatic(settings):
+            return types_of(model.config, model.shapes, model.kept, settings[TYPE])
+        chosen = {name: settings.types[name] for name in self.choices(model)}
+        return {**_simplest(model), **chosen}
+
+    def choices(self, model: WholeModel) -> Mapping[str, Mapping[str, int]]:
+        shapes = {name: model.shapes[name] for name in _simplest(model)}
+        return {
+            name: {kind: tensor_bytes(kind, shape) for kind in kinds}
+            for name, shape in shapes.items()
+            if (kinds := choices_for(shape[-1]))
+        }
 
     def whole_bytes(self, model: WholeModel, settings: Settings) -> int:
-        types = self.types(model, settings)
-        weights = sum(
-            tensor_bytes(types.get(name, FULL if len(shape) < 2 else "BF16"), shape)
-            for name, shape in model.shapes.items()
-        )
-        return weights + _TENSOR_BYTES * len(model.shapes) + _TOKEN_BYTES * int(model.config["vocab_size"])
+        return _tensors_bytes(model, self.types(model, settings)) + _header_bytes(model)
+
+    def bytes_beside(self, model: WholeModel, base: Path | None) -> int:
+        chosen = self.choices(model)
+        others = {name: shape for name, shape in model.shapes.items() if name not in chosen}
+        tensors = _tensors_bytes(replace(model, shapes=others), _simplest(model))
+        if base is None:
+            return tensors + _header_bytes(model)
+        from quantize_lib.gguf_file.writer import header_bytes
+
+        return tensors + header_bytes(base, model.config, model.shapes)
 
     def pack(self, layer: RoundedLayer) -> dict[str, Tensor]:
         assert layer.parts is not None, "a method of this format gives blocks"
@@ -112,7 +138,7 @@ class _Gguf(Format):
         kind = context.settings[TYPE]
         return {
             "quant_method": self.quant_method,
-            _FILE: _file_name(context.model, kind),
+            _FILE: _file_name(context.model, self.part(context.settings)),
             "type": kind,
             "tensors": dict(sorted(Counter(context.types.values()).items())),
         }
@@ -120,6 +146,7 @@ class _Gguf(Format):
     def complete(self, folder: Path, base: Path, context: CheckpointContext) -> Path:
         from quantize_lib.gguf_file.writer import write_file
 
+        automatic = is_automatic(context.settings)
         config = read_json(folder / "config.json")
         shards = sorted(folder.glob("*.safetensors"))
         file = folder / str(config["quantization_config"][_FILE])
@@ -131,7 +158,7 @@ class _Gguf(Format):
                 config=context.traits.config,
                 types=context.types,
                 name=context.model,
-                file_type=context.settings[TYPE],
+                file_type=file_type_of(context.types.values()) if automatic else context.settings[TYPE],
             )
         except OSError as error:
             raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -155,18 +182,7 @@ class _Gguf(Format):
             return load_with_transformers(request, gguf_file=file.name, with_config=with_config)
 
     def cautions(self, settings: Settings, traits: Traits) -> tuple[str, ...]:
-        mix = Mix(file_type=settings[TYPE], blocks=1, tied=False, shares_values=False)
-        base = FILE_TYPES[settings[TYPE]].base
-        others: dict[str, list[int]] = {}
-        for columns in sorted({inputs for inputs, _ in traits.sizes}):
-            kind = mix.tensor_type("", columns)
-            if kind != base:
-                others.setdefault(kind, []).append(columns)
-        found = [
-            f"Rows of {', '.join(map(str, sizes))} weights do not fit into the blocks of {base}: they are "
-            f"stored as {kind}, as llama.cpp does it."
-            for kind, sizes in others.items()
-        ]
+        found = [] if is_automatic(settings) else _misfits(settings[TYPE], traits)
         if (length := by_context(traits.config)) is not None:
             found.append(
                 f"Where its context is set to more than {length} tokens, llama.cpp turns short texts as long "
@@ -180,7 +196,7 @@ class _Gguf(Format):
         return tuple(found)
 
     def usage(self, use: Usage) -> dict[str, str]:
-        file = _file_name(use.model, use.settings[TYPE])
+        file = _file_name(use.model, self.part(use.settings))
         if not in_transformers(use.traits.model_type):
             return {
                 "install": _INSTALL,
@@ -207,8 +223,8 @@ class _Gguf(Format):
         return super().library(model_type) if in_transformers(model_type) else _PYTHON
 
     def also_loaded(self, use: Usage) -> tuple[tuple[str, str], ...]:
-        kind = use.settings[TYPE]
-        return self.parts_loaded(use.repository, {kind: _file_name(use.model, kind)}, use.prompt)
+        part = self.part(use.settings)
+        return self.parts_loaded(use.repository, {part: _file_name(use.model, part)}, use.prompt)
 
     def parts_loaded(
         self, repository: str, files: Mapping[str, str], prompt: str
@@ -217,8 +233,10 @@ class _Gguf(Format):
         if "/" not in repository:
             lines = [f"llama-cli -m {shlex.quote(file)} -p {asked}" for file in files.values()]
             return ((_LLAMA_CPP, "\n".join(lines)),)
-        named = {kind: shlex.quote(f"{repository}:{kind}") for kind in files}
-        ollama = [f"ollama run {shlex.quote(f'hf.co/{repository}:{kind}')}" for kind in files]
+        named = {part: shlex.quote(f"{repository}:{part}") for part in files}
+        # The Hub, which Ollama asks, knows types by their names, and every other file by its own.
+        tags = [part if part in FILE_TYPES else file for part, file in files.items()]
+        ollama = [f"ollama run {shlex.quote(f'hf.co/{repository}:{tag}')}" for tag in tags]
         return (
             (_LLAMA_CPP, "\n".join(f"llama-cli -hf {name} -p {asked}" for name in named.values())),
             ("[Ollama](https://ollama.com)", "\n".join(ollama)),
@@ -259,8 +277,44 @@ def _llama_cpp_snippet(repository: str, file: str, prompt: str) -> str:
     )
 
 
-def _file_name(model: str, kind: str) -> str:
-    return f"{model}-{kind}.gguf"
+def _file_name(model: str, part: str) -> str:
+    return f"{model}-{part}.gguf"
+
+
+def _misfits(file_type: str, traits: Traits) -> list[str]:
+    """Which rows get another type than most, as the blocks of that do not fit into them."""
+    mix = Mix(file_type=file_type, blocks=1, tied=False, shares_values=False)
+    base = FILE_TYPES[file_type].base
+    others: dict[str, list[int]] = {}
+    for columns in sorted({inputs for inputs, _ in traits.sizes}):
+        kind = mix.tensor_type("", columns)
+        if kind != base:
+            others.setdefault(kind, []).append(columns)
+    return [
+        f"Rows of {', '.join(map(str, sizes))} weights do not fit into the blocks of {base}: they are "
+        f"stored as {kind}, as llama.cpp does it."
+        for kind, sizes in others.items()
+    ]
+
+
+def _simplest(model: WholeModel) -> Mapping[str, str]:
+    """The types of a model's tensors in the file whose blocks fit into most rows."""
+    return types_of(model.config, model.shapes, model.kept, "Q8_0")
+
+
+def _tensors_bytes(model: WholeModel, types: Mapping[str, str]) -> int:
+    """Of all tensors: those that have no type are in float32, or as they are on disk."""
+
+    def stored(name: str, shape: tuple[int, ...]) -> str:
+        whole = FULL if len(shape) < 2 else model.dtypes.get(name, "")
+        return types.get(name, whole if whole in BLOCKS else "BF16")
+
+    return sum(tensor_bytes(stored(name, shape), shape) for name, shape in model.shapes.items())
+
+
+def _header_bytes(model: WholeModel) -> int:
+    """About what stands before the tensors."""
+    return _TENSOR_BYTES * len(model.shapes) + _TOKEN_BYTES * int(model.config["vocab_size"])
 
 
 FORMAT = _Gguf()

@@ -15,8 +15,10 @@ class WholeModel:
         config: the language model's part of `config.json`, with its class's defaults.
         shapes: of every tensor that the model's class loads, by its name on disk.
         kept: those of them that are to stay as they are.
+        dtypes: of them on disk, as safetensors calls them.
     """
 
     config: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     kept: frozenset[str] = field(default_factory=frozenset)
+    dtypes: Mapping[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _PLAIN = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_LONG_NAME = "m" * 255
+"""Longer than a model's name is."""
+_ALIGNMENT = 32
+"""Tensors begin at multiples of so many bytes."""
 
 
 def write_file(
@@ -64,6 +69,48 @@ def write_file(
     part.rename(path)
 
 
+def header_bytes(base: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> int:
+    """What a file has beside the values of the base model's tensors, or up to 32 bytes a tensor more.
+
+    Args:
+        base: the base model's folder.
+        config: the language model's part of its `config.json`.
+        shapes: of all tensors, by name on disk.
+
+    Raises:
+        EngineError: where the vocabulary is not one that a GGUF file can say.
+        OSError: where there is no room for it on disk.
+    """
+    from gguf import GGUFWriter
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "header.gguf"
+        writer = GGUFWriter(path, family_of(config).architecture)
+        try:
+            write_metadata(writer, config, name=_LONG_NAME, number=0)
+            write_vocabulary(writer, base, config["vocab_size"])
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+        finally:
+            writer.close()
+        size = path.stat().st_size
+    named, more = names_of(config, shapes), _made(config)
+    sizes = {**{named[name]: len(shape) for name, shape in shapes.items()}, **dict.fromkeys(more, 1)}
+    # Of each tensor: its name with its length, how many sizes it has and these, its type, its place.
+    size += sum(8 + len(written) + 4 + 8 * count + 4 + 8 for written, count in sizes.items())
+    size += sum(int(factors.nbytes) for factors in more.values())
+    # What is left free before the first one, and behind each.
+    return size + _ALIGNMENT * (len(sizes) + 1)
+
+
+def _made(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors that a file has and the base model has not: numpy arrays by name."""
+    family = family_of(config)
+    width = rotary_width(config, head_width(config), family.rotary_share)
+    made = rotary_tensors(config, width, family.theta)
+    return {name: np.array(values, np.float32) for name, values in made.items()}
+
+
 def _write_tensors(
     writer: GGUFWriter, tensors: Mapping[str, Any], config: Mapping[str, Any], types: Mapping[str, str]
 ) -> None:
@@ -82,12 +129,7 @@ def _write_tensors(
         writer.add_tensor_info(written, shape, data.dtype, size, raw_dtype=ggml_type(kind))
         # Before the next one is mapped.
         del held, data
-    family = family_of(config)
-    width = rotary_width(config, head_width(config), family.rotary_share)
-    more = {
-        name: np.array(values, np.float32)
-        for name, values in rotary_tensors(config, width, family.theta).items()
-    }
+    more = _made(config)
     for name, factors in more.items():
         writer.add_tensor_info(name, factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()

@@ -135,6 +135,7 @@ class Finisher:
             versions=versions,
             notes=(*_notes(quantized, prepared), *([fault] if fault else [])),
             layers=quantized.layers,
+            types=quantized.types,
             layer_errors=quantized.errors,
             kept={why: tuple(names) for why, names in by_reason(prepared.facts.kept).items()},
             provenance=self.made_in(prepared.job.device),

@@ -188,7 +188,8 @@ def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str,
             sizes[cell.id] = resolve_group_size(facts, cell.settings)
             if is_automatic(cell.settings):
                 choice_of(facts, cell.settings)
-            stored_types(facts, cell.settings)
+            else:
+                stored_types(facts, cell.settings)
         except UsageError as error:
             problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
         except SourceError as error:

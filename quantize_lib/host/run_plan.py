@@ -361,10 +361,11 @@ def _refused(output: Path) -> frozenset[str]:
 def _chosen(cell: Cell, prepared: Prepared) -> str:
     """What `auto` became: group size and format."""
     words = []
-    size = prepared.group_sizes[cell.id]
+    size, method = prepared.group_sizes[cell.id], get_method(cell.settings.method)
     if is_automatic(cell.settings):
-        words.append("bits and group size by layer")
-    elif GROUP_SIZE in get_method(cell.settings.method).settings:
+        own = "bits and group size by layer"
+        words.append(own if method.width is None else f"{method.width.name} by tensor")
+    elif GROUP_SIZE in method.settings:
         auto = " (auto)" if cell.settings.group_size == "auto" else ""
         words.append(("one group per row" if size == -1 else f"group size {size}") + auto)
     return ", ".join([*words, f"format {format_of(prepared.facts, cell.settings).name}"])

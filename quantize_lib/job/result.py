@@ -54,6 +54,7 @@ class QuantizedCell:
         group_size: as resolved; None where the method has none.
         notes: worth knowing.
         layers: bits and group size of each quantized layer, by full name, where each was given its own.
+        types: of each tensor that is stored as blocks, by name on disk, where each was given its own.
         errors: relative output error per linear layer, by full name; None where it is not finite.
         figures: by the metric's name; empty without held-out text.
         texts: the same on further held-out texts, by the text's name.
@@ -69,6 +70,7 @@ class QuantizedCell:
     group_size: int | None = None
     notes: tuple[str, ...] = ()
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     texts: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)

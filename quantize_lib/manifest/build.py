@@ -21,7 +21,7 @@ from quantize_lib.manifest.select import Draft, Place, check_model_names, check_
 from quantize_lib.manifest.state_words import STATE, resolve_state
 from quantize_lib.manifest.text import default_calibration, merge_text, text_spec
 from quantize_lib.manifest.text_checks import check_texts
-from quantize_lib.manifest.widths import has_several_widths, width_word, widths_of
+from quantize_lib.manifest.widths import has_several_widths, told_apart_by, width_word, widths_of
 from quantize_lib.manifest.written import Written
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.names import (
@@ -241,9 +241,9 @@ class _Builder(Written):
         for index, rule in enumerate(rules if isinstance(rules, list) else ()):
             if not self.clean("watch", index):
                 continue
-            seen: set[tuple[str, int | str]] = set()
+            seen: set[tuple[object, ...]] = set()
             for number, entry in enumerate(rule["quantize"]):
-                made = {(entry["method"], width) for width in widths_of(entry)}
+                made = {told_apart_by(entry, width) for width in widths_of(entry)}
                 if made & seen:
                     message = "method and width of an earlier entry: their cells would have the same id."
                     self.report(("watch", index, "quantize", number), message)

@@ -64,7 +64,7 @@ def settings_faults(
         width: of `widths_of` the entry, the one that the settings are of.
     """
     method, chosen = get_method(settings.method), named_format(settings)
-    yield from _target_faults(entry, settings, width)
+    yield from _target_faults(entry, settings, width, method.width_key)
     others = [f"`{other.name}`" for other in formats_for(method) if other.name != chosen.name]
     way_out = f" Another format may do: {', '.join(others)}." if others else ""
     if width == AUTO_BITS and settings.format != AUTO_FORMAT and not chosen.mixed:
@@ -87,14 +87,14 @@ def settings_faults(
 
 
 def _target_faults(
-    entry: Mapping[str, Any], settings: Settings, width: int | str
+    entry: Mapping[str, Any], settings: Settings, width: int | str, key: str
 ) -> Iterator[tuple[str, str]]:
     names = f"`{TARGET_BITS.name}` or `{TARGET_SIZE.name}`"
     if width != AUTO_BITS:
         for setting in TARGETS:
             if setting.name in entry and AUTO_BITS not in widths_of(entry):
-                yield setting.name, f"a setting of `bits: {AUTO_BITS}` alone."
+                yield setting.name, f"a setting of `{key}: {AUTO_BITS}` alone."
     elif all(setting.name in entry for setting in TARGETS):
         yield TARGET_SIZE.name, f"give {names}, not both."
     elif not is_automatic(settings):
-        yield "bits", f"`{AUTO_BITS}` needs to know how much there may be; give {names}."
+        yield key, f"`{AUTO_BITS}` needs to know how much there may be; give {names}."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantize_lib.methods import Settings, get_method
-from quantize_lib.methods.common import AUTO_BITS, TARGET_BITS, TARGET_SIZE
+from quantize_lib.methods.common import AUTO_BITS, TARGETS, target_word
 
 
 def widths_of(entry: Mapping[str, Any]) -> list[int | str]:
@@ -20,13 +20,15 @@ def has_several_widths(entry: Mapping[str, Any]) -> bool:
     return isinstance(entry[get_method(entry["method"]).width_key], list)
 
 
+def told_apart_by(entry: Mapping[str, Any], width: int | str) -> tuple[object, ...]:
+    """What tells a cell of an entry from the others of its model, where no `name` does."""
+    targets = [entry.get(setting.name) for setting in TARGETS] if width == AUTO_BITS else []
+    return entry["method"], width, *targets
+
+
 def width_word(settings: Settings) -> str:
     """The end of a cell's id: `4bit`, `auto-3.5bit`, `auto-1.2GB`, `Q4_K_M`."""
+    if (word := target_word(settings)) is not None:
+        return word
     width = get_method(settings.method).width
-    if width is not None:
-        return settings[width]
-    if (size := settings[TARGET_SIZE]) is not None:
-        return f"{AUTO_BITS}-{size.replace(' ', '')}"
-    if (bits := settings[TARGET_BITS]) is not None:
-        return f"{AUTO_BITS}-{bits:g}bit"
-    return f"{settings.bits}bit"
+    return f"{settings.bits}bit" if width is None else settings[width]

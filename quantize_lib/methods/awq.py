@@ -61,4 +61,6 @@ METHOD = _Awq(
     },
     formats=("awq", "gptq", "compressed-tensors"),
     rounder="quantize_lib.engine.methods.awq:Awq",
+    # What matters is how choices compare, and its codes are found in the same way.
+    tried_by="gptq",
 )

@@ -62,7 +62,7 @@ ALLOW_PARTIAL: Setting[bool] = Setting(
     label="experts may stay in full precision",
 )
 AUTO_BITS = "auto"
-"""Said in the place of `bits` where each layer is to have its own."""
+"""Said in the place of `bits`, or of a type, where each layer is to have its own."""
 NOMINAL_BITS = 4
 """Bits of a cell whose layers have their own, where one number is wanted."""
 TARGET_BITS: Setting[float | None] = Setting(
@@ -70,8 +70,9 @@ TARGET_BITS: Setting[float | None] = Setting(
     default=None,
     words={
         "title": "Mean bits to reach",
-        "description": "With `bits: auto`: how many bits a quantized weight may take on average, scales and "
-        "zero points included. Each layer gets the bits and the group size by which the model loses least.",
+        "description": "With `bits: auto` or `type: auto`: how many bits a quantized weight may take on "
+        "average, scales and zero points included. Each layer gets the bits and the group size, or the type, "
+        "by which the model loses least.",
         "type": "number",
         "exclusiveMinimum": 0,
         "examples": [3.5],
@@ -83,9 +84,9 @@ TARGET_SIZE: Setting[str | None] = Setting(
     default=None,
     words={
         "title": "Size to reach",
-        "description": "With `bits: auto`: how large the checkpoint's weights may be, in kB, MB, GB or TB (a "
-        "thousand, a million … bytes). Each layer gets the bits and the group size by which the model loses "
-        "least.",
+        "description": "With `bits: auto` or `type: auto`: how large the checkpoint's weights may be, in kB, "
+        "MB, GB or TB (a thousand, a million … bytes). Each layer gets the bits and the group size, or the "
+        "type, by which the model loses least.",
         "type": "string",
         "pattern": SIZE_PATTERN,
         "errorMessage": "not a size, as in 1.2 GB or 850 MB",
@@ -94,7 +95,7 @@ TARGET_SIZE: Setting[str | None] = Setting(
     label="size asked for",
 )
 TARGETS = (TARGET_BITS, TARGET_SIZE)
-"""Of these an entry with `bits: auto` has one."""
+"""Of these an entry with `bits: auto` or `type: auto` has one."""
 FAST, STANDARD, BEST = "fast", "standard", "best"
 EFFORT: Setting[str] = Setting(
     name="effort",
@@ -116,5 +117,14 @@ def is_mixed(settings: Settings) -> bool:
 
 
 def is_automatic(settings: Settings) -> bool:
-    """Whether each layer gets bits of its own, chosen by what they cost (`bits: auto`)."""
+    """Whether each layer gets bits or a type of its own, chosen by what they cost (`bits: auto`)."""
     return settings[TARGET_BITS] is not None or settings[TARGET_SIZE] is not None
+
+
+def target_word(settings: Settings) -> str | None:
+    """What tells a cell with a target from others: `auto-3.5bit`, `auto-1.2GB`; None where it has none."""
+    if (size := settings[TARGET_SIZE]) is not None:
+        return f"{AUTO_BITS}-{size.replace(' ', '')}"
+    if (bits := settings[TARGET_BITS]) is not None:
+        return f"{AUTO_BITS}-{bits:g}bit"
+    return None

@@ -59,6 +59,8 @@ class Method:
         library_bytes: resident memory of libraries that it alone needs.
         width: the setting that stands in an entry in place of `bits`; None where that is `bits` itself.
         width_bits: the bits that each of its values means; of those with the same the first is the usual one.
+        tried_by: the name of the method with whose rounding it is measured what each layer's choice costs,
+            where layers get their own; None for itself.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Method:
     library_bytes: int = 0
     width: Setting[str] | None = None
     width_bits: Mapping[str, int] = field(default_factory=dict)
+    tried_by: str | None = None
 
     @property
     def width_key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quantize_lib.gguf_file.types import FILE_TYPES
-from quantize_lib.methods.common import MODULES_TO_NOT_CONVERT
+from quantize_lib.methods.common import AUTO_BITS, MODULES_TO_NOT_CONVERT, TARGET_BITS, TARGET_SIZE
 from quantize_lib.methods.entry import InputShape, Method
 from quantize_lib.methods.settings import Setting, Settings
 
@@ -17,8 +17,8 @@ TYPE: Setting[str] = Setting(
         "title": "Type of the file",
         "description": "In place of `bits`: a type of llama.cpp's, or a list of them, each a file. "
         + "; ".join(f"`{name}`: {kind.title}" for name, kind in FILE_TYPES.items())
-        + ".",
-        "enum": list(FILE_TYPES),
+        + f"; `{AUTO_BITS}`: each tensor gets its own, by `{TARGET_BITS.name}` or `{TARGET_SIZE.name}`.",
+        "enum": [*FILE_TYPES, AUTO_BITS],
         "errorMessage": "not a type of GGUF files that is made here",
     },
     label="type",
@@ -40,9 +40,9 @@ METHOD = _Gguf(
     order=7,
     summary="`gguf`",
     bits=(4, 5, 6, 8),
-    bits_note="it has `type` in place of bits",
+    bits_note=f"it has `type` in place of bits, `type: {AUTO_BITS}` among them",
     calibrated=True,
-    settings=(TYPE, MODULES_TO_NOT_CONVERT),
+    settings=(TYPE, TARGET_BITS, TARGET_SIZE, MODULES_TO_NOT_CONVERT),
     always_hashed=("type", "modules_to_not_convert"),
     not_taken={"group_size": "the type says how many weights share a scale"},
     result=RESULT,

@@ -10,6 +10,8 @@ from typing import Any, Generic, Literal, TypeVar, cast
 GroupSize = int | Literal["auto"]
 Scheme = tuple[int, int]
 """Bits of a layer, and how many of its inputs share a scale (-1: one group for each output)."""
+LayerWidth = Scheme | str
+"""What a layer may have where each gets its own: bits and group size, or a type of the format's by name."""
 AUTO_FORMAT = "auto"
 """The format that is taken where none is named: see `formats.resolve_format`."""
 
@@ -56,6 +58,7 @@ class Settings:
         format: the name of a format, or `auto`.
         modules_to_not_convert: glob patterns on full module names; matching linear layers stay in full
             precision.
+        types: of tensors, by name on disk, where they were chosen one by one; only a pass has them.
         own: the method's own settings, by name; read them by `settings[SETTING]`.
     """
 
@@ -65,6 +68,7 @@ class Settings:
     group_size: GroupSize = "auto"
     modules_to_not_convert: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, setting: Setting[T]) -> T:

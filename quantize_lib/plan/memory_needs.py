@@ -18,6 +18,7 @@ from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.errors import UsageError
 from quantize_lib.formats import named_format
 from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.block_memory import block_memory
 from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, PROOF_TOKENS, sequences_of
 from quantize_lib.source.facts import ModelFacts
@@ -141,9 +142,7 @@ def memory_needs(
         sum(outside) * FLOAT32_BYTES + 2 * max(outside),
         max(block.peak for block in blocks),
         # Cells that have others than the base model take turns.
-        (1 + (evaluation is not None and any(named_format(cell).rounds_outside for cell in cells)))
-        * sum(outside)
-        * FLOAT32_BYTES
+        (1 + any(_replaces_outside(cell, evaluation) for cell in cells)) * sum(outside) * FLOAT32_BYTES
         + _logits_bytes(evaluation, vocabulary(facts.config)),
     )
     # What stands outside the blocks is there as well as one of them.
@@ -161,6 +160,11 @@ def memory_needs(
         ahead=round(_SLACK * ahead),
         before=0 if calibration is None and evaluation is None else libraries + round(_SLACK * proof),
     )
+
+
+def _replaces_outside(cell: Settings, evaluation: TextSize | None) -> bool:
+    """Whether text ends in an output layer that the cell rounded, or may round."""
+    return named_format(cell).rounds_outside and (evaluation is not None or is_automatic(cell))
 
 
 def _carried_tokens(cell: Settings, calibration: TextSize | None) -> int:

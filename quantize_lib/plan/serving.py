@@ -14,7 +14,7 @@ from quantize_lib.architecture.attention import Heads, cache_bytes, heads_of
 from quantize_lib.architecture.facts import Architecture
 from quantize_lib.architecture.sharding import heads_fault, shard, unknown_names
 from quantize_lib.architecture.tensors import LayerInfo
-from quantize_lib.formats import Format
+from quantize_lib.formats import Format, named_format
 from quantize_lib.formats.served import SERVERS, Served
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import is_automatic
@@ -97,7 +97,7 @@ def _unknown(
         return "it continues no text"
     if heads is None:
         return "config.json does not say the heads of its attention"
-    if is_automatic(settings):
+    if is_automatic(settings) and not named_format(settings).kinds:
         return "each layer gets its bits and group size in the run"
     names = unknown_names(layers)
     if names:

@@ -119,11 +119,11 @@ def _format(cell: Cell, estimate: JobEstimate | None) -> str:
 
 
 def _group_size(cell: Cell, estimate: JobEstimate | None) -> str:
-    if is_automatic(cell.settings):
-        return "by layer"
     settings = effective_settings(cell.settings)
     if "group_size" not in settings:
         return "-"
+    if is_automatic(cell.settings):
+        return "by layer"
     size = estimate.group_sizes[cell.id] if estimate else settings["group_size"]
     return "row" if size == -1 else str(size)
 

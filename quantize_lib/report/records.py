@@ -139,6 +139,8 @@ class CellRecord:
     notes: tuple[str, ...] = ()
     layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Bits and group size of each quantized layer, by full name, where each was given its own."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The type of each tensor that is stored as blocks, by name on disk, where each was given its own."""
     layer_errors: Mapping[str, float | None] = field(default_factory=dict)
     """Relative output error of each layer that was rounded by statistics, by full name, in the model's order;
     None where it is not finite."""
@@ -169,14 +171,19 @@ class CellRecord:
         return self.id if self.repository is None else f"{self.repository} {self.part}".strip()
 
     @property
+    def by_layer(self) -> bool:
+        """Whether layers or tensors were each given their own bits or type."""
+        return bool(self.layers or self.types)
+
+    @property
     def width(self) -> str:
         """`4 bits`, or a type (`Q4_K_M`); where each layer has its own, `3.5 bits on average` or `at most
         1.2 GB`."""
-        method = METHODS.get(self.method)
-        if method is not None and method.width is not None and method.width.name in self.settings:
-            return str(self.settings[method.width.name])
         if (size := self.settings.get(TARGET_SIZE.name)) is not None:
             return f"at most {size}"
         if (mean := self.settings.get(TARGET_BITS.name)) is not None:
             return f"{mean:g} bits on average"
+        method = METHODS.get(self.method)
+        if method is not None and method.width is not None and method.width.name in self.settings:
+            return str(self.settings[method.width.name])
         return f"{self.bits} bits"

@@ -15,8 +15,6 @@ from quantize_lib.files import sha256_json
 from quantize_lib.job.job_file import JobFile, JobShard
 from quantize_lib.job.layout import STATISTICS
 from quantize_lib.job.statistics_record import StatisticsRecord, StatisticsSource, write_record
-from quantize_lib.methods.common import is_automatic
-from quantize_lib.plan.automatic_bits import choice_of
 from quantize_lib.process_memory import peak_memory
 from quantize_lib.reporting import Reporter
 from quantize_lib.sizing import batch_size
@@ -119,10 +117,7 @@ def _layers(job: JobFile, facts: ModelFacts) -> set[str]:
     """The layers that some cell of the job quantizes, as the job that adds the statistics will want them."""
     found: set[str] = set()
     for cell in job.cells:
-        if is_automatic(cell.settings):
-            found.update(choice_of(facts, cell.settings).sizes)
-        else:
-            found.update(layer.name for layer, *_ in assign(facts, cell.settings))
+        found.update(layer.name for layer, *_ in assign(facts, cell.settings))
     return found
 
 

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from quantize_lib.architecture.assignment import assign
 from quantize_lib.files import read_json
-from quantize_lib.formats import FORMATS, Traits, format_of_config, formats_for, get_format, resolve_format
+from quantize_lib.formats import (
+    FORMATS,
+    Traits,
+    WholeModel,
+    format_of_config,
+    formats_for,
+    get_format,
+    resolve_format,
+)
 from quantize_lib.methods import METHODS, Settings, get_method, settings_of
 from quantize_lib.schemas import load_schema
 from tests.support.small_runs import command, evaluation, manifest, report, save_tiny_model
@@ -182,6 +190,22 @@ def test_the_schemas_know_every_method(name: str) -> None:
     settings = load_schema("job")["properties"]["cells"]["items"]["properties"]["settings"]
     assert name in settings["properties"]["method"]["enum"]
     assert get_method(name).formats[0] in FORMATS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_choices_cost_is_tried_by_a_method_whose_result_the_same_formats_store(name: str) -> None:
+    method = METHODS[name]
+    assert get_method(method.tried_by or name).result == method.result
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_tensors_choose_among_the_types_of_their_format(name: str) -> None:
+    chosen = get_format(name)
+    config = {"model_type": "llama", "num_hidden_layers": 1}
+    shapes = {"model.layers.0.mlp.up_proj.weight": (2, 32), "model.layers.0.mlp.down_proj.weight": (2, 256)}
+    found = chosen.choices(WholeModel(config=config, shapes=shapes))
+    assert {kind for sizes in found.values() for kind in sizes} == chosen.kinds.keys()
+    assert all(size > 0 for sizes in found.values() for size in sizes.values())
 
 
 def test_every_layer_is_assigned(run: Run) -> None:

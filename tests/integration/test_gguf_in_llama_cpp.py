@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from shutil import copyfile
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from quantize_lib.files import read_json
 from quantize_lib.gguf_file.blocks import to_blocks
+from quantize_lib.gguf_file.choices import choices_for
 from quantize_lib.gguf_file.names import names_of, stacks_of, types_of
 from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.gguf_file.writer import write_file
@@ -105,34 +107,58 @@ def test_a_file_is_byte_for_byte_what_llama_cpp_makes_of_the_same_weights_and_im
 def test_llama_cpp_loads_a_file_and_goes_on_as_transformers_does(
     case: str, tmp_path: Path, calibration_text: Path
 ) -> None:
-    import llama_cpp
-    from tokenizers import Tokenizer
-
     base = save_case(case, tmp_path / "base", calibration_text, hidden_size=256, intermediate_size=512)
-    config = read_json(base / "config.json")
-    weights = load_file(base / "model.safetensors")
     # In float32, which llama.cpp computes with as it is: it rounds the inputs of other types.
-    save_file({name: value.float() for name, value in weights.items()}, tmp_path / "whole.safetensors")
-    file = tmp_path / "tiny-F32.gguf"
-    shards = [tmp_path / "whole.safetensors"]
-    write_file(file, shards, base=base, config=config, types={}, name="tiny", file_type="Q8_0")
-    loaded = llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, logits_all=True, verbose=False)
-    text = calibration_text.read_text(encoding="utf-8")[:400]
-    # transformers has classes that split otherwise than a file of another family says.
-    ids = Tokenizer.from_file(str(base / "tokenizer.json")).encode(text, add_special_tokens=False).ids
-    assert loaded.tokenize(text.encode(), add_bos=False) == ids
-    ids = ids[:96]
-    loaded.eval(ids)
-    copyfile(base / "config.json", tmp_path / "config.json")
-    model = load_case(file)
-    with torch.inference_mode():
-        wanted = model(input_ids=torch.tensor([ids])).logits[0]
-    found = torch.tensor(np.array(loaded.scores[: len(ids)]))
+    found, wanted = both_go_on(base, tmp_path, {}, calibration_text)
     alike = torch.nn.functional.cosine_similarity(found, wanted, dim=1)
     # Keys and values are rounded to 16 bits, by which a router may choose another expert.
     assert alike.median() > 0.9999
     assert alike.min() > 0.99
     assert (found.argmax(1) == wanted.argmax(1)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("hidden", [256, 288])
+def test_llama_cpp_reads_every_type_that_a_tensor_may_get_of_its_own(
+    hidden: int, tmp_path: Path, calibration_text: Path
+) -> None:
+    base = save_case("llama", tmp_path / "base", calibration_text, hidden_size=hidden)
+    weights = load_file(base / "model.safetensors")
+    matrices = {name: value.shape[1] for name, value in weights.items() if value.dim() == 2}
+    turns = {columns: cycle(choices_for(columns)) for columns in set(matrices.values())}
+    types = {name: next(turns[columns]) for name, columns in matrices.items()}
+    assert set(types.values()) >= set(choices_for(hidden))
+    found, wanted = both_go_on(base, tmp_path, types, calibration_text)
+    assert torch.nn.functional.cosine_similarity(found, wanted, dim=1).min() > 0.99
+
+
+def both_go_on(
+    base: Path, folder: Path, types: Mapping[str, str], text_file: Path
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits of llama.cpp and of transformers, of a file whose other tensors are in float32."""
+    import llama_cpp
+    from tokenizers import Tokenizer
+
+    config = read_json(base / "config.json")
+    made = {
+        name: to_blocks(value.float(), types[name]) if name in types else value.float()
+        for name, value in load_file(base / "model.safetensors").items()
+    }
+    save_file(made, folder / "made.safetensors")
+    file = folder / "tiny.gguf"
+    shards = [folder / "made.safetensors"]
+    write_file(file, shards, base=base, config=config, types=types, name="tiny", file_type="Q8_0")
+    loaded = llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, logits_all=True, verbose=False)
+    text = text_file.read_text(encoding="utf-8")[:400]
+    # transformers has classes that split otherwise than a file of another family says.
+    ids = Tokenizer.from_file(str(base / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    assert loaded.tokenize(text.encode(), add_bos=False) == ids
+    ids = ids[:96]
+    loaded.eval(ids)
+    copyfile(base / "config.json", folder / "config.json")
+    model = load_case(file)
+    with torch.inference_mode():
+        wanted = model(input_ids=torch.tensor([ids])).logits[0]
+    return torch.tensor(np.array(loaded.scores[: len(ids)])), wanted
 
 
 WORDS = (

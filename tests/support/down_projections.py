@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 from quantize_lib.architecture.tensors import LayerInfo, TensorInfo
+from quantize_lib.files import write_json
 from quantize_lib.source.facts import ModelFacts
-from tests.support.model_files import LLAMA
+from tests.support.model_files import LETTERS, LLAMA
+
+_NAMED = {
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "vocab_size": 100,
+}
+"""What the metadata of a GGUF file are made of, beside `LLAMA`."""
 
 
 def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
@@ -33,3 +45,19 @@ def facts(blocks: int = 1, *, prefix: str = "model.") -> ModelFacts:
         weight_bytes=sum(2 * prod(shape) for shape in shapes.values()),
         download_bytes=12345,
     )
+
+
+def named_facts(blocks: int = 1) -> ModelFacts:
+    """The same model, whose config says all that a GGUF file does. Large blocks fit into the rows of its
+    projections, and not into those of its embedding."""
+    found = facts(blocks)
+    return replace(found, config={**found.config, **_NAMED, "num_hidden_layers": blocks})
+
+
+def save_letters(folder: Path) -> Path:
+    """A folder with a tokenizer that a GGUF file can hold."""
+    folder.mkdir(exist_ok=True)
+    splitting = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+    write_json(folder / "tokenizer.json", {**LETTERS, "pre_tokenizer": splitting, "model": model})
+    return folder

@@ -136,19 +136,38 @@ def test_a_size_reads_as_it_is_written(text: str) -> None:
 
 
 def test_layers_are_counted_by_name_and_bits() -> None:
-    table = layers_table(
-        {
-            "model.layers.0.self_attn.q_proj": (4, 64),
-            "model.layers.0.mlp.down_proj": (3, 64),
-            "model.layers.1.self_attn.q_proj": (4, 32),
-            "model.layers.1.mlp.down_proj": (4, 64),
-        }
-    )
-    assert table.bits == ("3 bits", "4 bits")
+    layers = {
+        "model.layers.0.self_attn.q_proj": (4, 64),
+        "model.layers.0.mlp.down_proj": (3, 64),
+        "model.layers.1.self_attn.q_proj": (4, 32),
+        "model.layers.1.mlp.down_proj": (4, 64),
+    }
+    table = layers_table(replace(RECORD, layers=layers))
+    assert table.widths == ("3 bits", "4 bits")
     assert table.rows == (
         ("model.layers.*.self_attn.q_proj", ("", "2")),
         ("model.layers.*.mlp.down_proj", ("1", "1")),
     )
+
+
+def test_tensors_are_counted_by_name_and_type_with_the_smallest_type_first() -> None:
+    types = {
+        "model.embed_tokens.weight": "Q6_K",
+        "model.layers.0.mlp.up_proj.weight": "Q5_0",
+        "model.layers.1.mlp.up_proj.weight": "IQ4_NL",
+    }
+    table = layers_table(replace(RECORD, method="gguf", format="gguf", types=types))
+    assert table.widths == ("IQ4_NL", "Q5_0", "Q6_K")
+    assert table.rows == (
+        ("model.embed_tokens.weight", ("", "", "1")),
+        ("model.layers.*.mlp.up_proj.weight", ("1", "1", "")),
+    )
+
+
+def test_a_report_gives_each_tensors_type_back() -> None:
+    record = replace(RECORD, types={"model.embed_tokens.weight": "Q6_K"})
+    assert record_from_json(record_to_json(record)).types == record.types
+    assert "types" not in record_to_json(RECORD)
 
 
 def test_a_report_gives_each_layers_bits_back() -> None:

@@ -25,6 +25,14 @@ RECORDED: Mapping[tuple[str, bool], str] = {
     ("Q5_0", True): "6e1991b6949f2a27242fcf667bd2cf99",
     ("Q5_1", False): "e878132a16075c6b433b70693b9dd98e",
     ("Q5_1", True): "c5c0a1570e838a9dd1de32e22ecb640b",
+    ("IQ4_NL", False): "8317ade3f3130b811e439f9cdb6d17a2",
+    ("IQ4_NL", True): "46f1c94673941301f59553ac67c4503b",
+    ("Q2_K", False): "50f0726c624f4df126666b1c950e1626",
+    ("Q2_K", True): "e6e61e7f0c4802bc96a0d767a0d4c532",
+    ("Q3_K", False): "eb2379d12f7d7f7b1bed936fa3f76e81",
+    ("Q3_K", True): "93f9905695d1687e6fbe5b9a2c453f80",
+    ("IQ4_XS", False): "ae299105eadfaeccb5cda90495a96cff",
+    ("IQ4_XS", True): "24f23e76c817e414d4806c61fb4961fb",
     ("Q4_K", False): "486e4f287252b09b8f4eb0933a503317",
     ("Q4_K", True): "91e00f0be4c6e21b92f7328056a42d8d",
     ("Q5_K", False): "aaa93959ae659a4bb15069eb67ebf0a4",
@@ -63,7 +71,7 @@ def test_blocks_are_the_bytes_that_llama_cpp_makes(kind: str, known: bool) -> No
 def test_blocks_read_back_to_weights_near_those_that_were_given(kind: str) -> None:
     read = from_blocks(to_blocks(rows(), kind, importance()), kind)
     assert read.shape == rows().shape
-    assert float((read - rows()).norm() / rows().norm()) < 0.1
+    assert float((read - rows()).norm() / rows().norm()) < {"Q2_K": 0.3, "Q3_K": 0.15}.get(kind, 0.1)
 
 
 def test_blocks_do_not_depend_on_how_many_threads_make_them() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from quantize_lib.effective_settings import hashed_settings
 from quantize_lib.errors import UsageError
 from quantize_lib.gguf_file.types import FILE_TYPES
 from quantize_lib.manifest import parse_manifest
@@ -33,6 +34,29 @@ def test_types_stand_where_names_have_bits_and_share_the_repository_of_that_name
     named = "{method: gguf, type: [Q8_0, Q4_0], name: mine}\n{method: gguf, type: Q6_K, name: one}"
     assert [cell.id for cell in cells(named)] == ["mine-Q8_0", "mine-Q4_0", "one"]
     assert [cell.repository for cell in cells(named)] == ["mine", "mine", "one"]
+
+
+def test_automatic_types_are_parts_of_the_same_repository_and_called_by_what_was_asked_for() -> None:
+    found = cells(
+        "{method: gguf, type: [Q8_0, auto], target_size: 1.2 GB}\n"
+        "{method: gguf, type: auto, target_bits: 4.5}\n{method: gguf, type: auto, target_bits: 5, name: mine}"
+    )
+    ids = ["m-gguf-Q8_0", "m-gguf-auto-1.2GB", "m-gguf-auto-4.5bit", "mine"]
+    parts = ["Q8_0", "auto-1.2GB", "auto-4.5bit", "auto-5bit"]
+    assert [cell.id for cell in found] == ids
+    assert [cell.part for cell in found] == parts
+    assert [cell.repository for cell in found] == ["m-gguf"] * 3 + ["mine"]
+
+
+def test_a_target_does_not_change_what_the_other_types_of_a_list_are() -> None:
+    (alone,), (beside, automatic) = (
+        cells("{method: gguf, type: Q8_0}"),
+        cells("{method: gguf, type: [Q8_0, auto], target_bits: 5}"),
+    )
+    assert beside.settings == alone.settings
+    assert hashed_settings(automatic.settings) == {
+        "method": "gguf", "bits": 4, "type": "auto", "target_bits": 5, "modules_to_not_convert": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("template", "repository"), [
@@ -95,6 +119,14 @@ def test_models_of_other_names_do_not_share_a_repository() -> None:
 
 @pytest.mark.parametrize(("entry", "message"), [
     ("{method: gguf, bits: 4}", "`type` in place of bits"),
+    ("{method: gguf, bits: auto, target_bits: 5}", "`type` in place of bits, `type: auto` among them"),
+    ("{method: gguf, type: auto}", "`auto` needs to know how much there may be; give `target_bits` or"),
+    ("{method: gguf, type: auto, target_bits: 5, target_size: 1 GB}", "not both"),
+    ("{method: gguf, type: Q8_0, target_size: 1 GB}", "a setting of `type: auto` alone"),
+    (
+        "{method: gguf, type: auto, target_bits: 5}\n{method: gguf, type: [auto], target_bits: 5.0}",
+        "the cell id `m-gguf-auto-5bit` is that of",
+    ),
     ("{method: gguf}", "the key `type` is missing"),
     ("{method: gguf, type: Q4_K_S}", "`Q4_K_S` is not a type of GGUF files that is made here. Allowed: Q8_0"),
     ("{method: gguf, type: [Q8_0, Q8_0]}", "stands twice"),
@@ -124,4 +156,5 @@ def test_a_record_calls_its_width_by_the_type() -> None:
 
     record = replace(RECORD, method="gguf", bits=4, settings={"type": "Q4_K_M"})
     assert record.width == "Q4_K_M"
+    assert replace(record, settings={"type": "auto", "target_size": "1 GB"}).width == "at most 1 GB"
     assert replace(record, settings={}).width == "4 bits"

@@ -85,6 +85,19 @@ def test_a_newer_type_leaves_the_files_of_the_others_as_they_are(repository: Pat
     assert {name: one.fingerprint for name, one in state.parts.items()} == {"Q8_0": THREE, "Q4_0": TWO}
 
 
+def test_a_part_that_is_called_by_its_target_is_known_again(repository: Path, tmp_path: Path) -> None:
+    name = "auto-4.5bit"
+    publish(tmp_path, part(tmp_path / "new", name, THREE), name, THREE)
+    publisher = DirectoryPublisher(publish_spec("directory", path=tmp_path / "out"))
+    for one, fingerprint in ((name, THREE), ("Q4_0", TWO)):
+        state = publisher.current(PARTS, one)
+        assert state is not None
+        assert state.fingerprint == fingerprint
+    card = card_state(metadata_of((repository / "README.md").read_text(encoding="utf-8")))
+    assert card is not None
+    assert set(card.parts) == {"Q4_0", "Q8_0", name}
+
+
 def test_a_type_that_cannot_be_published_leaves_all_as_they_are(repository: Path, tmp_path: Path) -> None:
     before = lies(repository)
     made = part(tmp_path / "new", "Q8_0", THREE)

@@ -40,6 +40,7 @@ ENTRIES = (
     "{method: awq, bits: 4, effort: fast}",
     "{method: gptq, bits: auto, target_bits: 3.5}",
     "{method: gptq, bits: auto, target_size: 1.2 GB}",
+    "{method: gguf, type: auto, target_size: 1.2 GB}",
     "{method: bitsandbytes, bits: 4}",
     "{method: fp8, bits: 8, scales: block}",
     "{method: gguf, type: Q5_K_M}",

@@ -90,6 +90,12 @@ def test_found_models_become_cells_as_written_ones_would(tmp_path: Path) -> None
     ]
 
 
+def test_cells_of_a_rule_may_differ_in_their_target_alone(tmp_path: Path) -> None:
+    entries = [{"method": "gguf", "type": "auto", "target_bits": bits} for bits in (4, 5)]
+    plan = expand(parse(tmp_path, {**RULE, "quantize": entries}), [(0, "acme/one")])
+    assert [cell.id for _, cell in plan.cells()] == ["one-gguf-auto-4bit", "one-gguf-auto-5bit"]
+
+
 def test_a_found_model_is_the_hubs_though_a_folder_of_that_name_lies_here(tmp_path: Path) -> None:
     (tmp_path / "acme" / "one").mkdir(parents=True)
     plan = expand(parse(tmp_path, RULE), [(0, "acme/one")])
