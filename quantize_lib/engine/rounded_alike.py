@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.files import sha256_json
+from quantize_lib.methods.settings import SHARED, plain_value
 
 
 def rounded_alike(cells: Iterable[CellWork], model_type: str) -> dict[str, tuple[CellWork, ...]]:
@@ -19,12 +20,15 @@ def rounded_alike(cells: Iterable[CellWork], model_type: str) -> dict[str, tuple
     """
     found: dict[str, tuple[CellWork, ...]] = {}
     for cell in cells:
-        settings = asdict(cell.settings)
-        del settings["format"]
+        # With defaults filled in: a format may not take a setting whose default is all that it has.
+        own = [one for one in cell.method.settings if one.name not in SHARED]
         inputs = cell.format.rounds_inputs(model_type)
         digest = sha256_json(
             {
-                "settings": settings,
+                "method": cell.method.name,
+                "bits": cell.settings.bits,
+                "settings": {one.name: plain_value(cell.settings[one]) for one in own},
+                # What the other settings come to.
                 "layers": dict(cell.layers),
                 "types": dict(cell.types),
                 "grid": asdict(cell.grid),

@@ -185,11 +185,12 @@ def _group_sizes(job: Job, facts: ModelFacts) -> tuple[dict[str, int], dict[str,
     problems: list[UsageError] = []
     for cell in job.cells:
         try:
-            sizes[cell.id] = resolve_group_size(facts, cell.settings)
+            size = resolve_group_size(facts, cell.settings)
             if is_automatic(cell.settings):
                 choice_of(facts, cell.settings)
             else:
                 stored_types(facts, cell.settings)
+            sizes[cell.id] = size
         except UsageError as error:
             problems.append(UsageError(f"{cell.id}: {error.message}", hint=error.hint))
         except SourceError as error:

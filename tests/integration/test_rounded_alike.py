@@ -68,7 +68,9 @@ def text(seed: int) -> Tensor:
 
 
 def work(facts: ModelFacts, chosen: str, sink: Memory, *, bits: int = 4) -> CellWork:
-    settings = Settings(method="gptq", bits=bits, format=chosen)
+    # As a manifest has them: the other format takes no such settings.
+    own = {"sym": True, "desc_act": False} if chosen == "gptq" else {}
+    settings = Settings(method="gptq", bits=bits, format=chosen, own=own)
     return CellWork(
         id=f"{chosen}-{bits}",
         settings=settings,
