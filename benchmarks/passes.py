@@ -17,7 +17,7 @@ from benchmarks.checkpoints import windows
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.engine import calibrator, shared_pass, sums
+from quantize_lib.engine import calibrator, cell_writer, shared_pass, sums
 from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
@@ -86,10 +86,10 @@ def clocked() -> Clock:
     clock.time(sums.Accumulator, "add", "statistics")
     clock.time(sums.Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
-    clock.time(shared_pass.SharedPass, "_quantize", lambda _self, cell, *_: f"rounding {cell.id}")
-    clock.time(shared_pass, "pack_block", "packing")
-    clock.time(shared_pass.SharedPass, "_write_part", "writing")
-    clock.time(shared_pass.SharedPass, "_write_rest", "writing")
+    clock.time(shared_pass.SharedPass, "_quantize", lambda _self, _name, cell, *_: f"rounding {cell.id}")
+    clock.time(cell_writer, "pack_block", "packing")
+    clock.time(cell_writer.CellWriter, "part", "writing")
+    clock.time(cell_writer.CellWriter, "rest", "writing")
     clock.time(shared_pass.SharedPass, "_write_outside", "writing")
     clock.time(PassFolder, "commit", "keeping the state")
     return clock
