@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import constants
 
 from quantize_lib.cli.arguments import parse_arguments
 from tests.support.hub import Hub
@@ -124,7 +123,6 @@ def test_kubernetes_jobs_hold_what_the_trust_boundary_asks_for(name: str) -> Non
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with met(monkeypatch) as server:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         yield server
 
 
