@@ -43,10 +43,9 @@ class Predictions:
         return self._sums[1]
 
     @cached_property
-    def top(self) -> tuple[Tensor, Tensor]:
-        """The largest logit of each row and where it is; of equal ones the first. A NaN is the largest."""
-        found = self.rows.max(-1)
-        return found.values, found.indices
+    def top(self) -> Tensor:
+        """Where the largest logit of each row is; of equal ones the first. A NaN is the largest."""
+        return self.rows.argmax(-1)
 
     @cached_property
     def _sums(self) -> tuple[Tensor, Tensor]:
@@ -109,9 +108,8 @@ def token_agreement(base: Predictions, model: Predictions) -> Tensor:
         float32 (batch, length - 1): 1 where it is, 0 where it is not, NaN where one of the logits is not
         finite (-inf rules a token out and is allowed).
     """
-    (base_largest, base_top), (largest, top) = base.top, model.top
-    same = (base_top == top).float()
-    return same.where(base_largest.isfinite() & largest.isfinite(), math.nan).view(model.shape)
+    same = (base.top == model.top).float()
+    return same.where(base.largest.isfinite() & model.largest.isfinite(), math.nan).view(model.shape)
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
