@@ -26,15 +26,13 @@ from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock, Calibrato
 from quantize_lib.engine.carry import as_quantized
 from quantize_lib.engine.cost_units import REFERENCE_BITS, Rounded, Unit, distance
 from quantize_lib.engine.measure import measure
-from quantize_lib.engine.methods.base import rounder_of
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.outside_costs import OutsideCosts
 from quantize_lib.engine.pass_state import Batches, CarriedText
+from quantize_lib.engine.trial_rounder import TrialRounder
 from quantize_lib.engine.type_costs import TypeTrials
 from quantize_lib.errors import EngineError
 from quantize_lib.formats.trial import Trial
-from quantize_lib.methods import Settings, get_method
-from quantize_lib.methods.common import NOMINAL_BITS
 from quantize_lib.methods.settings import LayerWidth
 from quantize_lib.metrics.kl_divergence import METRIC as KL_DIVERGENCE
 from quantize_lib.reporting import Reporter
@@ -117,17 +115,9 @@ class _BitCosts:
         self._model = model
         self._probe = probe
         self._choices = choices
-        self._trial = trial
-        self._settings = Settings(method=trial.method, bits=NOMINAL_BITS)
-        self._rounder = rounder_of(get_method(trial.method))
-        self._types: TypeTrials | None = None
-        if trial.kinds:
-            self._types = TypeTrials(
-                model, choices, trial=trial, rounder=self._rounder, settings=self._settings
-            )
-        self.outside = OutsideCosts(
-            model, probe, choices, trial=trial, rounder=self._rounder, settings=self._settings
-        )
+        self._rounder = TrialRounder(trial, model.disk_dtype)
+        self._types = TypeTrials(choices, self._rounder) if trial.kinds else None
+        self.outside = OutsideCosts(model, probe, choices, self._rounder)
         last = len(model) - 1
         self._swaps = {round(number * last / (_SWAPS - 1)) for number in range(_SWAPS)}
         self._followed: dict[int, Batches] = {}
@@ -189,8 +179,8 @@ class _BitCosts:
         unit.reference = min(choices, key=lambda scheme: (abs(scheme[0] - REFERENCE_BITS), -scheme[1]))
         alone = replace(part, linears={name: part.linears[name] for name in names})
         for scheme in choices:
-            given = block_input(block, alone, dict.fromkeys(full, scheme), self._model.disk_dtype)
-            made = self._rounder.round(given, self._settings, self._trial.grid)
+            given = block_input(block, alone, dict.fromkeys(full, scheme), self._rounder.dtype)
+            made = self._rounder.round(given)
             unit.errors[scheme] += sum(made.errors.values())
             # There is not room for a second block of experts.
             if scheme == unit.reference and len(unit.rounded) < _SEEN:

@@ -12,12 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from quantize_lib.engine.methods.base import Rounder
 from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.outside import rounded_outside
 from quantize_lib.engine.pass_state import Batches, CarriedText
-from quantize_lib.formats.trial import Trial
-from quantize_lib.methods import Settings
+from quantize_lib.engine.trial_rounder import TrialRounder
 from quantize_lib.methods.settings import LayerWidth
 
 _WEIGHT = ".weight"
@@ -28,7 +25,7 @@ class OutsideCosts:
 
     Args:
         choices: what each may have, by full name; of layers in the blocks, too, which are passed over.
-        rounder: of the trial's method.
+        rounder: tries them.
     """
 
     def __init__(
@@ -36,16 +33,11 @@ class OutsideCosts:
         model: StreamedModel,
         probe: CarriedText,
         choices: Mapping[str, Collection[LayerWidth]],
-        *,
-        trial: Trial,
-        rounder: Rounder,
-        settings: Settings,
+        rounder: TrialRounder,
     ) -> None:
         self._model = model
         self._probe = probe
-        self._round = partial(
-            rounded_outside, rounder=rounder, settings=settings, grid=trial.grid, dtype=model.disk_dtype
-        )
+        self._round = rounder.round_outside
         outside = {name.removesuffix(_WEIGHT) for name in model.outside_tensors() if name.endswith(_WEIGHT)}
         self._tried = {
             f"{name} {kind}": (name, kind)

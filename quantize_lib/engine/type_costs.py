@@ -21,10 +21,8 @@ from quantize_lib.engine.carried import hidden_of
 from quantize_lib.engine.cost_units import REFERENCE_BITS, Rounded, Unit, distance
 from quantize_lib.engine.drift import rows_of, watched
 from quantize_lib.engine.linears import Linear
-from quantize_lib.engine.methods.base import Rounder
-from quantize_lib.engine.model import StreamedModel
-from quantize_lib.formats.trial import Trial
-from quantize_lib.methods import Settings
+from quantize_lib.engine.trial_rounder import TrialRounder
+from quantize_lib.methods.common import NOMINAL_BITS
 from quantize_lib.methods.settings import LayerWidth
 
 _ROWS = 128
@@ -36,23 +34,12 @@ class TypeTrials:
 
     Args:
         choices: the types that each may have, by full name.
-        rounder: of the trial's method.
+        rounder: tries them.
     """
 
-    def __init__(
-        self,
-        model: StreamedModel,
-        choices: Mapping[str, Iterable[LayerWidth]],
-        *,
-        trial: Trial,
-        rounder: Rounder,
-        settings: Settings,
-    ) -> None:
-        self._dtype = model.disk_dtype
+    def __init__(self, choices: Mapping[str, Iterable[LayerWidth]], rounder: TrialRounder) -> None:
         self._choices = choices
-        self._trial = trial
         self._rounder = rounder
-        self._settings = settings
 
     def units(
         self,
@@ -75,11 +62,11 @@ class TypeTrials:
         for name, linear in part.linears.items():
             full = block.names[name]
             kinds = [kind for kind in self._choices[full] if isinstance(kind, str)]
-            reference = min(kinds, key=lambda kind: abs(self._trial.bits(kind) - REFERENCE_BITS))
+            reference = min(kinds, key=lambda kind: abs(self._rounder.trial.bits(kind) - REFERENCE_BITS))
             alone = replace(part, linears={name: linear})
-            layers, types = {full: (self._settings.bits, -1)}, {f"{full}.weight": reference}
-            given = block_input(block, alone, layers, self._dtype, types)
-            made = (alone.linears, self._rounder.round(given, self._settings, self._trial.grid))
+            layers, types = {full: (NOMINAL_BITS, -1)}, {f"{full}.weight": reference}
+            given = block_input(block, alone, layers, self._rounder.dtype, types)
+            made = (alone.linears, self._rounder.round(given))
             seen = distance(through([made]), after)
             errors = {kind: self._error(given, name, kind, inputs[name]) for kind in kinds}
             share = seen / errors[reference] if errors[reference] > 0 else 0.0
@@ -101,7 +88,7 @@ class TypeTrials:
         linear = given.linears[name]
         some = linear.weight[:: max(1, len(linear.weight) // _ROWS)].contiguous()
         tried = replace(given, linears={name: replace(linear, weight=some, bias=None, kind=kind)})
-        made = self._rounder.round(tried, self._settings, self._trial.grid).layers[name]
+        made = self._rounder.round(tried).layers[name]
         return float((inputs @ (made.weight - some).T).square().sum())
 
 
