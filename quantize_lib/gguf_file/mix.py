@@ -26,6 +26,15 @@ _LARGE_LAYERS = 80
 """Blocks of the 70B models, whose values are shared by several heads and therefore get more bits."""
 
 
+def is_router(name: str) -> bool:
+    """Whether a tensor chooses among experts: such are never rounded.
+
+    Args:
+        name: in the file.
+    """
+    return _ROUTER in name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """What the rules look at of a model.
@@ -43,14 +52,6 @@ class Mix:
     tied: bool
     shares_values: bool
     experts: int = 0
-
-    def rounds(self, name: str) -> bool:
-        """Whether a matrix is rounded: routers choose, and stay as they are.
-
-        Args:
-            name: in the file.
-        """
-        return _ROUTER not in name
 
     def tensor_type(self, name: str, columns: int) -> str:
         """The type of a matrix.

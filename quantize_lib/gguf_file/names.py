@@ -8,7 +8,7 @@ from typing import Any
 
 from quantize_lib.errors import SourceError
 from quantize_lib.gguf_file.families import family_of, shares_values
-from quantize_lib.gguf_file.mix import OUTPUT, Mix
+from quantize_lib.gguf_file.mix import OUTPUT, Mix, is_router
 
 _INSIDE = re.compile(r"layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"(?<=experts\.)(\d+)(?=\.)")
@@ -121,7 +121,7 @@ def types_of(
     return {
         name: mix.tensor_type(written, shapes[name][-1])
         for name, written in named.items()
-        if len(shapes[name]) == 2 and name not in left and mix.rounds(written)
+        if len(shapes[name]) == 2 and name not in left and not is_router(written)
     }
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from quantize_lib.gguf_file.families import family_of
+from quantize_lib.gguf_file.mix import is_router
 
 _QUERY, _KEY, _NORM = "attn_q.", "attn_k.", "norm.weight"
-_ROUTER, _SHARED_GATE = "ffn_gate_inp", "ffn_gate_inp_shexp.weight"
+_SHARED_GATE = "ffn_gate_inp_shexp.weight"
 
 
 def is_full(written: str, tensor: Tensor) -> bool:
@@ -23,7 +24,7 @@ def is_full(written: str, tensor: Tensor) -> bool:
     Args:
         written: its name there.
     """
-    return tensor.dim() < 2 or _ROUTER in written
+    return tensor.dim() < 2 or is_router(written)
 
 
 def as_meant(tensor: Tensor, written: str, config: Mapping[str, Any]) -> Tensor:

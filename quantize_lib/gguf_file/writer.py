@@ -55,17 +55,12 @@ def write_file(
         EngineError: where the vocabulary is not one that a GGUF file can say.
         OSError: where the disk is full.
     """
-    from gguf import GGUFWriter
-
     part = path.with_suffix(".part")
-    writer = GGUFWriter(part, family_of(config).architecture)
-    try:
-        write_metadata(writer, config, name=name, number=file_number(file_type))
-        write_vocabulary(writer, base, config["vocab_size"])
-        with _opened(shards) as tensors:
-            _write_tensors(writer, tensors, config, types)
-    finally:
-        writer.close()
+    with (
+        _begun(part, base, config, name=name, number=file_number(file_type)) as writer,
+        _opened(shards) as tensors,
+    ):
+        _write_tensors(writer, tensors, config, types)
     part.rename(path)
 
 
@@ -81,18 +76,11 @@ def header_bytes(base: Path, config: Mapping[str, Any], shapes: Mapping[str, Seq
         EngineError: where the vocabulary is not one that a GGUF file can say.
         OSError: where there is no room for it on disk.
     """
-    from gguf import GGUFWriter
-
     with TemporaryDirectory() as folder:
         path = Path(folder) / "header.gguf"
-        writer = GGUFWriter(path, family_of(config).architecture)
-        try:
-            write_metadata(writer, config, name=_LONG_NAME, number=0)
-            write_vocabulary(writer, base, config["vocab_size"])
+        with _begun(path, base, config, name=_LONG_NAME, number=0) as writer:
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
-        finally:
-            writer.close()
         size = path.stat().st_size
     named, more = names_of(config, shapes), _made(config)
     sizes = {**{named[name]: len(shape) for name, shape in shapes.items()}, **dict.fromkeys(more, 1)}
@@ -101,6 +89,22 @@ def header_bytes(base: Path, config: Mapping[str, Any], shapes: Mapping[str, Seq
     size += sum(int(factors.nbytes) for factors in more.values())
     # What is left free before the first one, and behind each.
     return size + _ALIGNMENT * (len(sizes) + 1)
+
+
+@contextmanager
+def _begun(
+    path: Path, base: Path, config: Mapping[str, Any], *, name: str, number: int
+) -> Iterator[GGUFWriter]:
+    """The writer of a file that says everything but its tensors."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, family_of(config).architecture)
+    try:
+        write_metadata(writer, config, name=name, number=number)
+        write_vocabulary(writer, base, config["vocab_size"])
+        yield writer
+    finally:
+        writer.close()
 
 
 def _made(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from quantize_lib.gguf_file.mix import Mix
+from quantize_lib.gguf_file.mix import Mix, is_router
 from quantize_lib.gguf_file.types import FILE_TYPES
 
 LAYERS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -75,8 +75,8 @@ def test_experts_get_the_types_of_other_feed_forward_layers_and_routers_none() -
         one = replace(mix("Q4_K_M"), experts=experts)
         for layer in ("ffn_gate", "ffn_up", "ffn_down"):
             assert kinds(one, f"{layer}_exps", 4096) == kinds(mix("Q4_K_M"), layer, 4096)
-    assert mix("Q4_K_M").rounds("blk.0.ffn_gate_exps.weight")
-    assert not mix("Q4_K_M").rounds("blk.0.ffn_gate_inp.weight")
+    assert not is_router("blk.0.ffn_gate_exps.weight")
+    assert is_router("blk.0.ffn_gate_inp.weight")
 
 
 @pytest.mark.parametrize(("file_type", "layer", "wanted"), [
