@@ -13,20 +13,19 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from quantize_lib.architecture.assignment import format_of, stored_types
-from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.cell_work import CellWork, PassOutcome
+from quantize_lib.engine.cell_work import PassOutcome
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, PassState
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.errors import CheckpointError
 from quantize_lib.files import read_json, sha256_file
 from quantize_lib.job.layout import PROGRESS_FILE
-from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods import Settings
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.worker.hidden_files import HiddenFile
 from quantize_lib.worker.pass_store import PassFolder
 from tests.support.families import VOCABULARY, save_family
+from tests.support.passes import work
 from tests.support.quantizing import Silent, model_facts
 from tests.support.resuming import BLOCKS, deepen
 
@@ -142,18 +141,7 @@ def run(
     for cell_id in folder.keys:
         method, bits = CELLS[cell_id]
         settings = Settings(method=method, bits=bits, group_size=32)
-        layers = {layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)}
-        works.append(
-            CellWork(
-                id=cell_id,
-                settings=settings,
-                method=get_method(method),
-                format=format_of(facts, settings),
-                layers=layers,
-                sink=folder.writers[cell_id],
-                types=stored_types(facts, settings),
-            )
-        )
+        works.append(work(facts, settings, folder.writers[cell_id], cell_id=cell_id))
     # A process that is killed leaves no open files behind, a test's own process would.
     with folder:
         outcome = SharedPass(
@@ -166,9 +154,9 @@ def run(
             store=store or folder,
             ahead=ahead,
         ).run()
-        for work in works:
-            if outcome.cells[work.id].error is None:
-                folder.writers[work.id].finish()
+        for cell in works:
+            if outcome.cells[cell.id].error is None:
+                folder.writers[cell.id].finish()
     return outcome
 
 
@@ -433,21 +421,13 @@ def test_calibration_goes_through_a_block_in_which_nothing_is_quantized(
     settings = Settings(
         method="gptq", bits=4, group_size=32, modules_to_not_convert=("model.layers.2.*", "model.layers.3.*")
     )
-    layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
-    assert not [name for name in layers if name.startswith("model.layers.2.")]
     folder = opened(tmp_path / "1", {"tiny-gptq-4bit": "key"}, found=False)
-    work = CellWork(
-        id="tiny-gptq-4bit",
-        settings=settings,
-        method=get_method("gptq"),
-        format=format_of(facts, settings),
-        layers=layers,
-        sink=folder.writers["tiny-gptq-4bit"],
-    )
+    cell = work(facts, settings, folder.writers["tiny-gptq-4bit"], cell_id="tiny-gptq-4bit")
+    assert not [name for name in cell.layers if name.startswith("model.layers.2.")]
     calibration = text(1, 8)
     with folder:
         SharedPass(
-            model, [work], calibration=calibration, evaluation=None, sample=0, reporter=Silent(), store=folder
+            model, [cell], calibration=calibration, evaluation=None, sample=0, reporter=Silent(), store=folder
         ).run()
     assert {index: forwards.count(index) for index in range(BLOCKS)} == dict.fromkeys(
         range(BLOCKS), forwards.count(0)

@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantize_lib.architecture.assignment import format_of
-from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.engine.cell_work import CellWork, PassOutcome
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.errors import CheckpointError
-from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods import Settings
 from quantize_lib.source.facts import ModelFacts
+from tests.support import passes
 from tests.support.families import LAYERS, VOCABULARY, save_family
 from tests.support.passes import Memory
 from tests.support.quantizing import Silent, model_facts
@@ -71,14 +70,7 @@ def work(facts: ModelFacts, chosen: str, sink: Memory, *, bits: int = 4) -> Cell
     # As a manifest has them: the other format takes no such settings.
     own = {"sym": True, "desc_act": False} if chosen == "gptq" else {}
     settings = Settings(method="gptq", bits=bits, format=chosen, own=own)
-    return CellWork(
-        id=f"{chosen}-{bits}",
-        settings=settings,
-        method=get_method("gptq"),
-        format=format_of(facts, settings),
-        layers={layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)},
-        sink=sink,
-    )
+    return passes.work(facts, settings, sink, cell_id=f"{chosen}-{bits}")
 
 
 def run(base: Path, asked: Sequence[tuple[str, Memory]], *, bits: Sequence[int] = (4,)) -> PassOutcome:

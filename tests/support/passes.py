@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from quantize_lib.architecture.assignment import format_of
+from quantize_lib.architecture.assignment import format_of, stored_types
 from quantize_lib.architecture.group_sizes import resolved_layers
-from quantize_lib.engine.cell_work import CellWork
+from quantize_lib.engine.cell_work import CellWork, TensorSink
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.source.facts import ModelFacts
 
@@ -27,6 +27,19 @@ class Memory:
         raise AssertionError("no cell fails here")
 
 
+def work(facts: ModelFacts, settings: Settings, sink: TensorSink, *, cell_id: str) -> CellWork:
+    """A cell's work, as a job gives it to a pass."""
+    return CellWork(
+        id=cell_id,
+        settings=settings,
+        method=get_method(settings.method),
+        format=format_of(facts, settings),
+        layers={layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)},
+        sink=sink,
+        types=stored_types(facts, settings),
+    )
+
+
 def works(facts: ModelFacts, cells: Sequence[tuple[str, int]], **own: Any) -> list[CellWork]:
     """The cells' work; `own` are settings of those whose method takes them."""
     made: list[CellWork] = []
@@ -35,14 +48,5 @@ def works(facts: ModelFacts, cells: Sequence[tuple[str, int]], **own: Any) -> li
         settings = Settings(
             method=method, bits=bits, own={name: value for name, value in own.items() if name in taken}
         )
-        made.append(
-            CellWork(
-                id=f"{method}-{bits}",
-                settings=settings,
-                method=get_method(method),
-                format=format_of(facts, settings),
-                layers={layer.name: (b, size) for layer, b, size in resolved_layers(facts, settings)},
-                sink=Memory(),
-            )
-        )
+        made.append(work(facts, settings, Memory(), cell_id=f"{method}-{bits}"))
     return made

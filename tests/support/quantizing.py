@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from quantize_lib.architecture.assignment import format_of, stored_types, traits_of
-from quantize_lib.architecture.group_sizes import resolve_group_size, resolved_layers
+from quantize_lib.architecture.assignment import traits_of
+from quantize_lib.architecture.group_sizes import resolve_group_size
 from quantize_lib.architecture.placing import place
 from quantize_lib.architecture.tensors import Weights
 from quantize_lib.checkpoint.assemble import assemble
 from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
-from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.files import read_json
 from quantize_lib.formats import format_of_config
 from quantize_lib.formats.loading import LoadRequest
-from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods import Settings
 from quantize_lib.reporting import Progress
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
 from tests.support.families import VOCABULARY, save_family
+from tests.support.passes import work
 from tests.support.rounding import Recording, checkpoint_context, record
 
 GROUP_SIZE = 64
@@ -78,21 +78,11 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
     """A checkpoint of a family's small model, through the shared pass."""
     facts = model_facts(base)
     model = StreamedModel(base, facts, device=torch.device("cpu"))
-    layers = {layer.name: (bits, size) for layer, bits, size in resolved_layers(facts, settings)}
-    chosen = format_of(facts, settings)
     folder.mkdir()
     ids = torch.randint(3, VOCABULARY, (8, 64), generator=torch.Generator().manual_seed(2))
     with ShardWriter(folder, tensors=200) as writer:
-        work = CellWork(
-            id="cell",
-            settings=settings,
-            method=get_method(settings.method),
-            format=chosen,
-            layers=layers,
-            sink=writer,
-            types=stored_types(facts, settings),
-        )
-        shared = SharedPass(model, [work], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
+        cell = work(facts, settings, writer, cell_id="cell")
+        shared = SharedPass(model, [cell], calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
         recording = record(shared)["cell"]
         outcome = shared.run()
         assert outcome.cells["cell"].error is None
@@ -100,26 +90,26 @@ def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, s
     context = replace(
         checkpoint_context(
             settings,
-            layers,
+            cell.layers,
             group_size=resolve_group_size(facts, settings),
             blocks=model.blocks,
-            kept=tuple(layer.name for layer in facts.layers if layer.name not in layers),
+            kept=tuple(layer.name for layer in facts.layers if layer.name not in cell.layers),
             outside=model.outside_linears(),
             dtype=model.disk_dtype,
             model_type=str(facts.config["model_type"]),
         ),
         traits=traits_of(facts, settings),
         model="tiny",
-        types=work.types,
+        types=cell.types,
     )
     assemble(
         folder,
         base=base,
         config=facts.config,
-        quantization_config=chosen.quantization_config(context),
+        quantization_config=cell.format.quantization_config(context),
         side_files=[],
     )
-    chosen.complete(folder, base, context)
+    cell.format.complete(folder, base, context)
     return recording, model.blocks
 
 
