@@ -4,10 +4,11 @@
 
 Each side runs in a process of its own, GPTQModel once for each --peer-dtype. All checkpoints are then read by
 one function that knows nothing of either (packed tensors to float32 weights, no kernel in between), and
-measured on the same tokens. Our side makes a checkpoint of 8 bits in the same pass, to be compared with the
-base model. Half an hour on 2 cores for 64 × 512 tokens; AutoRound
-(`--auto-round`) and llm-compressor (`--llm-compressor`) take hours more. With `--blocks` each quantizes the
-first blocks alone, and is measured in the whole model, whose other blocks stay in full precision.
+measured on the same tokens. Our side makes all of its checkpoints in one pass: every effort, one of 8 bits,
+to be compared with the base model, and where 4 bits are asked for AWQ's, too. Half an hour on 2 cores for
+64 × 512 tokens; AutoRound (`--auto-round`) and llm-compressor (`--llm-compressor`) take hours more. With
+`--blocks` each quantizes the first blocks alone, and is measured in the whole model, whose other blocks stay
+in full precision.
 
 Prints a table and writes WORK/compare.json, which benchmarks/speed.py takes as its peer: `seconds` is the
 time from the start of calibration to the saved checkpoint there, without imports and loading. Ours is not
@@ -36,6 +37,8 @@ from benchmarks.targets import OURS
 from quantize_lib.methods.common import EFFORT
 
 MODULE = "benchmarks.compare_gptqmodel"
+_AWQ_BITS = 4
+"""The only width of AWQ's format."""
 _DTYPES = ("float32", "bfloat16")
 
 
@@ -47,9 +50,10 @@ def main() -> int:
         return _measure(arguments)
     if arguments.child:
         return _quantize_with_gptqmodel(arguments, arguments.child)
-    work.mkdir(parents=True, exist_ok=True)
+    for folder in (work, _kept(arguments)):
+        folder.mkdir(parents=True, exist_ok=True)
     model = _quantized(arguments)
-    if arguments.blocks:
+    if not model.exists():
         first_blocks(arguments.model, arguments.blocks, model)
     plain = {"method": "gptq", "group_size": arguments.group_size}
     # The default effort is in the first entry.
@@ -60,6 +64,7 @@ def main() -> int:
         [
             {**plain, "bits": sorted({arguments.bits, 8})},
             *({**plain, "bits": arguments.bits, "effort": effort, "name": effort} for effort in others),
+            *([{**plain, "method": "awq", "bits": _AWQ_BITS}] if arguments.bits == _AWQ_BITS else []),
         ],
         calibration=arguments.calibration,
         samples=arguments.samples,
@@ -69,16 +74,18 @@ def main() -> int:
     folders: list[Path] = []
     for cell in report["cells"]:
         effort = f", effort {cell['id']}" if cell["id"] in others else ""
-        rows[f"{OURS}, {cell['bits']} bits{effort}"] = {"settings": cell["settings"]}
+        method = "AWQ, " if cell["method"] == "awq" else ""
+        rows[f"{OURS}, {method}{cell['bits']} bits{effort}"] = {"settings": cell["settings"]}
         folders.append(work / "ours" / cell["path"])
     for dtype in arguments.peer_dtype:
-        rows[f"GPTQModel in {dtype}, {arguments.bits} bits"] = peer_row(MODULE, work, dtype, report)
+        name = f"GPTQModel in {dtype}, {arguments.bits} bits"
+        rows[name] = peer_row(MODULE, work, dtype, report, python=arguments.gptqmodel)
         folders.append(work / dtype)
     for name, script, python, options in _outside(arguments):
         rows[name], folder = outside_row(
             python,
             script,
-            work,
+            _kept(arguments),
             name.replace(" ", "-"),
             model=model,
             ids=_ids(arguments),
@@ -89,7 +96,7 @@ def main() -> int:
     result = {
         **circumstances(arguments),
         "bits": arguments.bits,
-        "blocks": arguments.blocks,
+        **({"blocks": arguments.blocks} if arguments.blocks else {}),
         "rows": {"base": measured["base"], **rows},
     }
     (work / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -109,6 +116,12 @@ def _arguments() -> argparse.Namespace:
         help="what GPTQModel computes in; bfloat16 is faster on a CPU with units for it, else much slower",
     )
     parser.add_argument(
+        "--gptqmodel",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python of an environment like this one with another GPTQModel, which is taken instead",
+    )
+    parser.add_argument(
         "--auto-round",
         type=Path,
         metavar="PYTHON",
@@ -121,13 +134,24 @@ def _arguments() -> argparse.Namespace:
         metavar="PYTHON",
         help="the same, of an environment with llm-compressor (4 bits)",
     )
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        metavar="DIR",
+        help="where what AutoRound and llm-compressor made is kept, and taken from; default: WORK",
+    )
     return parser.parse_args()
 
 
-def _quantized(arguments: argparse.Namespace) -> Path:
-    """The folder of what is quantized: the model, or its first blocks."""
-    folder: Path = arguments.work / "model" if arguments.blocks else arguments.model
+def _kept(arguments: argparse.Namespace) -> Path:
+    folder: Path = arguments.kept or arguments.work
     return folder
+
+
+def _quantized(arguments: argparse.Namespace) -> Path:
+    """The folder of what is quantized: the model, or its first blocks, beside what others made of these."""
+    folder: Path = arguments.model
+    return _kept(arguments) / f"first-{arguments.blocks}" if arguments.blocks else folder
 
 
 def _outside(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
@@ -143,7 +167,7 @@ def _outside(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, di
 
 def _ids(arguments: argparse.Namespace) -> Path:
     """The calibration's token ids, a list of sequences in JSON."""
-    path: Path = arguments.work / "ids.json"
+    path: Path = _kept(arguments) / "ids.json"
     rows = _tokens(arguments, arguments.calibration, arguments.samples).ids.tolist()
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
@@ -155,7 +179,7 @@ def _tokens(arguments: argparse.Namespace, path: Path, samples: int) -> Any:
 
 def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
     import torch
-    from gptqmodel import GPTQModel, QuantizeConfig
+    from gptqmodel import GPTQModel, QuantizeConfig, __version__
 
     batch = _tokens(arguments, arguments.calibration, arguments.samples)
     settings = {"bits": arguments.bits, "group_size": arguments.group_size, "sym": True, "desc_act": False}
@@ -169,6 +193,7 @@ def _quantize_with_gptqmodel(arguments: argparse.Namespace, dtype: str) -> int:
         "damp_percent": config.damp_percent,
         "batch_size": 1,
         "threads": torch.get_num_threads(),
+        "version": __version__,
     }
     made = {"tokens_digest": batch.digest, "settings": found, "seconds": round(seconds, 1)}
     (arguments.work / f"{dtype}.json").write_text(json.dumps(made), encoding="utf-8")

@@ -55,26 +55,32 @@ def comparison_parser(
     return made
 
 
-def run_child(module: str, *words: str) -> None:
+def run_child(module: str, *words: str, python: Path | None = None) -> None:
     """This benchmark once more in a process of its own, as `--child` and what follows say.
+
+    Args:
+        python: of another environment that has what this one has; None for this one's.
 
     Raises:
         subprocess.CalledProcessError: where it fails.
     """
-    command = [sys.executable, "-m", module, *sys.argv[1:], "--child", *words]
+    command = [str(python or sys.executable), "-m", module, *sys.argv[1:], "--child", *words]
     subprocess.run(command, check=True, env={**os.environ, **PEER_ENVIRONMENT})
 
 
-def peer_row(module: str, work: Path, child: str, report: dict[str, Any]) -> dict[str, Any]:
+def peer_row(
+    module: str, work: Path, child: str, report: dict[str, Any], *, python: Path | None = None
+) -> dict[str, Any]:
     """GPTQModel's side, made by `--child CHILD`: what it wrote to WORK/CHILD.json.
 
     Args:
         report: of our side.
+        python: see `run_child`.
 
     Raises:
         SystemExit: where it did not see our calibration tokens.
     """
-    run_child(module, child)
+    run_child(module, child, python=python)
     made: dict[str, Any] = json.loads((work / f"{child}.json").read_text(encoding="utf-8"))
     digest = made.pop("tokens_digest")
     if any(cell["calibration"]["tokens_digest"] != digest for cell in report["cells"]):

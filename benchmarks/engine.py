@@ -4,6 +4,7 @@
     python -m benchmarks.engine --resume           # only what an interrupted run left
     python -m benchmarks.engine gptq4 speed        # only these stages
     python -m benchmarks.engine --trial            # all of them in small, printed alone: 5 minutes
+    python -m benchmarks.engine peers4 peers3 --auto-round PYTHON --llm-compressor PYTHON
 
 It needs the demo's model and texts (`make demo-data`), 8 GB of disk, and a machine that does nothing else.
 After each stage its result goes to benchmarks/results.json, and the page is written from that file; stages
@@ -16,6 +17,9 @@ that were measured before stay where machine and versions are the same. Stages, 
     gptq3      as gptq4, with 3 bits
     awq        AWQ beside GPTQModel's, the first three blocks
     memory     growth with depth, shapes of 1B and 7B
+    peers4     every effort with 4 bits, and AWQ, beside GPTQModel, AutoRound and llm-compressor, the first 8
+               blocks; takes hours, of which what others make is kept, and runs only where it is named
+    peers3     the same with 3 bits, without AWQ and llm-compressor
     gpu        an 8B shape on CUDA beside GPTQModel; runs only where it is named
 """
 
@@ -28,11 +32,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT, commit, versions
 from benchmarks.tables import put, render
+from benchmarks.targets import TUNED
 from quantize_lib.benchmark.machine import machine
 from quantize_lib.environment import clean_environment
 
@@ -40,6 +46,8 @@ DATA = ROOT / "examples" / "demo" / "work"
 RESULTS = ROOT / "benchmarks" / "results.json"
 DOCUMENT = ROOT / "docs" / "explanation" / "benchmarks.md"
 PACKAGES = ("torch", "transformers", "gptqmodel", "bitsandbytes")
+KEPT = DATA / "peers"
+"""What quantizers with an environment of their own made."""
 TEXTS = {
     "held-out.jsonl": "8b89025a7f4160283006762aa919f51ade1d05602cf6f5559eade744b321f579",
     "wiki.jsonl": "f53f79ab27ceaaea49f6c24d906181cbe87fcaaae6d1e0284eaa9952eed72c95",
@@ -54,9 +62,14 @@ STAGES = {
     "gptq3": "compare.json",
     "awq": "compare-awq.json",
     "memory": "memory.json",
+    "peers4": "compare.json",
+    "peers3": "compare.json",
     "gpu": "gpu.json",
 }
 """The file that each leaves in its folder."""
+ASKED_FOR = ("peers4", "peers3", "gpu")
+"""Stages that need more than this machine and an hour, and run only where they are named."""
+PEER_BLOCKS = 8
 SMALL_GPU = {
     "device": "cpu",
     "blocks": 2,
@@ -75,8 +88,13 @@ def main() -> int:
     arguments = _arguments()
     work: Path = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    names = [name for name in STAGES if name in (arguments.stage or set(STAGES) - {"gpu"})]
-    bench = _Bench(work, names, trial=arguments.trial)
+    names = [name for name in STAGES if name in (arguments.stage or set(STAGES) - set(ASKED_FOR))]
+    others = {
+        word: python
+        for word in ("gptqmodel", "auto-round", "llm-compressor")
+        if (python := getattr(arguments, word.replace("-", "_")))
+    }
+    bench = _Bench(work, names, others, trial=arguments.trial)
     for name in names:
         done = bench.results["stages"].get(name)
         if arguments.resume and done and done["commit"] == commit():
@@ -92,7 +110,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     # argparse holds an empty list of positional words against the choices, too.
-    parser.add_argument("stage", nargs="*", type=_stage, metavar="STAGE", help="default: all but gpu")
+    parser.add_argument(
+        "stage", nargs="*", type=_stage, metavar="STAGE", help=f"default: all but {', '.join(ASKED_FOR)}"
+    )
     parser.add_argument("--resume", action="store_true", help="skip what this commit has measured here")
     parser.add_argument(
         "--trial", action="store_true", help="two blocks and few tokens; results and docs stay as they are"
@@ -100,6 +120,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=DATA / "benchmark", help="default: examples/demo/work/benchmark"
     )
+    for word, what in (
+        ("gptqmodel", "another GPTQModel and all else that this one has"),
+        ("auto-round", "AutoRound, for the stages of peers"),
+        ("llm-compressor", "llm-compressor, for the stages of peers"),
+    ):
+        parser.add_argument(f"--{word}", type=Path, metavar="PYTHON", help=f"of an environment with {what}")
     return parser.parse_args()
 
 
@@ -110,10 +136,14 @@ def _stage(name: str) -> str:
 
 
 class _Bench:
-    """The stages' commands, and what they have found so far."""
+    """The stages' commands, and what they have found so far.
 
-    def __init__(self, work: Path, names: list[str], *, trial: bool) -> None:
-        self._work, self._trial = work, trial
+    Args:
+        others: the Python of other quantizers' environments, by their option.
+    """
+
+    def __init__(self, work: Path, names: list[str], others: Mapping[str, Path], *, trial: bool) -> None:
+        self._work, self._others, self._trial = work, others, trial
         self._file = work / "results.json" if trial else RESULTS
         self.results: dict[str, Any] = {
             "version": 1,
@@ -123,12 +153,13 @@ class _Bench:
         }
         if self._file.exists():
             before = json.loads(self._file.read_text(encoding="utf-8"))
-            # A GPU's stage says itself where it was measured; the others share one machine.
+            # Those that are asked for say themselves where they were measured; the others share one machine.
             same = all(before.get(key) == self.results[key] for key in ("machine", "versions"))
-            if same or (before["stages"] and names == ["gpu"]):
+            if same or (before["stages"] and set(names) <= set(ASKED_FOR)):
                 self.results = before
-            elif "gpu" in before["stages"]:
-                self.results["stages"]["gpu"] = before["stages"]["gpu"]
+            else:
+                kept = {name: stage for name, stage in before["stages"].items() if name in ASKED_FOR}
+                self.results["stages"] = kept
 
     def run(self, name: str) -> None:
         """One stage, from its command to the document.
@@ -180,22 +211,34 @@ class _Bench:
         if name == "speed":
             small = ["--blocks", "2"] if self._trial else []
             return ["benchmarks.speed", "--model", str(DATA / "model"), *data, *small]
-        data += ["--held-out", *map(str, self._texts())]
+        texts = self._texts()
+        if name.startswith("peers"):
+            texts.append(DATA / TUNED)
+        data += ["--held-out", *map(str, texts)]
         if self._trial:
             data += ["--evaluate-samples", "2"]
         if name == "awq":
             small = ["--blocks", "1"] if self._trial else []
             return ["benchmarks.compare_awq", "--model", str(DATA / "model"), *data, *small]
         model = self._small_model() if self._trial else DATA / "model"
-        bits = name.removeprefix("gptq")
+        bits = name[-1]
         dtypes = ["float32"]
         machine = self.results["machine"]
         if name == "gptq4" and (machine["amx_bfloat16"] or machine["avx512_bfloat16"]):
             # There it is GPTQModel's faster way; on other CPUs it takes several times as long.
             dtypes.append("bfloat16")
+        others = dict(self._others)
+        if name.startswith("gptq"):
+            others = {word: python for word, python in others.items() if word == "gptqmodel"}
+        elif not self._trial:
+            data += ["--blocks", str(PEER_BLOCKS), "--kept", str(KEPT)]
+        if bits != "4":
+            # Its recipe is one of 4 bits.
+            others.pop("llm-compressor", None)
         return [
             "benchmarks.compare_gptqmodel",
             *("--model", str(model), *data, "--bits", bits, "--peer-dtype", *dtypes),
+            *(part for word, python in others.items() for part in (f"--{word}", str(python))),
         ]
 
     def _texts(self) -> list[Path]:

@@ -11,6 +11,7 @@ from benchmarks.targets import (
     OURS,
     PEER,
     PEERS,
+    TUNED,
     Stages,
     further,
     gigabytes,
@@ -24,7 +25,7 @@ from benchmarks.targets import (
 
 BEGIN = "<!-- begin: written by python -m benchmarks.engine -->"
 END = "<!-- end: written by python -m benchmarks.engine -->"
-KINDS = {"held-out.jsonl": "news", "wiki.jsonl": "encyclopedia"}
+KINDS = {"held-out.jsonl": "news", "wiki.jsonl": "encyclopedia", TUNED: "film reviews"}
 
 
 def put(document: str, results: dict[str, Any]) -> str:
@@ -51,6 +52,8 @@ def render(results: dict[str, Any]) -> str:
     if "gptq4" in stages or "gptq3" in stages:
         compares = [stages[name] for name in ("gptq4", "gptq3") if name in stages]
         parts += ["## Accuracy\n", *_accuracy(compares)]
+    if asked := [stages[name] for name in ("peers4", "peers3") if name in stages]:
+        parts += ["## Beside AutoRound and llm-compressor\n", *_beside(asked)]
     if "awq" in stages:
         parts += ["## AWQ beside GPTQModel's\n", *_awq(stages["awq"])]
     if "memory" in stages:
@@ -155,6 +158,21 @@ def _speed(stages: Stages) -> Iterator[str]:
     yield _table(["phase", *passes], rows)
 
 
+def _beside(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
+    first = compares[0]
+    yield (
+        "They take hours for a whole model on a CPU, so that each quantized the first "
+        f"{first['blocks']} blocks, as did GPTQModel and ours, and is measured in the whole model, whose "
+        "others stay in full precision. "
+        f"Ours are of one pass for all rows of the same bits. Choices were made by the {KINDS[TUNED]}. "
+        f"{_machine(first)}\n"
+    )
+    yield from _accuracy(compares)
+    for name, row in ((name, row) for compare in compares for name, row in compare["rows"].items()):
+        if name.startswith(PEERS):
+            yield f"{name}: {_settings(row['settings'])}.\n"
+
+
 def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
     first = compares[0]
     base, texts = first["rows"]["base"], first["texts"]
@@ -171,7 +189,8 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
     ]
     for compare in compares:
         bits = compare["bits"]
-        ours = [name for name in compare["rows"] if name.startswith(f"{OURS}, {bits} bits")]
+        own = (f"{OURS}, {bits} bits", f"{OURS}, AWQ, {bits} bits")
+        ours = [name for name in compare["rows"] if name.startswith(own)]
         names = [*ours, *(name for name in compare["rows"] if name.startswith(PEERS))]
         if compare is first:
             names.append(f"{OURS}, 8 bits")
@@ -179,7 +198,8 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
             row = [f"**{name}**" if name.startswith(OURS) else name]
             for text in texts:
                 figures = compare["rows"][name][text]
-                ratio = f"{increases(compare, name)[text]:.2f}" if name in ours else "–"
+                counted = name in ours and text != TUNED
+                ratio = f"{increases(compare, name)[text]:.2f}" if counted else "–"
                 row += [f"{figures['perplexity']:.2f}", ratio, _with_error(figures)]
             rows.append(row)
     columns = (
