@@ -13,6 +13,7 @@ all cores busy anyway, and two of them at once would need much memory."""
 LOGITS_CHUNK_VALUES = 1 << 20
 """Logits turned to float32 at once where they are compared: 4 MiB a buffer, which stays in the caches."""
 FLOAT32_BYTES = 4
+BFLOAT16_BYTES = 2
 
 
 def batch_size(device: str, length: int) -> int:

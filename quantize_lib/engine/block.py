@@ -47,11 +47,14 @@ class Drift:
     """One input of a block's layers for the same tokens: in the base model, and as quantized blocks give it.
 
     Attributes:
-        original, carried: float32 (tokens, in).
+        original, carried: (tokens, in), in bfloat16 during a pass.
+        missing: by layer that adds to the residual stream, what the base's has there before it adds and the
+            quantized model's has not, float32 (tokens, out).
     """
 
     original: Tensor
     carried: Tensor
+    missing: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,26 +1,26 @@
 """A little calibration text on two ways at once: through the base model's blocks, and through each cell's.
 
 What it is at a layer on both ways tells that layer what the quantized blocks before it got wrong
-(`Drift`), so that it can make up for it. The layers of a block are rounded on the way, each when the text
-comes to it.
+(`Drift`), so that it can make up for it: in its input, and in the residual stream that it adds to. The layers
+of a block are rounded on the way, each when the text comes to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quantize_lib.engine.block import Drift, RoundedBlock
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock
-from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
+from quantize_lib.engine.precision import calibrating, exact
+from quantize_lib.engine.residual_stream import added_to
+from quantize_lib.engine.watch import inputs_of, watched
 from quantize_lib.sizing import sequences_of
 
 
@@ -39,7 +39,13 @@ class DriftText:
         self._carried: dict[str, Batches] = {}
         # By the identity of the statistics that layers share.
         self._inputs: dict[int, Tensor] = {}
+        # By layer of the block that adds to the residual stream, the module whose input that is; by such a
+        # module its input; and such modules of all blocks so far.
+        self._places: dict[str, str] = {}
+        self._streams: dict[str, Tensor] = {}
+        self._known: set[str] = set()
         self._after = torch.empty(0)
+        self._device = torch.device("cpu")
 
     def begin(
         self,
@@ -55,6 +61,7 @@ class DriftText:
             hidden: as an earlier process left them.
             alive: the cells that did not fail there.
         """
+        self._device = model.device
         self._text.embed(model, partial(hold, self._base), hidden.get(self._base))
         for cell in (cell for cell in alive if cell in self._cells):
             name = _state(cell)
@@ -73,17 +80,29 @@ class DriftText:
         return {self._base: self._text.hidden} | {_state(cell): on for cell, on in self._carried.items()}
 
     def enter(self, block: CalibratedBlock) -> None:
-        """Take the text through the base model's block, and note what its layers get."""
-        self._inputs = {}
+        """Take the text through the base model's block, and note what its layers get and add to."""
+        self._inputs, self._streams = {}, {}
         if not self._carried:
             return
 
         def note(name: str, inputs: Tensor) -> None:
-            self._inputs.setdefault(id(block.statistics[name]), rows_of(inputs).clone())
+            self._inputs.setdefault(id(block.statistics[name]), _kept(inputs, copy=True))
 
         dense = {name: linear for name, linear in block.linears.items() if linear.owner is None}
-        with watched(dense, note):
-            self._text.advance(block.module, block.index, self._text.hidden)
+        while True:
+            with (
+                watched(dense, note),
+                inputs_of(block.module, self._known) as streams,
+                added_to(block.module, dense) as self._places,
+            ):
+                after = self._forward(block, self._text.hidden[0])
+            places = set(self._places.values())
+            if places <= self._known:
+                break
+            # Most blocks are like one before: the text goes through the first of a kind twice.
+            self._known |= places
+        self._streams = {place: streams[place] for place in places}
+        self._text.hidden[0] = after
 
     def round(
         self,
@@ -107,20 +126,21 @@ class DriftText:
         done: set[str] = set()
 
         def round_now(names: Collection[str], drift: Drift | None) -> None:
-            piece = rounding.round(names, drift)
+            with exact(self._device):
+                piece = rounding.round(names, drift)
+                put(piece)
             done.update(names)
             pieces.append(piece)
-            put(piece)
 
         def come(name: str, inputs: Tensor) -> None:
             if name not in done:
                 mine = statistics[name]
                 together = [other for other in linears if statistics[other] is mine]
-                round_now(together, self._drift(id(mine), rows_of(inputs)))
+                round_now(together, self._drift(together, id(mine), _kept(inputs), streams))
 
         put(RoundedBlock(layers={}, params=rounding.params))
-        with watched(linears, come):
-            self._after = self._text.forward(block.module, block.index, self._carried[cell][0])
+        with inputs_of(block.module, set(self._streams)) as streams, watched(linears, come):
+            self._after = self._forward(block, self._carried[cell][0])
         # Text need not come to every layer.
         if missed := [name for name in linears if name not in done]:
             round_now(missed, None)
@@ -133,13 +153,30 @@ class DriftText:
             again: whether more was rounded than the text has met.
         """
         carried = self._carried[cell]
-        carried[0] = self._text.forward(block.module, block.index, carried[0]) if again else self._after
+        carried[0] = self._forward(block, carried[0]) if again else self._after
 
-    def _drift(self, key: int, carried: Tensor) -> Drift | None:
+    def _forward(self, block: CalibratedBlock, hidden: Tensor) -> Tensor:
+        with calibrating(self._device):
+            return self._text.forward(block.module, block.index, hidden)
+
+    def _drift(
+        self, layers: Collection[str], key: int, carried: Tensor, streams: Mapping[str, Tensor]
+    ) -> Drift | None:
+        """What layers that share an input make up for.
+
+        Args:
+            key: of the input.
+            streams: by module, its input in the quantized model.
+        """
         original = self._inputs.get(key)
         if original is None or original.shape != carried.shape:
             return None
-        return Drift(original=original, carried=carried)
+        missing = {
+            layer: self._streams[place] - streams[place]
+            for layer, place in self._places.items()
+            if layer in layers and place in streams
+        }
+        return Drift(original=original, carried=carried, missing=missing)
 
 
 def drift_texts(calibration: Tensor | None, tokens: Mapping[str, int]) -> list[DriftText]:
@@ -164,24 +201,10 @@ def _state(cell: str) -> str:
     return f"drift/{cell}"
 
 
-def rows_of(inputs: Tensor) -> Tensor:
-    """A layer's input by token: float32 (tokens, in)."""
-    return inputs.reshape(-1, inputs.shape[-1]).float()
+def _kept(inputs: Tensor, *, copy: bool = False) -> Tensor:
+    """A layer's input by token, bfloat16 (tokens, in): quantization changes it many times as much.
 
-
-@contextmanager
-def watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Inside this context every call of these layers is seen before they compute."""
-
-    def before(name: str) -> Any:
-        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            see(name, args[0])
-
-        return hook
-
-    handles = [linear.module.register_forward_pre_hook(before(name)) for name, linear in linears.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    Args:
+        copy: also where it is in bfloat16.
+    """
+    return inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16, copy=copy)

@@ -30,17 +30,36 @@ def calibrating(device: torch.device) -> Iterator[None]:
     measuring are done outside.
     """
     if device.type == "cuda":
-        settings: Any = torch.backends.cuda.matmul
-        before = settings.fp32_precision
-        settings.fp32_precision = "tf32"
-        try:
+        with _cuda_products("tf32"):
             yield
-        finally:
-            settings.fp32_precision = before
         return
     halved = calibration_arithmetic(device) == "bfloat16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=halved):
+    # Weights change inside: none is to be kept as it was.
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=halved, cache_enabled=False):
         yield
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Inside `calibrating`, for what is to be in float32 as it is outside: rounding, say."""
+    if device.type == "cuda":
+        with _cuda_products("ieee"):
+            yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _cuda_products(precision: str) -> Iterator[None]:
+    """How CUDA multiplies float32 matrices inside."""
+    settings: Any = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = precision
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 def factor_dtype(device: torch.device) -> torch.dtype:

@@ -19,9 +19,9 @@ from quantize_lib.engine.block_input import block_input
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock
 from quantize_lib.engine.carried import hidden_of
 from quantize_lib.engine.cost_units import REFERENCE_BITS, Rounded, Unit, distance
-from quantize_lib.engine.drift import rows_of, watched
 from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.trial_rounder import TrialRounder
+from quantize_lib.engine.watch import rows_of, watched
 from quantize_lib.methods.common import NOMINAL_BITS
 from quantize_lib.methods.settings import LayerWidth
 

@@ -10,8 +10,7 @@ _SMALL_ERRORS = 8
 """Bits from which errors are so small that few tokens say more of chance than of them: layers of 8 bits that
 made up for them were worse than nothing in mixtures, where a token may be sent to another expert."""
 
-
-_CARRIED_TOKENS = {FAST: 0, STANDARD: 4096, BEST: 32768}
+_CARRIED_TOKENS = {FAST: 0, STANDARD: 16384, BEST: 65536}
 """By effort. Of one forward, all the states of which are there: they cost memory and time for each cell."""
 
 

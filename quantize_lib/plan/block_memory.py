@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from quantize_lib.architecture.blocks import expert_of
 from quantize_lib.architecture.tensors import LayerInfo
 from quantize_lib.methods import InputShape, Settings, get_method
-from quantize_lib.sizing import FLOAT32_BYTES, TOKENS_PER_BATCH
+from quantize_lib.sizing import BFLOAT16_BYTES, FLOAT32_BYTES, TOKENS_PER_BATCH
 
 _MAPPED_BYTES = 2
 """Of a weight as most models have it on disk."""
+_STREAMS = 2
+"""Layers of a block that add to the residual stream."""
 
 Group = Sequence[LayerInfo]
 """Layers that share one input."""
@@ -98,9 +100,15 @@ def _waiting(groups: Sequence[Group], own: int, all_tokens: int) -> int:
         own: tokens that wait; 0 where the cell makes up for no errors.
         all_tokens: of the texts of all cells.
     """
-    inputs = sum(group[0].in_features for group in groups)
-    waiting = own * 2 * max(map(_width, groups), default=0)
-    return FLOAT32_BYTES * (inputs * all_tokens + waiting)
+    if not groups:
+        return 0
+    inputs = sum(group[0].in_features for group in groups) * BFLOAT16_BYTES
+    # The residual stream has the width of the first input. On both ways there is what attention and MLP add
+    # to, and while one of them waits, their difference.
+    stream = groups[0][0].in_features * FLOAT32_BYTES
+    # The layer's input is there as the block has it, too.
+    waiting = max(map(_width, groups)) * (FLOAT32_BYTES + BFLOAT16_BYTES) + (_STREAMS + 1) * stream
+    return (inputs + _STREAMS * stream) * all_tokens + waiting * own
 
 
 def _experts(groups: Iterable[Group]) -> list[list[Group]]:

@@ -89,8 +89,8 @@ class MemoryNeeds:
             raise UsageError(
                 f"the job needs about {format_bytes(self.least)} of memory even with its activations on "
                 f"disk, and may have {format_bytes(limit)}",
-                hint="Raise the limit (--max-memory, for a container --memory), or take fewer cells in a run "
-                "(--only).",
+                hint="Raise the limit (--max-memory, for a container --memory), take fewer cells in a run "
+                "(--only), or give them `effort: fast`.",
             )
         return self.rest + self.hidden > limit
 

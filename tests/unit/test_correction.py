@@ -7,6 +7,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Drift
 from quantize_lib.engine.methods.correction import corrected
+from quantize_lib.engine.methods.hessian import factorized
 
 INPUTS, OUTPUTS, TOKENS = 12, 5, 400
 SEED = torch.Generator().manual_seed(3)
@@ -23,27 +24,33 @@ W = _random(OUTPUTS, INPUTS)
 H = X.T @ X / TOKENS
 
 
+def _corrected(weight: Tensor, drift: Drift, hessian: Tensor, *more: Tensor | None) -> Tensor:
+    made = corrected(weight, drift, hessian, *(more or (None,)))
+    assert made is not None
+    return made.weight
+
+
 def _error(weight: Tensor) -> float:
     return float((X @ W.T - Z @ weight.T).square().mean())
 
 
 def test_an_input_that_did_not_change_changes_nothing() -> None:
-    assert torch.equal(corrected(W, Drift(original=X, carried=X), H, None), W)
+    assert torch.equal(_corrected(W, Drift(original=X, carried=X), H, None), W)
 
 
 def test_a_layer_comes_nearer_to_what_the_base_model_computes() -> None:
-    assert _error(corrected(W, Drift(original=X, carried=Z), H, None)) < 0.5 * _error(W)
+    assert _error(_corrected(W, Drift(original=X, carried=Z), H, None)) < 0.5 * _error(W)
 
 
 def test_the_less_the_calibration_stands_against_it_the_nearer() -> None:
-    errors = [_error(corrected(W, Drift(original=X, carried=Z), H * weight, None)) for weight in (10, 1, 0)]
+    errors = [_error(_corrected(W, Drift(original=X, carried=Z), H * weight, None)) for weight in (10, 1, 0)]
     assert errors == sorted(errors, reverse=True)
 
 
 def test_a_scaled_input_is_corrected_as_it_would_be_without_the_scale() -> None:
     scale = _random(INPUTS).abs() + 0.5
-    plain = corrected(W, Drift(original=X, carried=Z), H, None)
-    scaled = corrected(W * scale, Drift(original=X, carried=Z / scale), H, scale)
+    plain = _corrected(W, Drift(original=X, carried=Z), H, None)
+    scaled = _corrected(W * scale, Drift(original=X, carried=Z / scale), H, scale)
     torch.testing.assert_close(scaled / scale, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -53,11 +60,42 @@ def test_an_input_that_the_base_never_has_is_not_followed_without_bound() -> Non
     carried = Z.clone()
     carried[:, 0] = 1e-3 * _random(TOKENS)
     hessian = silent.T @ silent / TOKENS
-    change = corrected(W, Drift(original=silent, carried=carried), hessian, None) - W
+    change = _corrected(W, Drift(original=silent, carried=carried), hessian, None) - W
     assert float(change.abs().max()) < 2 * float(W.abs().max())
 
 
-def test_where_the_tokens_say_nothing_the_weight_stays() -> None:
+def test_where_the_tokens_say_nothing_nothing_is_corrected() -> None:
     broken = Z.clone()
     broken[0, 0] = torch.inf
-    assert torch.equal(corrected(W, Drift(original=X, carried=broken), H, None), W)
+    assert corrected(W, Drift(original=X, carried=broken), H, None) is None
+
+
+def test_a_layer_gives_back_what_the_residual_stream_lacks() -> None:
+    lacking = 0.3 * Z @ _random(INPUTS, OUTPUTS) + 0.05 * _random(TOKENS, OUTPUTS)
+
+    def error(weight: Tensor) -> float:
+        return float((lacking + X @ W.T - Z @ weight.T).square().mean())
+
+    drift = Drift(original=X, carried=Z)
+    whole = _corrected(W, drift, H, None, lacking)
+    assert error(whole) < 0.5 * error(_corrected(W, drift, H, None))
+
+
+def test_a_stream_that_lacks_nothing_changes_nothing() -> None:
+    drift = Drift(original=X, carried=Z)
+    none = _corrected(W, drift, H, None, torch.zeros(TOKENS, OUTPUTS))
+    torch.testing.assert_close(none, _corrected(W, drift, H, None), rtol=1e-4, atol=1e-4)
+
+
+def test_what_lacks_is_given_back_whatever_the_inputs_are_scaled_by() -> None:
+    scale, lacking = _random(INPUTS).abs() + 0.5, 0.1 * _random(TOKENS, OUTPUTS)
+    plain = _corrected(W, Drift(original=X, carried=Z), H, None, lacking)
+    scaled = _corrected(W * scale, Drift(original=X, carried=Z / scale), H, scale, lacking)
+    torch.testing.assert_close(scaled / scale, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_rounded_is_judged_by_the_inputs_of_both_models() -> None:
+    made = corrected(W, Drift(original=X, carried=Z), H, None)
+    assert made is not None
+    expected = factorized((H + Z.T @ Z / TOKENS) / 2)
+    torch.testing.assert_close(made.factor.upper, expected.upper, rtol=1e-2, atol=1e-2)

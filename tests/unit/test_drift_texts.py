@@ -12,8 +12,8 @@ def tokens(effort: str, bits: int = 4) -> int:
     return get_method("gptq").carried_tokens(Settings(method="gptq", bits=bits, own={"effort": effort}))
 
 
-def test_best_sees_eight_times_as_much_as_standard_and_fast_nothing() -> None:
-    assert tokens("best") == 8 * tokens("standard")
+def test_best_sees_four_times_as_much_as_standard_and_fast_nothing() -> None:
+    assert tokens("best") == 4 * tokens("standard")
     assert tokens("fast") == 0
 
 
@@ -23,11 +23,11 @@ def test_layers_of_8_bits_make_up_for_nothing_at_any_effort() -> None:
 
 def test_cells_of_one_effort_share_a_text_and_others_have_none() -> None:
     texts = drift_texts(
-        torch.zeros(64, 512, dtype=torch.int64),
+        torch.zeros(128, 512, dtype=torch.int64),
         {"a": tokens("standard"), "b": tokens("best"), "c": tokens("standard"), "d": tokens("fast")},
     )
     # Where they are known by the number of their sequences.
-    assert [sorted(text.hidden) for text in texts] == [["drift-8"], ["drift-64"]]
+    assert [sorted(text.hidden) for text in texts] == [["drift-32"], ["drift-128"]]
 
 
 def test_with_little_text_every_effort_sees_all_of_it() -> None:

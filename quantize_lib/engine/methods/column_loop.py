@@ -16,7 +16,7 @@ from quantize_lib.engine.block import BlockInput, Drift, LinearInput, RoundedBlo
 from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.methods.correction import corrected
 from quantize_lib.engine.methods.folding import Folding
-from quantize_lib.engine.methods.gptq_rounding import Grouping, Rounded, make_grouping, round_rows
+from quantize_lib.engine.methods.gptq_rounding import Grouping, make_grouping, round_rows
 from quantize_lib.engine.methods.hessian import Factor, factorize
 from quantize_lib.engine.methods.layer_checks import check_range, statistics_of
 from quantize_lib.engine.methods.threads import one_thread
@@ -60,11 +60,12 @@ class ColumnRounding(Rounding):
         errors: dict[str, float] = {}
         notes: list[str] = []
         for linears in self._sharing(names):
-            factor = _factor(linears)
-            notes += _notes(self._block.index, linears, factor)
-            grouping = make_grouping(factor, linears[0].group_inputs, desc_act=self._grid.reordered)
             with one_thread(elements=_largest(linears)):
-                rounded = self._rounded(linears, factor, grouping, drift)
+                weight, factor = self._target(linears, drift)
+                grouping = make_grouping(factor, linears[0].group_inputs, desc_act=self._grid.reordered)
+                scales, zeros = self._choose(linears, weight, factor, grouping)
+                rounded = round_rows(weight, factor, grouping, scales, zeros, bits=linears[0].bits)
+            notes += _notes(self._block.index, linears, factor)
             start = 0
             for linear in linears:
                 stop = start + len(linear.weight)
@@ -85,19 +86,22 @@ class ColumnRounding(Rounding):
                 start = stop
         return RoundedBlock(layers=layers, errors=errors, notes=tuple(notes))
 
-    def _rounded(
-        self, linears: Sequence[LinearInput], factor: Factor, grouping: Grouping, drift: Drift | None
-    ) -> Rounded:
-        """All outputs of layers that share their inputs, one layer below the other."""
+    def _target(self, linears: Sequence[LinearInput], drift: Drift | None) -> tuple[Tensor, Factor]:
+        """What is rounded of layers that share their inputs, one layer below the other, and its factor."""
         weights = [self._folding.weights[linear.name] for linear in linears]
         scale = self._folding.scales.get(linears[0].name)
-        if scale is not None:
-            factor = factor.of_scaled(scale)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        if drift is not None:
-            weight = corrected(weight, drift, statistics_of(linears[0]).hessian, scale)
-        scales, zeros = self._choose(linears, weight, factor, grouping)
-        return round_rows(weight, factor, grouping, scales, zeros, bits=linears[0].bits)
+        statistics = statistics_of(linears[0])
+        made = None
+        try:
+            if drift is not None:
+                made = corrected(weight, drift, statistics.hessian, scale, _missing(linears, drift))
+            with one_thread(elements=weight.shape[1] ** 2):
+                factor = factorize(statistics) if made is None else made.factor
+        except EngineError as error:
+            raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
+        weight = weight if made is None else made.weight
+        return weight, factor if scale is None else factor.of_scaled(scale)
 
     def _sharing(self, names: Collection[str]) -> list[list[LinearInput]]:
         """Layers that can be rounded together."""
@@ -110,12 +114,17 @@ class ColumnRounding(Rounding):
         return list(groups.values())
 
 
-def _factor(linears: Sequence[LinearInput]) -> Factor:
-    try:
-        with one_thread(elements=linears[0].weight.shape[1] ** 2):
-            return factorize(statistics_of(linears[0]))
-    except EngineError as error:
-        raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
+def _missing(linears: Sequence[LinearInput], drift: Drift) -> Tensor | None:
+    """What the outputs of layers of one input are to have besides, (tokens, outputs of all)."""
+    if not any(linear.name in drift.missing for linear in linears):
+        return None
+    parts = [
+        drift.missing[linear.name]
+        if linear.name in drift.missing
+        else drift.carried.new_zeros(len(drift.carried), len(linear.weight))
+        for linear in linears
+    ]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def _largest(linears: Sequence[LinearInput]) -> int:

@@ -61,10 +61,15 @@ def factorize(statistics: Statistics) -> Factor:
     Raises:
         EngineError: for a Hessian that is not finite, or that no damping makes positive definite.
     """
-    return statistics.derived("gptq.factor", lambda: _factorize(statistics.hessian))
+    return statistics.derived("gptq.factor", lambda: factorized(statistics.hessian))
 
 
-def _factorize(hessian: Tensor) -> Factor:
+def factorized(hessian: Tensor) -> Factor:
+    """The factor of a second moment, float32 (in, in).
+
+    Raises:
+        EngineError: as `factorize`.
+    """
     diagonal = hessian.diagonal()
     if not torch.isfinite(hessian).all():
         raise EngineError(
