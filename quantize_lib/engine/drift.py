@@ -174,7 +174,7 @@ class DriftText:
         missing = {
             layer: self._streams[place] - streams[place]
             for layer, place in self._places.items()
-            if layer in layers and place in streams
+            if layer in layers and len(streams.get(place, ())) == len(carried)
         }
         return Drift(original=original, carried=carried, missing=missing)
 

@@ -19,7 +19,7 @@ from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.watch import first_tensor
 
 _TOKENS = 16
-"""Tokens of the first sequence by which sums are recognized."""
+"""The first ones, by which sums are recognized."""
 
 
 @contextmanager
@@ -95,13 +95,13 @@ class _Watch:
 
 
 def _adds(state: Tensor, output: Tensor, later: Sequence[Tensor]) -> bool:
-    """Whether the sum of a state and a layer's output is among what came later."""
-    if state.shape != output.shape or not bool(output.any()):
+    """Whether the sum of a state and a layer's output is among what came later; neither of them is zero."""
+    if state.shape != output.shape or not bool(state.any() and output.any()):
         return False
     whole = state + output
     return any(one.shape == whole.shape and torch.equal(one, whole) for one in later)
 
 
 def _beginning(state: Tensor) -> Tensor:
-    """The first tokens of the first sequence, as they are now: what follows may change them in place."""
-    return state[:1, :_TOKENS].clone() if state.dim() > 1 else state.clone()
+    """The first tokens, as they are now: what follows may change them in place."""
+    return (state.reshape(-1, state.shape[-1])[:_TOKENS] if state.dim() else state).clone()

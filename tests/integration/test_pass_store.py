@@ -429,6 +429,7 @@ def test_calibration_goes_through_a_block_in_which_nothing_is_quantized(
         SharedPass(
             model, [cell], calibration=calibration, evaluation=None, sample=0, reporter=Silent(), store=folder
         ).run()
-    assert {index: forwards.count(index) for index in range(BLOCKS)} == dict.fromkeys(
-        range(BLOCKS), forwards.count(0)
-    )
+    counted = {index: forwards.count(index) for index in range(BLOCKS)}
+    # The text by which the cell makes up for errors goes through the first block of a kind twice.
+    counted[0] -= 1
+    assert counted == dict.fromkeys(range(BLOCKS), counted[1])

@@ -55,8 +55,10 @@ def corrected(
         missing: float32 (tokens, out), what the output is to have besides; None for nothing.
 
     Returns:
-        None where the tokens do not say what it should be.
+        None where nothing changed, and where the tokens do not say what it should be.
     """
+    if missing is None and torch.equal(drift.original, drift.carried):
+        return None
     plain = weight if scale is None else weight / scale
     tokens, inputs = drift.carried.shape
     moment, pulled = torch.zeros_like(hessian), torch.zeros_like(plain)
