@@ -167,13 +167,14 @@ def _beside(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"Ours are of one pass for all rows of the same bits. Choices were made by the {KINDS[TUNED]}. "
         f"{_machine(first)}\n"
     )
-    yield from _accuracy(compares)
+    # What a few blocks add to the perplexity is too little for a ratio of it.
+    yield from _accuracy(compares, ratios=False)
     for name, row in ((name, row) for compare in compares for name, row in compare["rows"].items()):
         if name.startswith(PEERS):
             yield f"{name}: {_settings(row['settings'])}.\n"
 
 
-def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _accuracy(compares: Sequence[dict[str, Any]], *, ratios: bool = True) -> Iterator[str]:
     first = compares[0]
     base, texts = first["rows"]["base"], first["texts"]
     described = ", ".join(
@@ -184,9 +185,8 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"Calibrated with {_tokens(first)} of news, group size {first['group_size']}, the same token ids on "
         f"both sides; measured on {described}. KL is in nats per token.\n"
     )
-    rows = [
-        ["base model", *(part for text in texts for part in (f"{base[text]['perplexity']:.2f}", "–", "–"))]
-    ]
+    of_base = [[f"{base[text]['perplexity']:.2f}", *(["–"] if ratios else []), "–"] for text in texts]
+    rows = [["base model", *(part for parts in of_base for part in parts)]]
     for compare in compares:
         bits = compare["bits"]
         own = (f"{OURS}, {bits} bits", f"{OURS}, AWQ, {bits} bits")
@@ -198,14 +198,19 @@ def _accuracy(compares: Sequence[dict[str, Any]]) -> Iterator[str]:
             row = [f"**{name}**" if name.startswith(OURS) else name]
             for text in texts:
                 figures = compare["rows"][name][text]
-                counted = name in ours and text != TUNED
-                ratio = f"{increases(compare, name)[text]:.2f}" if counted else "–"
-                row += [f"{figures['perplexity']:.2f}", ratio, _with_error(figures)]
+                row.append(f"{figures['perplexity']:.2f}")
+                if ratios:
+                    row.append(f"{increases(compare, name)[text]:.2f}" if name in ours else "–")
+                row.append(_with_error(figures))
             rows.append(row)
     columns = (
         column
         for text in texts
-        for column in (f"perplexity, {KINDS[text]}", f"increase ÷ {PEER}'s", f"KL, {KINDS[text]}")
+        for column in (
+            f"perplexity, {KINDS[text]}",
+            *([f"increase ÷ {PEER}'s"] if ratios else []),
+            f"KL, {KINDS[text]}",
+        )
     )
     yield _table(["GPTQ", *columns], rows)
 
