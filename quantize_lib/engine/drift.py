@@ -86,7 +86,8 @@ class DriftText:
             return
 
         def note(name: str, inputs: Tensor) -> None:
-            self._inputs.setdefault(id(block.statistics[name]), _kept(inputs, copy=True))
+            if (key := id(block.statistics[name])) not in self._inputs:
+                self._inputs[key] = _kept(inputs, copy=True)
 
         dense = {name: linear for name, linear in block.linears.items() if linear.owner is None}
         while True:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from quantize_lib.engine.block import Fold
 from quantize_lib.engine.experts import DOWN, UP, FusedExperts
 from quantize_lib.engine.linears import Linear
+from quantize_lib.engine.watch import removed
 
 _TOLERANCE = 1e-4
 """Largest change of the block's output, relative to its largest value: float32 rounding is some 1e-6."""
@@ -100,11 +101,8 @@ def _producers(
             handles.append(module.register_forward_pre_hook(before(name)))
         elif name and not list(module.children()):
             handles.append(module.register_forward_hook(after(name)))
-    try:
+    with removed(handles):
         forward(block)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

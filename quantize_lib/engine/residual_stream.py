@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quantize_lib.engine.linears import Linear
-from quantize_lib.engine.watch import first_tensor
+from quantize_lib.engine.watch import first_tensor, removed
 
 _TOKENS = 16
 """The first ones, by which sums are recognized."""
@@ -43,11 +43,8 @@ def added_to(block: nn.Module, linears: Mapping[str, Linear]) -> Iterator[dict[s
         linear.module.register_forward_hook(watch.output_of(name)) for name, linear in linears.items()
     ]
     handles.append(block.register_forward_hook(watch.returned))
-    try:
+    with removed(handles):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
     found.update(watch.found())
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from quantize_lib.engine.experts import FusedExperts, RoutedTokens
 from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.sums import Accumulator, LayerSums
+from quantize_lib.engine.watch import removed
 
 
 class StatisticsCollector(LayerSums):
@@ -44,10 +45,9 @@ class StatisticsCollector(LayerSums):
             for experts, routed in self.routed.items()
         ]
         try:
-            yield
+            with removed(handles):
+                yield
         finally:
-            for handle in handles:
-                handle.remove()
             self._seen.clear()
 
     def end_of_batch(self) -> None:

@@ -22,6 +22,7 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.notebook import Notebook
 from quantize_lib.engine.proof_file import ProofFile
 from quantize_lib.engine.walk import Output, Route
+from quantize_lib.engine.watch import removed
 from quantize_lib.errors import EngineError, SourceError
 from quantize_lib.text import plain
 from quantize_lib.wording import joined, show
@@ -198,11 +199,8 @@ class _Walk:
             full = f"{self._model.prefix(index)}.{name}"
             self._modules.setdefault(full, False)
             handles.append(block.get_submodule(name).register_forward_pre_hook(self._seen(full)))
-        try:
+        with removed(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _seen(self, name: str) -> Any:
         def hook(_module: nn.Module, _args: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from quantize_lib.engine.linears import Linear
 
@@ -22,6 +23,17 @@ def first_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | N
 
 
 @contextmanager
+def removed(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks on modules that are there inside this context alone."""
+    handles = list(hooks)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Inside this context every call of these layers is seen before they compute."""
 
@@ -31,12 +43,8 @@ def watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -
 
         return hook
 
-    handles = [linear.module.register_forward_pre_hook(before(name)) for name, linear in linears.items()]
-    try:
+    with removed(linear.module.register_forward_pre_hook(before(name)) for name, linear in linears.items()):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -57,12 +65,8 @@ def inputs_of(block: nn.Module, names: set[str]) -> Iterator[dict[str, Tensor]]:
         return hook
 
     modules = dict(block.named_modules())
-    handles = [
+    with removed(
         modules[name].register_forward_pre_hook(see(name), with_kwargs=True)
         for name in names & modules.keys()
-    ]
-    try:
+    ):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, Drift, LinearInput, RoundedBlock
 from quantize_lib.engine.methods.base import Rounding
-from quantize_lib.engine.methods.correction import corrected
+from quantize_lib.engine.methods.correction import Corrected, corrected
 from quantize_lib.engine.methods.folding import Folding
 from quantize_lib.engine.methods.gptq_rounding import Grouping, make_grouping, round_rows
 from quantize_lib.engine.methods.hessian import Factor, factorize
@@ -92,16 +92,16 @@ class ColumnRounding(Rounding):
         scale = self._folding.scales.get(linears[0].name)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         statistics = statistics_of(linears[0])
-        made = None
         try:
+            made = None
             if drift is not None:
                 made = corrected(weight, drift, statistics.hessian, scale, _missing(linears, drift))
-            with one_thread(elements=weight.shape[1] ** 2):
-                factor = factorize(statistics) if made is None else made.factor
+            if made is None:
+                with one_thread(elements=weight.shape[1] ** 2):
+                    made = Corrected(weight=weight, factor=factorize(statistics))
         except EngineError as error:
             raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
-        weight = weight if made is None else made.weight
-        return weight, factor if scale is None else factor.of_scaled(scale)
+        return made.weight, made.factor if scale is None else made.factor.of_scaled(scale)
 
     def _sharing(self, names: Collection[str]) -> list[list[LinearInput]]:
         """Layers that can be rounded together."""
