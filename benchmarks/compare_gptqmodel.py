@@ -53,7 +53,7 @@ def main() -> int:
     for folder in (work, _kept(arguments)):
         folder.mkdir(parents=True, exist_ok=True)
     model = _quantized(arguments)
-    if not model.exists():
+    if arguments.blocks:
         first_blocks(arguments.model, arguments.blocks, model)
     plain = {"method": "gptq", "group_size": arguments.group_size}
     # The default effort is in the first entry.
@@ -96,7 +96,7 @@ def main() -> int:
     result = {
         **circumstances(arguments),
         "bits": arguments.bits,
-        **({"blocks": arguments.blocks} if arguments.blocks else {}),
+        "blocks": arguments.blocks,
         "rows": {"base": measured["base"], **rows},
     }
     (work / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

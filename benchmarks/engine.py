@@ -126,7 +126,11 @@ def _arguments() -> argparse.Namespace:
         ("llm-compressor", "llm-compressor, for the stages of peers"),
     ):
         parser.add_argument(f"--{word}", type=Path, metavar="PYTHON", help=f"of an environment with {what}")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if any(name.startswith("peers") for name in arguments.stage) and not arguments.auto_round:
+        # Its rows are what the targets are set against, and the rest takes long.
+        parser.error("the stages of peers need --auto-round PYTHON")
+    return arguments
 
 
 def _alike(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -163,11 +167,13 @@ class _Bench:
             before = json.loads(self._file.read_text(encoding="utf-8"))
             # Those that are asked for say themselves where they were measured; the others share one machine.
             same = before["versions"] == self.results["versions"] and _alike(before, self.results)
-            if same or (before["stages"] and set(names) <= set(ASKED_FOR)):
-                self.results = {**self.results, "stages": before["stages"]} if same else before
+            stages = before["stages"]
+            if same:
+                self.results["stages"] = stages
+            elif stages and set(names) <= set(ASKED_FOR):
+                self.results = before
             else:
-                kept = {name: stage for name, stage in before["stages"].items() if name in ASKED_FOR}
-                self.results["stages"] = kept
+                self.results["stages"] = {name: one for name, one in stages.items() if name in ASKED_FOR}
 
     def run(self, name: str) -> None:
         """One stage, from its command to the document.
@@ -235,18 +241,17 @@ class _Bench:
         if name == "gptq4" and (machine["amx_bfloat16"] or machine["avx512_bfloat16"]):
             # There it is GPTQModel's faster way; on other CPUs it takes several times as long.
             dtypes.append("bfloat16")
-        others = dict(self._others)
-        if name.startswith("gptq"):
-            others = {word: python for word, python in others.items() if word == "gptqmodel"}
-        elif not self._trial:
-            data += ["--blocks", str(PEER_BLOCKS), "--kept", str(KEPT), "--evaluate-samples", "10"]
-        if bits != "4":
-            # Its recipe is one of 4 bits.
-            others.pop("llm-compressor", None)
+        others = ["gptqmodel"]
+        if name.startswith("peers"):
+            # llm-compressor's recipe is one of 4 bits.
+            others += ["auto-round", *(["llm-compressor"] if bits == "4" else [])]
+            data += ["--blocks", "1" if self._trial else str(PEER_BLOCKS)]
+            if not self._trial:
+                data += ["--kept", str(KEPT), "--evaluate-samples", "10"]
         return [
             "benchmarks.compare_gptqmodel",
             *("--model", str(model), *data, "--bits", bits, "--peer-dtype", *dtypes),
-            *(part for word, python in others.items() for part in (f"--{word}", str(python))),
+            *(part for word in others if (own := self._others.get(word)) for part in (f"--{word}", str(own))),
         ]
 
     def _texts(self) -> list[Path]:
