@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 32768}
 """Calibration tokens that go through a block at once: enough for full speed, little enough for the caches."""
 PROOF_TOKENS = 128
@@ -23,6 +25,23 @@ def batch_size(device: str, length: int) -> int:
         length: in tokens.
     """
     return max(1, TOKENS_PER_BATCH[device] // length)
+
+
+def batch_sizes(total: int, size: int, ends: Iterable[int] = ()) -> list[int]:
+    """Sequences of each batch.
+
+    Args:
+        total: how many sequences there are.
+        size: the most of a batch.
+        ends: numbers of sequences after which a batch ends in any case.
+    """
+    sizes: list[int] = []
+    start = 0
+    for end in sorted({total, *(end for end in ends if end < total)}):
+        for first in range(start, end, size):
+            sizes.append(min(size, end - first))
+        start = end
+    return sizes
 
 
 def sequences_of(tokens: int, length: int) -> int:

@@ -44,17 +44,26 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """One input of a block's layers for the same tokens: in the base model, and as quantized blocks give it.
+    """How quantized blocks changed one input of a block's layers, x in the base model and z now: means.
+
+    Where the input is divided by a scale, z is what it would be without.
 
     Attributes:
-        original, carried: (tokens, in), in bfloat16 during a pass.
-        missing: by layer that adds to the residual stream, what the base's has there before it adds and the
-            quantized model's has not, float32 (tokens, out).
+        metric: (E[z·zᵀ] + H)/2 with H of the calibration, float32 (in, in).
+        change: E[(x - z)·zᵀ], float32 (in, in).
+        missing: by layer that adds to the residual stream, r that of the base before it adds and s the
+            quantized model's, E[(r - s)·zᵀ], float32 (out, in).
     """
 
-    original: Tensor
-    carried: Tensor
+    metric: Tensor
+    change: Tensor
     missing: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def is_finite(self) -> bool:
+        """Whether all of them are."""
+        return all(
+            bool(torch.isfinite(one.sum())) for one in (self.metric, self.change, *self.missing.values())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

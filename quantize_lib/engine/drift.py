@@ -1,50 +1,44 @@
-"""A little calibration text on two ways at once: through the base model's blocks, and through each cell's.
+"""A little calibration text on its way through each cell's blocks, whose layers make up for their errors.
 
-What it is at a layer on both ways tells that layer what the quantized blocks before it got wrong
-(`Drift`), so that it can make up for it: in its input, and in the residual stream that it adds to. The layers
-of a block are rounded on the way, each when the text comes to it.
+What it is at a layer in the base model and here tells that layer what the quantized blocks before it got
+wrong (`Drift`), so that it can make up for it: in its input, and in the residual stream that it adds to. The
+layers of a block are rounded on the way, each when the text comes to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
 
+from quantize_lib.engine.base_states import BaseStates
 from quantize_lib.engine.block import Drift, RoundedBlock
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock
+from quantize_lib.engine.drift_sums import DriftSums
 from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
 from quantize_lib.engine.precision import calibrating, exact
-from quantize_lib.engine.residual_stream import added_to
-from quantize_lib.engine.watch import inputs_of, watched
-from quantize_lib.sizing import sequences_of
+from quantize_lib.engine.side_by_side import SideBySide
+from quantize_lib.engine.watch import rows_of, watched_modules
+from quantize_lib.sizing import batch_sizes, sequences_of
 
 
 class DriftText:
-    """The text, and how far it has come in the base model and in each cell.
+    """The text, and how far it has come in each cell.
 
     Args:
-        ids: token ids, int64 (sequences, length).
+        ids: token ids, int64 (sequences, length): the calibration text's first.
+        sizes: sequences of each batch, as the calibration's.
         cells: ids of the cells that make up for errors.
     """
 
-    def __init__(self, ids: Tensor, cells: Collection[str]) -> None:
+    def __init__(self, ids: Tensor, sizes: list[int], cells: Collection[str]) -> None:
         self._cells = frozenset(cells)
-        self._text = CarriedText(ids, len(ids))
-        self._base = f"drift-{len(ids)}"
+        self._text = CarriedText(ids, sizes)
         self._carried: dict[str, Batches] = {}
-        # By the identity of the statistics that layers share.
-        self._inputs: dict[int, Tensor] = {}
-        # By layer of the block that adds to the residual stream, the module whose input that is; by such a
-        # module its input; and such modules of all blocks so far.
-        self._places: dict[str, str] = {}
-        self._streams: dict[str, Tensor] = {}
-        self._known: set[str] = set()
-        self._after = torch.empty(0)
+        self._outputs: list[Tensor] = []
         self._device = torch.device("cpu")
 
     def begin(
@@ -62,10 +56,11 @@ class DriftText:
             alive: the cells that did not fail there.
         """
         self._device = model.device
-        self._text.embed(model, partial(hold, self._base), hidden.get(self._base))
+        self._text.embed(model, list)
         for cell in (cell for cell in alive if cell in self._cells):
             name = _state(cell)
             self._carried[cell] = hold(name, hidden.get(name, self._text.hidden))
+        self._text.hidden = []
 
     def __contains__(self, cell: str) -> bool:
         return cell in self._carried
@@ -75,35 +70,14 @@ class DriftText:
         self._carried.pop(cell, None)
 
     @property
+    def sequences(self) -> int:
+        """How many it has."""
+        return sum(map(len, self._text.batches))
+
+    @property
     def hidden(self) -> dict[str, Batches]:
         """Hidden states by the names under which they are kept."""
-        return {self._base: self._text.hidden} | {_state(cell): on for cell, on in self._carried.items()}
-
-    def enter(self, block: CalibratedBlock) -> None:
-        """Take the text through the base model's block, and note what its layers get and add to."""
-        self._inputs, self._streams = {}, {}
-        if not self._carried:
-            return
-
-        def note(name: str, inputs: Tensor) -> None:
-            if (key := id(block.statistics[name])) not in self._inputs:
-                self._inputs[key] = _kept(inputs, copy=True)
-
-        dense = {name: linear for name, linear in block.linears.items() if linear.owner is None}
-        while True:
-            with (
-                watched(dense, note),
-                inputs_of(block.module, self._known) as streams,
-                added_to(block.module, dense) as self._places,
-            ):
-                after = self._forward(block, self._text.hidden[0])
-            places = set(self._places.values())
-            if places <= self._known:
-                break
-            # Most blocks are like one before: the text goes through the first of a kind twice.
-            self._known |= places
-        self._streams = {place: streams[place] for place in places}
-        self._text.hidden[0] = after
+        return {_state(cell): on for cell, on in self._carried.items()}
 
     def round(
         self,
@@ -122,28 +96,37 @@ class DriftText:
         Returns:
             What was made, bit by bit.
         """
-        linears, statistics = part.linears, part.statistics
         pieces: list[RoundedBlock] = []
-        done: set[str] = set()
 
         def round_now(names: Collection[str], drift: Drift | None) -> None:
             with exact(self._device):
                 piece = rounding.round(names, drift)
                 put(piece)
-            done.update(names)
             pieces.append(piece)
 
-        def come(name: str, inputs: Tensor) -> None:
-            if name not in done:
-                mine = statistics[name]
-                together = [other for other in linears if statistics[other] is mine]
-                round_now(together, self._drift(together, id(mine), _kept(inputs), streams))
-
         put(RoundedBlock(layers={}, params=rounding.params))
-        with inputs_of(block.module, set(self._streams)) as streams, watched(linears, come):
-            self._after = self._forward(block, self._carried[cell][0])
+        way = SideBySide(self._device)
+        coming = _Coming(part, block.states, rounding.scales)
+
+        def ready(name: str) -> Collection[str]:
+            together = coming.together(name)
+            round_now(together, coming.drift(name))
+            return together
+
+        def come(name: str, inputs: Tensor) -> None:
+            coming.see(way.number, name, inputs)
+
+        def add(name: str, state: Tensor) -> None:
+            coming.streams[way.number, name] = rows_of(state).clone()
+
+        carried = self._carried[cell]
+        with watched_modules(block.module, set(block.states.places.values()), add):
+            self._outputs = way.run(
+                len(carried), lambda number: self._forward(block, number, carried), part.linears, come, ready
+            )
         # Text need not come to every layer.
-        if missed := [name for name in linears if name not in done]:
+        rounded = {name for piece in pieces for name in piece.layers}
+        if missed := [name for name in part.linears if name not in rounded]:
             round_now(missed, None)
         return pieces
 
@@ -154,58 +137,85 @@ class DriftText:
             again: whether more was rounded than the text has met.
         """
         carried = self._carried[cell]
-        carried[0] = self._forward(block, carried[0]) if again else self._after
+        for number, output in enumerate(self._outputs):
+            carried[number] = self._forward(block, number, carried) if again else output
+        self._outputs = []
 
-    def _forward(self, block: CalibratedBlock, hidden: Tensor) -> Tensor:
+    def _forward(self, block: CalibratedBlock, number: int, carried: Batches) -> Tensor:
         with calibrating(self._device):
-            return self._text.forward(block.module, block.index, hidden)
+            return self._text.forward(block.module, block.index, carried[number], number)
 
-    def _drift(
-        self, layers: Collection[str], key: int, carried: Tensor, streams: Mapping[str, Tensor]
-    ) -> Drift | None:
-        """What layers that share an input make up for.
 
-        Args:
-            key: of the input.
-            streams: by module, its input in the quantized model.
-        """
-        original = self._inputs.get(key)
-        if original is None or original.shape != carried.shape:
-            return None
-        missing = {
-            layer: self._streams[place] - streams[place]
-            for layer, place in self._places.items()
-            if layer in layers and len(streams.get(place, ())) == len(carried)
+class _Coming:
+    """What batches say of the inputs of a block's layers as they come to them.
+
+    Args:
+        states: the same text's in the base model.
+        scales: what inputs are divided by, by layer.
+
+    Attributes:
+        streams: of the batch on its way, by module, what it gets of the residual stream.
+    """
+
+    def __init__(self, part: BlockPart, states: BaseStates, scales: Mapping[str, Tensor]) -> None:
+        self._part = part
+        self._states = states
+        self._scales = scales
+        # By the identity of the statistics that layers share.
+        self._sums: dict[int, DriftSums] = {}
+        self.streams: dict[tuple[int, str], Tensor] = {}
+
+    def together(self, name: str) -> list[str]:
+        """The layers that share a layer's input."""
+        mine = self._part.statistics[name]
+        return [other for other in self._part.linears if self._part.statistics[other] is mine]
+
+    def see(self, number: int, name: str, inputs: Tensor) -> None:
+        """A batch comes to a layer. What came there in one of the models alone says nothing."""
+        base = self._states.batches[number]
+        original, rows = base.inputs.get(name), inputs.reshape(-1, inputs.shape[-1])
+        if original is None or len(original) != len(rows):
+            return
+        missing: dict[str, Tensor] = {}
+        adding = {
+            layer: self._states.places[layer] for layer in self.together(name) if layer in self._states.places
         }
-        return Drift(original=original, carried=carried, missing=missing)
+        for layer, place in adding.items():
+            theirs, ours = base.streams.get(place), self.streams.get((number, place))
+            if theirs is not None and ours is not None and len(theirs) == len(ours) == len(rows):
+                missing[layer] = theirs - ours
+        key = id(self._part.statistics[name])
+        if key not in self._sums:
+            outputs = {layer: self._part.linears[layer].shape[0] for layer in adding}
+            self._sums[key] = DriftSums(rows.shape[1], self._scales.get(name), outputs, rows.device)
+        self._sums[key].add(original, rows, missing)
+
+    def drift(self, name: str) -> Drift | None:
+        """What all batches said of a layer's input."""
+        statistics = self._part.statistics[name]
+        sums = self._sums.pop(id(statistics), None)
+        return None if sums is None else sums.finish(statistics.hessian)
 
 
-def drift_texts(calibration: Tensor | None, tokens: Mapping[str, int]) -> list[DriftText]:
+def drift_texts(calibration: Tensor, tokens: Mapping[str, int], batch: int) -> list[DriftText]:
     """One text for all cells that see their errors on the same number of tokens.
 
     Args:
         calibration: token ids, int64 (samples, length), the first of which are taken.
         tokens: about how many of them each cell gets, by id; 0 for none.
+        batch: sequences that go through a block at once.
     """
-    if calibration is None:
-        return []
     by_count: dict[int, list[str]] = {}
     for cell, wanted in tokens.items():
         if wanted:
             count = min(len(calibration), sequences_of(wanted, calibration.shape[1]))
             by_count.setdefault(count, []).append(cell)
-    return [DriftText(calibration[:count], cells) for count, cells in by_count.items()]
+    return [
+        DriftText(calibration[:count], batch_sizes(count, batch, by_count), cells)
+        for count, cells in by_count.items()
+    ]
 
 
 def _state(cell: str) -> str:
     """Under which name a cell's hidden states are kept."""
     return f"drift/{cell}"
-
-
-def _kept(inputs: Tensor, *, copy: bool = False) -> Tensor:
-    """A layer's input by token, bfloat16 (tokens, in): quantization changes it many times as much.
-
-    Args:
-        copy: also where it is in bfloat16.
-    """
-    return inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16, copy=copy)

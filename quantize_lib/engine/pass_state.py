@@ -75,8 +75,8 @@ class PassState:
         cells: by cell id; `tokens` come after the last block and are no part of it.
         folds: by structure. They are proven on the first block of each: another block's proof might differ.
         hidden: the texts' hidden states after the finished blocks, by batch, each (sequences, length,
-            hidden) in the compute dtype: `calibration`, `evaluation` and `cell/ID` for each cell; `drift-N`,
-            of N sequences, and `drift/ID` of the texts by which cells make up for errors.
+            hidden) in the compute dtype: `calibration`, `evaluation` and `cell/ID` for each cell; `drift/ID`
+            of the text by which one makes up for errors.
     """
 
     blocks: int
@@ -106,8 +106,8 @@ class PassStore(Protocol):
 class CarriedText:
     """Token ids with the hidden states that have come through the blocks so far."""
 
-    def __init__(self, ids: Tensor, size: int) -> None:
-        """Batches of `size` sequences."""
+    def __init__(self, ids: Tensor, size: int | list[int]) -> None:
+        """Batches of `size` sequences, or of as many as it says for each."""
         self.batches = list(ids.split(size))
         self.hidden: Batches = []
         self._calls: list[Calls] = []

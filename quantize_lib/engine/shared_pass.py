@@ -27,6 +27,7 @@ from quantize_lib.engine.rounded_alike import rounded_alike
 from quantize_lib.errors import EngineError, QuantizerError
 from quantize_lib.process_memory import release_freed
 from quantize_lib.reporting import Reporter
+from quantize_lib.sizing import batch_size
 
 
 class SharedPass:
@@ -69,21 +70,28 @@ class SharedPass:
         calibrated = any(cell.method.calibrated for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
+        self._drifts: list[DriftText] = []
+        if calibrated and calibration is not None:
+            self._drifts = drift_texts(
+                calibration,
+                {
+                    name: alike[0].method.carried_tokens(alike[0].settings)
+                    for name, alike in self._alike.items()
+                },
+                batch_size(model.device.type, calibration.shape[1]),
+            )
         self._calibrator = Calibrator(
             model,
             calibration if calibrated else None,
             layers={name for cell in cells for name in cell.layers},
             folding=any(cell.method.folds(cell.settings) for cell in cells),
             given=given if calibrated else None,
+            seen=[drift.sequences for drift in self._drifts],
         )
         self._ahead = ahead and calibrated
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
-        self._drifts = drift_texts(
-            calibration,
-            {name: alike[0].method.carried_tokens(alike[0].settings) for name, alike in self._alike.items()},
-        )
 
     def run(self) -> PassOutcome:
         """Quantize every cell. A cell that fails is left out of the rest; the others go on.
@@ -206,8 +214,6 @@ class SharedPass:
         return next((drift for drift in self._drifts if name in drift), None)
 
     def _block(self, block: CalibratedBlock) -> None:
-        for drift in self._drifts:
-            drift.enter(block)
         for name, cells in self._alive_alike().items():
             started, all_cells = time.monotonic(), tuple(cells)
             try:

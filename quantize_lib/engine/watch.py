@@ -48,25 +48,23 @@ def watched(linears: Mapping[str, Linear], see: Callable[[str, Tensor], None]) -
 
 
 @contextmanager
-def inputs_of(block: nn.Module, names: set[str]) -> Iterator[dict[str, Tensor]]:
-    """Inside this context the mapping has the latest input of each of these modules, by token.
+def watched_modules(block: nn.Module, names: set[str], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside this context the first tensor of every call of these modules is seen before they compute.
 
     Args:
         names: of modules of the block; the block's own is empty. Those that it has not are left out.
     """
-    seen: dict[str, Tensor] = {}
 
-    def see(name: str) -> Any:
+    def before(name: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if (state := first_tensor(args, kwargs)) is not None:
-                # It may be added to in place.
-                seen[name] = rows_of(state).clone()
+                see(name, state)
 
         return hook
 
     modules = dict(block.named_modules())
     with removed(
-        modules[name].register_forward_pre_hook(see(name), with_kwargs=True)
+        modules[name].register_forward_pre_hook(before(name), with_kwargs=True)
         for name in names & modules.keys()
     ):
-        yield seen
+        yield

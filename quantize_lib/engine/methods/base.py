@@ -18,9 +18,11 @@ class Rounding(ABC):
 
     Attributes:
         params: as `RoundedBlock.params`; known before any layer is rounded.
+        scales: by layer what its input is divided by, float32 (in,); of the layers that have any.
     """
 
     params: Mapping[str, Tensor] = {}
+    scales: Mapping[str, Tensor] = {}
 
     @abstractmethod
     def round(self, names: Collection[str], drift: Drift | None = None) -> RoundedBlock:

@@ -46,6 +46,7 @@ class ColumnRounding(Rounding):
         self._folding = folding
         self._choose = choose
         self.params = folding.params
+        self.scales = folding.scales
         for name in block.linears:
             check_range(name, folding.weights[name])
 
@@ -91,14 +92,12 @@ class ColumnRounding(Rounding):
         weights = [self._folding.weights[linear.name] for linear in linears]
         scale = self._folding.scales.get(linears[0].name)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        statistics = statistics_of(linears[0])
         try:
-            made = None
             if drift is not None:
-                made = corrected(weight, drift, statistics.hessian, scale, _missing(linears, drift))
-            if made is None:
+                made = corrected(weight, drift, scale, _missing(linears, drift))
+            else:
                 with one_thread(elements=weight.shape[1] ** 2):
-                    made = Corrected(weight=weight, factor=factorize(statistics))
+                    made = Corrected(weight=weight, factor=factorize(statistics_of(linears[0])))
         except EngineError as error:
             raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
         return made.weight, made.factor if scale is None else made.factor.of_scaled(scale)
@@ -115,16 +114,14 @@ class ColumnRounding(Rounding):
 
 
 def _missing(linears: Sequence[LinearInput], drift: Drift) -> Tensor | None:
-    """What the outputs of layers of one input are to have besides, (tokens, outputs of all)."""
+    """What the outputs of layers of one input are to make up for besides, (outputs of all, in)."""
     if not any(linear.name in drift.missing for linear in linears):
         return None
     parts = [
-        drift.missing[linear.name]
-        if linear.name in drift.missing
-        else drift.carried.new_zeros(len(drift.carried), len(linear.weight))
+        drift.missing[linear.name] if linear.name in drift.missing else torch.zeros_like(linear.weight)
         for linear in linears
     ]
-    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _largest(linears: Sequence[LinearInput]) -> int:

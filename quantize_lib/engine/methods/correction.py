@@ -22,11 +22,7 @@ from torch import Tensor
 
 from quantize_lib.engine.block import Drift
 from quantize_lib.engine.methods.hessian import Factor, factorized
-from quantize_lib.engine.precision import calibrating, factor_dtype
-from quantize_lib.engine.second_moment import add_product, mirrored
-
-_TOKENS = 4096
-"""Tokens that are in float32 at a time."""
+from quantize_lib.engine.precision import calibrating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,49 +38,25 @@ class Corrected:
     factor: Factor
 
 
-def corrected(
-    weight: Tensor, drift: Drift, hessian: Tensor, scale: Tensor | None, missing: Tensor | None = None
-) -> Corrected | None:
+def corrected(weight: Tensor, drift: Drift, scale: Tensor | None, missing: Tensor | None = None) -> Corrected:
     """The weight that makes up for the change of its input.
 
     Args:
         weight: float32 (out, in), for inputs that are divided by `scale`.
-        drift: of the input; `carried` is divided by `scale`, too.
-        hessian: float32 (in, in), second moment of the base's input.
+        drift: of the input.
         scale: float32 (in,); None for ones.
-        missing: float32 (tokens, out), what the output is to have besides; None for nothing.
+        missing: float32 (out, in), what `Drift.missing` has of these outputs; None for nothing.
 
-    Returns:
-        None where nothing changed, and where the tokens do not say what it should be.
+    Raises:
+        EngineError: for a metric that no damping makes positive definite.
     """
-    if missing is None and torch.equal(drift.original, drift.carried):
-        return None
-    plain = weight if scale is None else weight / scale
-    tokens, inputs = drift.carried.shape
-    moment, pulled = torch.zeros_like(hessian), torch.zeros_like(plain)
-    # Of the two ways through three matrices the one with fewer operations.
-    by_outputs = missing is not None or len(plain) * 2 < inputs + len(plain) * inputs / tokens
     with calibrating(weight.device):
-        for start in range(0, tokens, _TOKENS):
-            some = slice(start, start + _TOKENS)
-            carried = drift.carried[some].float()
-            if scale is not None:
-                carried = carried * scale
-            change = drift.original[some].float() - carried
-            factor = carried.to(factor_dtype(weight.device))
-            add_product(moment, factor)
-            if by_outputs:
-                wanted = change @ plain.T
-                pulled += (wanted if missing is None else missing[some] + wanted).T @ factor
-            else:
-                pulled += plain @ (change.T @ factor)
-    # The mean of both moments, and so half of what the sum of them would be the divisor of.
-    moment = mirrored(moment).div_(tokens).add_(hessian).div_(2)
-    pulled.div_(2 * tokens)
-    if not bool(torch.isfinite(moment.sum() + pulled.sum())):
-        return None
-    metric = factorized(moment)
-    del moment
+        pulled = ((weight if scale is None else weight / scale) @ drift.change).float()
+    if missing is not None:
+        pulled += missing
+    # The metric is the mean of two moments, and so half of what their sum would be as the divisor.
+    pulled.div_(2)
+    factor = factorized(drift.metric)
     added = torch.empty_like(pulled)
-    added[:, metric.order] = pulled[:, metric.order] @ metric.upper.T @ metric.upper
-    return Corrected(weight=weight + (added if scale is None else added * scale), factor=metric)
+    added[:, factor.order] = pulled[:, factor.order] @ factor.upper.T @ factor.upper
+    return Corrected(weight=weight + (added if scale is None else added * scale), factor=factor)

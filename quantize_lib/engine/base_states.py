@@ -1,0 +1,102 @@
+"""What the base model's layers get and add to, for the text by which cells make up for their errors.
+
+It is the beginning of the calibration text: what it is there comes by while a block is calibrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from quantize_lib.engine.linears import Linear
+from quantize_lib.engine.residual_stream import added_to
+from quantize_lib.engine.watch import rows_of, watched, watched_modules
+
+
+@dataclass(kw_only=True)
+class BatchStates:
+    """Of one batch.
+
+    Attributes:
+        inputs: by layer that is a module, bfloat16 (tokens, in); the same for layers that share it.
+        streams: by module, what it gets of the residual stream, float32 (tokens, width).
+    """
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    streams: dict[str, Tensor] = field(default_factory=dict)
+
+
+class BaseStates:
+    """Of one block.
+
+    Args:
+        linears: its layers that some cell quantizes, by relative name.
+        count: how many batches are kept, from the first on.
+        known: modules of the blocks so far whose input is the residual stream; it grows.
+
+    Attributes:
+        places: by layer that adds to the residual stream, the module whose input it adds to.
+        batches: what is kept.
+    """
+
+    def __init__(self, block: nn.Module, linears: Mapping[str, Linear], count: int, known: set[str]) -> None:
+        self._block = block
+        self._dense = {name: linear for name, linear in linears.items() if linear.owner is None}
+        self._count = count
+        self._known = known
+        self.places: dict[str, str] = {}
+        self.batches: list[BatchStates] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside this context the next batch goes through the block, which is seen while there is need."""
+        if len(self.batches) == self._count:
+            yield
+            return
+        states = BatchStates()
+        # Kept alive meanwhile, so that one object is one input.
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def note(name: str, inputs: Tensor) -> None:
+            if name not in states.inputs:
+                kept = next((kept for tensor, kept in seen if tensor is inputs), None)
+                if kept is None:
+                    kept = kept_rows(inputs).clone()
+                    seen.append((inputs, kept))
+                states.inputs[name] = kept
+
+        with ExitStack() as watches:
+            watches.enter_context(watched(self._dense, note))
+            watches.enter_context(self._streams(self._known, states))
+            if not self.batches:
+                self.places = watches.enter_context(added_to(self._block, self._dense))
+            yield
+        self.batches.append(states)
+
+    def complete(self, again: Callable[[], object]) -> None:
+        """See what was not known to be the residual stream: most blocks are like one before.
+
+        Args:
+            again: takes the first batch through the block once more.
+        """
+        if len(self.batches) == 1 and (new := set(self.places.values()) - self._known):
+            self._known |= new
+            with self._streams(new, self.batches[0]):
+                again()
+
+    @contextmanager
+    def _streams(self, modules: set[str], states: BatchStates) -> Iterator[None]:
+        def see(name: str, state: Tensor) -> None:
+            states.streams[name] = rows_of(state).clone()
+
+        with watched_modules(self._block, modules, see):
+            yield
+
+
+def kept_rows(inputs: Tensor) -> Tensor:
+    """A layer's input by token, bfloat16 (tokens, in): quantization changes it many times as much."""
+    return inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16)
