@@ -29,11 +29,17 @@ class Statistics:
     Cholesky factor, say), so that a further cell does not pay for it again.
     """
 
-    def __init__(self, hessian: Tensor, mean_abs: Tensor, tokens: int) -> None:
+    def __init__(self, hessian: Tensor, mean_abs: Tensor | None, tokens: int) -> None:
         self.hessian = hessian
-        self.mean_abs = mean_abs
+        self._mean_abs = mean_abs
         self.tokens = tokens
         self._derived: dict[Hashable, object] = {}
+
+    @property
+    def mean_abs(self) -> Tensor:
+        """It is there only where some cell asks for folds."""
+        assert self._mean_abs is not None, "nobody asked for mean |x|"
+        return self._mean_abs
 
     def derived(self, key: Hashable, compute: Callable[[], T]) -> T:
         """The value kept under `key`, computed at its first use."""
@@ -49,21 +55,13 @@ class Drift:
     Where the input is divided by a scale, z is what it would be without.
 
     Attributes:
-        metric: (E[z·zᵀ] + H)/2 with H of the calibration, float32 (in, in).
         change: E[(x - z)·zᵀ], float32 (in, in).
         missing: by layer that adds to the residual stream, r that of the base before it adds and s the
             quantized model's, E[(r - s)·zᵀ], float32 (out, in).
     """
 
-    metric: Tensor
     change: Tensor
     missing: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def is_finite(self) -> bool:
-        """Whether all of them are."""
-        return all(
-            bool(torch.isfinite(one.sum())) for one in (self.metric, self.change, *self.missing.values())
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ class Calibrator:
     Args:
         ids: token ids, int64 (samples, length); None where no cell needs statistics.
         layers: full names of the linear layers that some cell quantizes.
-        folding: whether some cell asks for folds.
+        folding: whether some cell asks for folds, which are chosen by mean |x|, too.
         given: sums of the text, of which then only what cells see their errors on goes through the blocks.
         seen: of each text on which cells see their errors, how many of the first sequences it is.
     """
@@ -141,6 +141,7 @@ class Calibrator:
         self._model = model
         self._layers = layers
         self._given = given
+        self._loudness = folding
         self._proven: Mapping[FoldKey, tuple[Fold, ...]] = {}
         # How many of the first batches are seen, and which of the blocks' modules get the residual stream.
         self._seen = 0
@@ -209,6 +210,7 @@ class Calibrator:
             As `blocks`.
         """
         assert self._text is not None
+        self._loudness = True
         module = self._model.load_block(index)
         linears = self._linears(index, module)
         return self._forward(self._text, module, index, linears, BaseStates(module, linears, 0, set()))
@@ -283,7 +285,7 @@ class Calibrator:
         states: BaseStates,
     ) -> BlockSums:
         """The one forward of the calibration text through the full-precision block."""
-        collector = StatisticsCollector(linears)
+        collector = StatisticsCollector(linears, loudness=self._loudness)
         with calibrating(self._model.device):
             for number in range(len(text.hidden)):
                 forward = partial(text.forward, module, index, text.hidden[number], number)

@@ -192,9 +192,8 @@ class _Coming:
 
     def drift(self, name: str) -> Drift | None:
         """What all batches said of a layer's input."""
-        statistics = self._part.statistics[name]
-        sums = self._sums.pop(id(statistics), None)
-        return None if sums is None else sums.finish(statistics.hessian)
+        sums = self._sums.pop(id(self._part.statistics[name]), None)
+        return None if sums is None else sums.finish()
 
 
 def drift_texts(calibration: Tensor, tokens: Mapping[str, int], batch: int) -> list[DriftText]:

@@ -34,7 +34,7 @@ class ExpertTally:
         """Of one expert, by the statistics of its layers."""
         known = list(statistics)
         tokens = min(one.tokens for one in known)
-        borrows = any(one.tokens < len(one.mean_abs) for one in known)
+        borrows = any(one.tokens < len(one.hessian) for one in known)
         return cls(count=1, borrowing=int(borrows), least=tokens, name=name, unreached=int(tokens == 0))
 
     def beside(self, other: ExpertTally | None) -> ExpertTally:

@@ -44,14 +44,15 @@ class SideBySide:
 
         Args:
             forward: takes the batch of a number through it.
-            linears: the layers at which batches wait, by relative name.
+            linears: the layers at which batches wait, by relative name, in the model's order.
             come: told of each batch that comes to a layer where it is to wait: the layer, and its input.
-            ready: called with a layer when every batch waits or is through; gives the layers at which none
-                waits any more, that layer among them.
+            ready: called when every batch waits or is through, with the first layer where one waits; gives
+                the layers at which none waits any more, that layer among them.
 
         Returns:
             What the block gave, by batch.
         """
+        order = {name: place for place, name in enumerate(linears)}
         main, mine = getcurrent(), torch.is_autocast_enabled(self._device)
 
         def wait(name: str, inputs: Tensor) -> None:
@@ -83,7 +84,7 @@ class SideBySide:
                 for number in range(batches):
                     move(number)
                 while waiting:
-                    self._passed.update(ready(waiting[min(waiting)]))
+                    self._passed.update(ready(min(waiting.values(), key=order.__getitem__)))
                     for number in list(waiting):
                         move(number)
         finally:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quantize_lib.engine.experts import FusedExperts, RoutedTokens
 from quantize_lib.engine.linears import Linear
+from quantize_lib.engine.precision import factor_dtype
 from quantize_lib.engine.sums import Accumulator, LayerSums
 from quantize_lib.engine.watch import removed
 
@@ -19,19 +20,22 @@ class StatisticsCollector(LayerSums):
 
     Args:
         linears: the block's linear layers by relative name, in the model's order.
+        loudness: whether mean |x| is asked for, too.
 
     Attributes:
         routed: what came to the experts that some of them belong to.
     """
 
-    def __init__(self, linears: Mapping[str, Linear]) -> None:
+    def __init__(self, linears: Mapping[str, Linear], *, loudness: bool = True) -> None:
         super().__init__(linears)
+        self._loudness = loudness
         self.routed: dict[FusedExperts, RoutedTokens] = {}
         for name, linear in linears.items():
             if linear.experts is not None and linear.experts not in self.routed:
                 # The module's name is that of its first expert without number and layer.
                 self.routed[linear.experts] = RoutedTokens(name.rsplit(".", 2)[0], linear.experts)
-        self._seen: list[tuple[Tensor, str]] = []
+        # What layers of this batch got, and that as the factor of a product; the name under which it is.
+        self._seen: list[tuple[Tensor, Tensor, str]] = []
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -55,18 +59,18 @@ class StatisticsCollector(LayerSums):
         self._seen.clear()
 
     def _hook(self, name: str) -> Any:
-        def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             x: Tensor = args[0]
-            leader = self.leader.get(name)
-            if leader is None:
-                # The tensors of this batch are kept alive, so that one object is one input.
-                leader = next((other for tensor, other in self._seen if tensor is x), name)
-                self.leader[name] = leader
-                self._seen.append((x, leader))
-            if leader == name:
-                accumulator = self.accumulators.get(name)
-                if accumulator is None:
-                    accumulator = self.accumulators[name] = Accumulator(x.shape[-1], x.device)
-                accumulator.add(x.reshape(-1, x.shape[-1]))
+            # The tensors of this batch are kept alive, so that one object is one input.
+            seen = next(((factor, other) for tensor, factor, other in self._seen if tensor is x), None)
+            factor, first = seen or (x.to(factor_dtype(x.device)), name)
+            if seen is None:
+                self._seen.append((x, factor, name))
+            if self.leader.setdefault(name, first) == name:
+                if name not in self.accumulators:
+                    self.accumulators[name] = Accumulator(x.shape[-1], x.device, loudness=self._loudness)
+                self.accumulators[name].add(factor.reshape(-1, x.shape[-1]))
+            # A plain layer would bring it to that dtype itself, each of those that share it anew.
+            return (factor, *args[1:]) if type(module).forward is nn.Linear.forward else None
 
         return before

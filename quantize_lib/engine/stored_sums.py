@@ -66,6 +66,7 @@ def stored(prefix: str, sums: BlockSums) -> Iterator[tuple[str, Tensor]]:
 
 
 def _tensors(name: str, sums: Accumulator) -> Iterator[tuple[str, Tensor]]:
+    assert sums.abs_sum is not None
     yield f"{name}/{_MOMENT}", packed(sums.hessian)
     yield f"{name}/{_ABS}", sums.abs_sum
     yield f"{name}/{_TOKENS}", torch.tensor([sums.tokens], dtype=torch.int64)
@@ -118,7 +119,8 @@ class StoredSums:
 
     def added(self, name: str, sums: Accumulator) -> Accumulator:
         """What all parts have of an input, added to empty sums."""
-        device, width = sums.hessian.device, len(sums.abs_sum)
+        assert sums.abs_sum is not None
+        device, width = sums.hessian.device, sums.width
         whole = torch.zeros(width, width)
         for part in self._parts:
             tokens = self.tokens(name, part)

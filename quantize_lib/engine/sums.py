@@ -25,24 +25,28 @@ class Accumulator:
 
     Args:
         width: of the inputs.
+        loudness: whether mean |x| is asked for, too.
     """
 
-    def __init__(self, width: int, device: torch.device) -> None:
+    def __init__(self, width: int, device: torch.device, *, loudness: bool = True) -> None:
+        self.width = width
         self.hessian = torch.zeros(width, width, dtype=torch.float32, device=device)
-        self.abs_sum = torch.zeros(width, dtype=torch.float32, device=device)
+        self.abs_sum = torch.zeros(width, dtype=torch.float32, device=device) if loudness else None
         self.tokens = 0
 
     def add(self, x: Tensor) -> None:
         """Add tokens (n, in)."""
         x = x.to(factor_dtype(x.device))
         add_product(self.hessian, x)
-        self.abs_sum += x.abs().sum(dim=0, dtype=torch.float32)
+        if self.abs_sum is not None:
+            self.abs_sum += x.abs().sum(dim=0, dtype=torch.float32)
         self.tokens += x.shape[0]
 
     def include(self, other: Accumulator) -> None:
         """Add what another one has."""
         self.hessian += other.hessian
-        self.abs_sum += other.abs_sum
+        if self.abs_sum is not None and other.abs_sum is not None:
+            self.abs_sum += other.abs_sum
         self.tokens += other.tokens
 
     def finish(self, pool: Statistics | None = None) -> Statistics:
@@ -56,12 +60,15 @@ class Accumulator:
             pool: of the experts that an expert is one of.
         """
         hessian = mirrored(self.hessian)
-        missing = 0 if pool is None else max(len(self.abs_sum) - self.tokens, 0)
+        missing = 0 if pool is None else max(self.width - self.tokens, 0)
         counted, loudness = max(self.tokens + missing, 1), self.abs_sum
         if pool is not None and missing:
             hessian.add_(pool.hessian, alpha=missing)
-            loudness = loudness.add(pool.mean_abs, alpha=missing)
-        return Statistics(hessian.div_(counted), loudness / counted, self.tokens)
+            if loudness is not None:
+                loudness = loudness.add(pool.mean_abs, alpha=missing)
+        return Statistics(
+            hessian.div_(counted), None if loudness is None else loudness / counted, self.tokens
+        )
 
 
 class LayerSums:
@@ -107,10 +114,10 @@ class LayerSums:
     def _pool(self, alike: Sequence[str]) -> Statistics | None:
         """Of experts that are modules of their own; None where none of them needs it."""
         mine = [self.accumulators[name] for name in alike]
-        width = len(mine[0].abs_sum)
+        width = mine[0].width
         if all(one.tokens >= width for one in mine):
             return None
-        pool = Accumulator(width, mine[0].hessian.device)
+        pool = Accumulator(width, mine[0].hessian.device, loudness=mine[0].abs_sum is not None)
         for one in mine:
             pool.include(one)
         return pool.finish()

@@ -11,7 +11,7 @@ _SMALL_ERRORS = 8
 made up for them were worse than nothing in mixtures, where a token may be sent to another expert."""
 
 _CARRIED_TOKENS = {FAST: 0, STANDARD: 16384, BEST: 65536}
-"""By effort. Of one forward, all the states of which are there: they cost memory and time for each cell."""
+"""By effort. They take time for each cell, and there is memory for all of them at once."""
 
 
 class ColumnMethod(Method):
@@ -31,6 +31,8 @@ def column_bytes(shape: InputShape, *, scaled: bool, corrected: bool) -> int:
     # While the factor is computed, two matrices (one of them counted with the factors). Then layers of one
     # input as one matrix, and of its size the result, the error, its product, and codes as bytes.
     rounding = round((3.25 + (shape.layers > 1)) * shape.together)
-    # Before that two moments and a factor, and of the weights' size what they are multiplied to.
-    correcting = corrected * 3 * (shape.square + shape.together)
+    # Before that the change of the input, and the metric while its factor is computed; then the change and
+    # the factor, and of the weights' size what they are multiplied to.
+    factoring, multiplying = 4 * shape.square + 2 * shape.together, 2 * shape.square + 4 * shape.together
+    correcting = corrected * max(factoring, multiplying)
     return max(shape.square, rounding + scaled * shape.square, correcting)

@@ -26,6 +26,7 @@ class BlockMemory:
     Attributes:
         weights: all of them in float32.
         statistics: of what there is of every input at once, where something is calibrated.
+        states: of the text on which cells see their errors, what comes to the layers.
         batch: of a forward: the inputs and outputs of the layers that see one batch of tokens.
         loading: of the block while it is read.
         peak: the most that it needs.
@@ -33,6 +34,7 @@ class BlockMemory:
 
     weights: int
     statistics: int
+    states: int
     batch: int
     loading: int
     peak: int
@@ -69,8 +71,9 @@ def block_memory(
     # Of experts there are the tokens that came to them, each once.
     widest = max((expert[0][0].in_features for expert in experts), default=0)
     statistics = sum(squares) + tokens * FLOAT32_BYTES * widest
+    states = _states(plain) * max(drift, default=0)
     batch = 2 * TOKENS_PER_BATCH["cpu"] * FLOAT32_BYTES * max(map(_width, groups))
-    held = weights + statistics
+    held = weights + statistics + states
     # One tensor of all experts is put together of what is mapped, and then brought to float32.
     loading = weights + 2 * _MAPPED_BYTES * sum(max(map(_values, expert)) for expert in all_experts)
     fused = sum(map(_values, groups)) - sum(map(_values, plain))
@@ -83,32 +86,32 @@ def block_memory(
         method = get_method(cell.method)
         scaled = method.scaled_bytes(layers - fused * FLOAT32_BYTES, cell)
         most, done, factor = _rounded(plain, squares, cell, held_before=factors)
-        most += _waiting(plain, own_tokens, sum(set(drift)))
+        most += _waiting(plain) * own_tokens
         factors = max(factors, factor)
         peak = max(peak, held + scaled + most, held + factors + scaled + done + batch)
         for expert in experts:
             own = _squares(expert)
             most, _, _ = _rounded(expert, own, cell, held_before=0)
             peak = max(peak, held + factors + done + besides + sum(own) + most)
-    return BlockMemory(weights=weights, statistics=statistics, batch=batch, loading=loading, peak=peak)
+    return BlockMemory(
+        weights=weights, statistics=statistics, states=states, batch=batch, loading=loading, peak=peak
+    )
 
 
-def _waiting(groups: Sequence[Group], own: int, all_tokens: int) -> int:
-    """Bytes of a text that waits at a layer while that is rounded, beside the base's inputs of all layers.
-
-    Args:
-        own: tokens that wait; 0 where the cell makes up for no errors.
-        all_tokens: of the texts of all cells.
-    """
-    if not groups:
-        return 0
+def _states(groups: Sequence[Group]) -> int:
+    """Bytes of what is kept of a token on its way through the base model's block."""
     inputs = sum(group[0].in_features for group in groups) * BFLOAT16_BYTES
-    # The residual stream has the width of the first input. On both ways there is what attention and MLP add
-    # to, and while one of them waits, their difference.
-    stream = groups[0][0].in_features * FLOAT32_BYTES
-    # The layer's input is there as the block has it, too.
-    waiting = max(map(_width, groups)) * (FLOAT32_BYTES + BFLOAT16_BYTES) + (_STREAMS + 1) * stream
-    return (inputs + _STREAMS * stream) * all_tokens + waiting * own
+    return inputs + _STREAMS * _stream(groups)
+
+
+def _waiting(groups: Sequence[Group]) -> int:
+    """Bytes of a token that waits at a layer of a cell's block until that is rounded."""
+    return max(map(_width, groups), default=0) * FLOAT32_BYTES + (_STREAMS + 1) * _stream(groups)
+
+
+def _stream(groups: Sequence[Group]) -> int:
+    """Bytes of a token's residual stream: it has the width of the first input."""
+    return groups[0][0].in_features * FLOAT32_BYTES if groups else 0
 
 
 def _experts(groups: Iterable[Group]) -> list[list[Group]]:

@@ -129,10 +129,9 @@ def memory_needs(
     tokens = 0 if calibration is None else PROOF_TOKENS if share == "add" else _tokens(calibration)
     # Without folds to be proven nothing of the text goes through the blocks again.
     folds = any(get_method(cell.method).folds(cell) for cell in cells)
-    hidden = width * FLOAT32_BYTES * (held_out + (tokens if share != "add" or folds else 0))
     drift = [_carried_tokens(cell, calibration) for cell in cells]
-    # In the base model and in each cell.
-    hidden += width * FLOAT32_BYTES * (sum(set(drift)) + sum(drift))
+    carried = tokens if share != "add" or folds else 0
+    hidden = width * FLOAT32_BYTES * (held_out + max([carried, *drift]) + sum(drift))
     blocks = [
         block_memory(groups, cells, kept=kept, tokens=tokens, drift=drift, carried=evaluation is not None)
         for groups in _unlike(inputs_by_block(facts.layers))
@@ -153,7 +152,8 @@ def memory_needs(
     if tokens and share == "all":
         kept = max(block.weights + block.statistics for block in blocks)
         if kept <= AHEAD_BYTES:
-            ahead = kept + max(block.batch for block in blocks) + width * FLOAT32_BYTES * tokens
+            ahead = kept + max(block.states + block.batch for block in blocks)
+            ahead += width * FLOAT32_BYTES * tokens
     return MemoryNeeds(
         hidden=round(_SLACK * hidden),
         rest=libraries + round(_SLACK * working),

@@ -25,17 +25,13 @@ def test_cells_of_one_effort_share_a_text_and_others_have_none() -> None:
     texts = drift_texts(
         torch.zeros(128, 512, dtype=torch.int64),
         {"a": tokens("standard"), "b": tokens("best"), "c": tokens("standard"), "d": tokens("fast")},
+        4,
     )
-    # Where they are known by the number of their sequences.
-    assert [sorted(text.hidden) for text in texts] == [["drift-32"], ["drift-128"]]
+    assert [text.sequences for text in texts] == [32, 128]
 
 
 def test_with_little_text_every_effort_sees_all_of_it() -> None:
     texts = drift_texts(
-        torch.zeros(4, 512, dtype=torch.int64), {"a": tokens("standard"), "b": tokens("best")}
+        torch.zeros(4, 512, dtype=torch.int64), {"a": tokens("standard"), "b": tokens("best")}, 4
     )
     assert len(texts) == 1
-
-
-def test_without_calibration_there_is_no_text() -> None:
-    assert drift_texts(None, {"a": 4096}) == []

@@ -92,12 +92,13 @@ class ColumnRounding(Rounding):
         weights = [self._folding.weights[linear.name] for linear in linears]
         scale = self._folding.scales.get(linears[0].name)
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+        statistics = statistics_of(linears[0])
         try:
             if drift is not None:
-                made = corrected(weight, drift, scale, _missing(linears, drift))
+                made = corrected(weight, drift, statistics.hessian, scale, _missing(linears, drift))
             else:
                 with one_thread(elements=weight.shape[1] ** 2):
-                    made = Corrected(weight=weight, factor=factorize(statistics_of(linears[0])))
+                    made = Corrected(weight=weight, factor=factorize(statistics))
         except EngineError as error:
             raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
         return made.weight, made.factor if scale is None else made.factor.of_scaled(scale)

@@ -38,12 +38,15 @@ class Corrected:
     factor: Factor
 
 
-def corrected(weight: Tensor, drift: Drift, scale: Tensor | None, missing: Tensor | None = None) -> Corrected:
+def corrected(
+    weight: Tensor, drift: Drift, hessian: Tensor, scale: Tensor | None, missing: Tensor | None = None
+) -> Corrected:
     """The weight that makes up for the change of its input.
 
     Args:
         weight: float32 (out, in), for inputs that are divided by `scale`.
         drift: of the input.
+        hessian: float32 (in, in), second moment of the base's input.
         scale: float32 (in,); None for ones.
         missing: float32 (out, in), what `Drift.missing` has of these outputs; None for nothing.
 
@@ -56,7 +59,7 @@ def corrected(weight: Tensor, drift: Drift, scale: Tensor | None, missing: Tenso
         pulled += missing
     # The metric is the mean of two moments, and so half of what their sum would be as the divisor.
     pulled.div_(2)
-    factor = factorized(drift.metric)
+    factor = factorized(hessian - (drift.change + drift.change.T).div_(2))
     added = torch.empty_like(pulled)
     added[:, factor.order] = pulled[:, factor.order] @ factor.upper.T @ factor.upper
     return Corrected(weight=weight + (added if scale is None else added * scale), factor=factor)
