@@ -215,7 +215,8 @@ def _limits(record: CellRecord, source: ModelSource, cell: Cell) -> list[str]:
             if text.seen is not None:
                 limits.append(f"Of the text {name or text.source}, {text.seen}.")
     widths = {record.bits} if not record.layers else {bits for bits, _ in record.layers.values()}
-    few = [str(bits) for bits in get_method(record.method).experimental if bits in widths]
+    experimental = get_format(record.format).experimental(get_method(record.method))
+    few = [str(bits) for bits in experimental if bits in widths]
     if few:
         limits.append(f"{joined(few)} bits are experimental: not every loader has a kernel for them.")
     if record.measurements is not None and record.measurements.reload is not None:

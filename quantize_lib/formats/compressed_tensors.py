@@ -36,6 +36,8 @@ class _PackQuantized(CompressedTensors):
     bits = (2, 3, 4, 8)
     bits_note = "its loaders have been tried with these widths"
     symmetric_only = True
+    # Measured beside other quantizers: docs/explanation/benchmarks.md.
+    served_low = (3,)
     mixed = True
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {
         "sym": (True, "transformers reads zero points in one of its two ways of loading only"),

@@ -36,6 +36,8 @@ class Format(ServedFormat, ABC):
         exclusive: whether it is only for methods whose own format it is.
         symmetric_only: whether all zero points have to be in the middle.
         lowest_zero: the smallest zero point that it can hold.
+        served_low: of the widths that methods call experimental, those that are not in it: vLLM serves them,
+            and a method's result is worth it.
         reorders: whether groups may follow the order of rounding.
         mixed: whether layers may have bits and a group size of their own.
         fixed: settings that can have but one value here, by name: (value, reason).
@@ -57,6 +59,7 @@ class Format(ServedFormat, ABC):
     exclusive: ClassVar[bool] = False
     symmetric_only: ClassVar[bool] = False
     lowest_zero: ClassVar[int] = 0
+    served_low: ClassVar[tuple[int, ...]] = ()
     mixed: ClassVar[bool] = False
     reorders: ClassVar[bool] = False
     fixed: ClassVar[Mapping[str, tuple[Any, str]]] = {}
@@ -85,6 +88,10 @@ class Format(ServedFormat, ABC):
         """Whether it stores what a method gives."""
         own = method.formats[0] == self.name
         return method.result == self.result and (own or not self.exclusive)
+
+    def experimental(self, method: Method) -> tuple[int, ...]:
+        """Widths of a method that are experimental in it."""
+        return tuple(bits for bits in method.experimental if bits not in self.served_low)
 
     def writers(self, settings: Settings) -> tuple[str, ...]:
         """Those of `written_by` without which a cell cannot be stored."""

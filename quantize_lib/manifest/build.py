@@ -274,7 +274,7 @@ def _entries(data: Mapping[str, Any], found: Sequence[tuple[int, str]]) -> Itera
 def _warnings(drafts: list[Draft]) -> Iterator[str]:
     for draft in drafts:
         settings = draft.cell.settings
-        if settings.bits in get_method(settings.method).experimental:
+        if settings.bits in named_format(settings).experimental(get_method(settings.method)):
             yield (
                 f"{draft.cell.id}: {settings.bits} bits are experimental for {settings.method}: "
                 "few kernels load them, and quality drops."

@@ -86,9 +86,17 @@ def _bits_words(method: Method) -> dict[str, Any]:
         "errorMessage": f"not allowed for {method.name} ({method.bits_note})",
     }
     if method.experimental:
-        few = joined(map(str, method.experimental))
-        words["description"] += f" {few} bits are experimental: few kernels load them, and quality drops."
+        words["description"] += f" {_experimental(method)}: few kernels load them, and quality drops."
     return words
+
+
+def _experimental(method: Method) -> str:
+    """`2 and 3 bits are experimental, in compressed-tensors only 2`."""
+    words = [f"{joined(map(str, method.experimental))} bits are experimental"]
+    for name in method.formats:
+        if (few := get_format(name).experimental(method)) != method.experimental:
+            words.append(f"in {name} {f'only {joined(map(str, few))}' if few else 'none'}")
+    return ", ".join(words)
 
 
 def _setting_words(setting: Setting[Any]) -> dict[str, Any]:
@@ -147,11 +155,11 @@ def _bits_description() -> str:
 
 
 def _widths() -> str:
-    """`gptq: 2, 3, 4, 8 (2 and 3 are experimental); …`."""
+    """`gptq: 2, 3, 4, 8 (2 and 3 bits are experimental, …); …`."""
     texts = []
     for method in (method for method in METHODS.values() if method.width is None):
         own = get_format(method.formats[0])
-        notes = [f"{joined(map(str, method.experimental))} are experimental"] if method.experimental else []
+        notes = [_experimental(method)] if method.experimental else []
         if not set(method.bits) <= set(own.bits):
             notes.append(
                 f"{joined(str(width) for width in method.bits if width in own.bits)} in its own format"

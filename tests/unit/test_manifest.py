@@ -280,6 +280,13 @@ def test_experimental_bits_are_warned_of(tmp_path: Path) -> None:
     )
 
 
+def test_in_compressed_tensors_3_bits_are_not_experimental(tmp_path: Path) -> None:
+    cell = "{method: gptq, bits: [2, 3], format: compressed-tensors}"
+    text = f"version: 1\nmodels: [{{id: a/m, quantize: [{cell}]}}]"
+    (warning,) = parsed(text, tmp_path).warnings
+    assert "2 bits are experimental" in warning
+
+
 def test_a_file_is_read_with_its_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "quantize.yml"
     path.write_bytes(b"\xef\xbb\xbfversion: 1\r\nmodels: [{id: a/m, quantize: [{method: awq, bits: 4}]}]\r\n")
