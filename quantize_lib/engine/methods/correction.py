@@ -1,16 +1,20 @@
 """What a layer's weight would best be, now that the quantized blocks before it changed its input.
 
 With x the input of the base model and z that of the quantized one, ‖W·x - V·z‖² is least for
-V = W + W·E[(x - z)·zᵀ]·E[z·zᵀ]⁻¹, and rounding V in the metric of z is all that is left to do: the target of
-GPTAQ (Li et al. 2025, arXiv 2504.02692, section 3) in closed form. Both means come from few tokens here, so
-E[z·zᵀ] is taken together with the calibration's H, as if the base's input had been seen that often without a
-change: what few tokens say for certain is corrected whole, the rest by half or not at all. In the metric of
-both V is rounded.
+V = W + W·D·E[z·zᵀ]⁻¹ with D = E[(x - z)·zᵀ], and rounding V in the metric of z is all that is left to do: the
+target of GPTAQ (Li et al. 2025, arXiv 2504.02692, section 3) in closed form. Means of z come from few tokens
+here, so E[z·zᵀ] is taken together with the calibration's H, as if the base's input had been seen that often
+without a change: what few tokens say for certain is corrected whole, the rest by half or not at all. In the
+metric of both V is rounded.
+
+That metric needs no sum of its own: E[z·zᵀ] = E[x·xᵀ] - D - Dᵀ - E[(x - z)·(x - z)ᵀ], and with H for E[x·xᵀ]
+(E[z·zᵀ] + H)/2 = H - (D + Dᵀ)/2, but for half of the last mean. It is small, and to leave it out makes the
+correction smaller, never larger. Along any direction D is at most a quarter of E[x·xᵀ].
 
 A layer that adds to the residual stream can give back besides what that lacks: with r the stream of the base
-before it adds and s the quantized model's, ‖r + W·x - s - V·z‖² is least with W·E[(x - z)·zᵀ] + E[(r - s)·zᵀ]
-in the place of the first product. Methods that tune a block by what it returns do so without saying it
-(AutoRound, Cheng et al. 2023, arXiv 2309.05516, section 3).
+before it adds and s the quantized model's, ‖r + W·x - s - V·z‖² is least with W·D + E[(r - s)·zᵀ] in the place
+of the first product. Methods that tune a block by what it returns do so without saying it (AutoRound, Cheng
+et al. 2023, arXiv 2309.05516, section 3).
 """
 
 from __future__ import annotations
