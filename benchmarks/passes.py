@@ -23,6 +23,7 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.methods import Settings, get_method
+from quantize_lib.methods.common import EFFORT
 from quantize_lib.source import read_facts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.pass_store import PassFolder
@@ -172,7 +173,13 @@ class Bench:
         return best
 
     def run(
-        self, chosen: Sequence[Cell], *, group_size: int | Literal["auto"], clock: Clock, ahead: bool
+        self,
+        chosen: Sequence[Cell],
+        *,
+        group_size: int | Literal["auto"],
+        clock: Clock,
+        ahead: bool,
+        effort: str | None = None,
     ) -> dict[str, Any]:
         """One pass with these cells, from the start of calibration to their shards on disk.
 
@@ -180,12 +187,14 @@ class Bench:
             chosen: methods and bits.
             clock: what it holds is forgotten first.
             ahead: calibrate each block while the one before is quantized, as jobs do where blocks are small.
+            effort: of all of them; None for each method's default.
         """
         folder = self._work / "pass"
         shutil.rmtree(folder, ignore_errors=True)
         clock.seconds.clear()
+        own = {} if effort is None else {EFFORT.name: effort}
         settings = {
-            f"{method}-{bits}bit": Settings(method=method, bits=bits, group_size=group_size)
+            f"{method}-{bits}bit": Settings(method=method, bits=bits, group_size=group_size, own=own)
             for method, bits in chosen
         }
         room = dict.fromkeys(settings, 7 * len(self._facts.tensors))
@@ -202,13 +211,13 @@ class Bench:
         works = [
             CellWork(
                 id=cell_id,
-                settings=own,
-                method=get_method(own.method),
-                format=format_of(self._facts, own),
-                layers={layer.name: (bits, size) for layer, bits, size in resolved_layers(self._facts, own)},
+                settings=cell,
+                method=get_method(cell.method),
+                format=format_of(self._facts, cell),
+                layers={layer.name: (bits, size) for layer, bits, size in resolved_layers(self._facts, cell)},
                 sink=store.writers[cell_id],
             )
-            for cell_id, own in settings.items()
+            for cell_id, cell in settings.items()
         ]
         outcome = SharedPass(
             self.model,

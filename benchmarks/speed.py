@@ -6,9 +6,9 @@ Measures the best rate of matrix products of the model's own shapes, in float32 
 (docs/explanation/benchmarks.md); counts the products that calibration cannot do without (every linear layer's
 forward, causal attention, one triangle of XᵀX); and runs passes from the start of calibration to the saved
 shards: a GPTQ 4-bit cell alone, the same with each kind of a second one, six cells, these again with
-calibration and rounding in turn, and the first in float32 throughout. Nothing is evaluated. With the result
-of compare_gptqmodel.py as the peer it prints shares of the peer's time. Writes WORK/speed.json. About 8
-minutes on 2 cores; run it on a machine that does nothing else.
+calibration and rounding in turn; and with effort `fast` the first once more, and in float32 throughout.
+Nothing is evaluated. With the result of compare_gptqmodel.py as the peer it prints shares of the peer's time.
+Writes WORK/speed.json. About 12 minutes on 2 cores; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks.machine import versions
 from benchmarks.passes import Bench, Cell, clocked
 from quantize_lib.engine import calibrator
 from quantize_lib.engine.precision import calibration_arithmetic
+from quantize_lib.methods.common import FAST
 
 PASSES: dict[str, tuple[Cell, ...]] = {
     "one cell": (("gptq", 4),),
@@ -81,16 +82,20 @@ def main() -> int:
         "passes": {},
     }
 
-    def run(name: str, arithmetic: str, *, ahead: bool = True) -> None:
-        found = bench.run(PASSES[name], group_size=arguments.group_size, clock=clock, ahead=ahead)
-        result["passes"][f"{name}, {arithmetic}{'' if ahead else ', in turn'}"] = found
+    def run(name: str, arithmetic: str, *, ahead: bool = True, effort: str | None = None) -> None:
+        found = bench.run(
+            PASSES[name], group_size=arguments.group_size, clock=clock, ahead=ahead, effort=effort
+        )
+        words = [name, *([f"effort {effort}"] if effort else []), arithmetic, *([] if ahead else ["in turn"])]
+        result["passes"][", ".join(words)] = found
 
     for name in PASSES:
         run(name, arithmetic)
     run("six cells", arithmetic, ahead=False)
+    run("one cell", arithmetic, effort=FAST)
     if arithmetic != "float32":
         cast(Any, calibrator).calibrating = contextlib.nullcontext
-        run("one cell", "float32")
+        run("one cell", "float32", effort=FAST)
     if arguments.peer:
         rows = json.loads(arguments.peer.read_text(encoding="utf-8"))["rows"]
         result["peer"] = {name: row["seconds"] for name, row in rows.items() if "seconds" in row}

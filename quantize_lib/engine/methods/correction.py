@@ -12,9 +12,9 @@ That metric needs no sum of its own: E[z·zᵀ] = E[x·xᵀ] - D - Dᵀ - E[(x -
 correction smaller, never larger. Along any direction D is at most a quarter of E[x·xᵀ].
 
 A layer that adds to the residual stream can give back besides what that lacks: with r the stream of the base
-before it adds and s the quantized model's, ‖r + W·x - s - V·z‖² is least with W·D + E[(r - s)·zᵀ] in the place
-of the first product. Methods that tune a block by what it returns do so without saying it (AutoRound, Cheng
-et al. 2023, arXiv 2309.05516, section 3).
+before it adds and s the quantized model's, ‖r + W·x - s - V·z‖² is least with W·D + E[(r - s)·zᵀ] in the
+place of the first product. Methods that tune a block by what it returns do so without saying it (AutoRound,
+Cheng et al. 2023, arXiv 2309.05516, section 3).
 """
 
 from __future__ import annotations
