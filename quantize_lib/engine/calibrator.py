@@ -141,7 +141,7 @@ class Calibrator:
         self._model = model
         self._layers = layers
         self._given = given
-        self._loudness = folding
+        self._folding = folding
         self._proven: Mapping[FoldKey, tuple[Fold, ...]] = {}
         # How many of the first batches are seen, and which of the blocks' modules get the residual stream.
         self._seen = 0
@@ -210,10 +210,10 @@ class Calibrator:
             As `blocks`.
         """
         assert self._text is not None
-        self._loudness = True
         module = self._model.load_block(index)
         linears = self._linears(index, module)
-        return self._forward(self._text, module, index, linears, BaseStates(module, linears, 0, set()))
+        states = BaseStates(module, linears, 0, set())
+        return self._forward(self._text, module, index, linears, states, loudness=True)
 
     @property
     def hidden(self) -> Batches:
@@ -245,7 +245,8 @@ class Calibrator:
                 # Those before the block are still to be kept as the pass's state.
                 text.hidden = list(text.hidden)
             first = self._first(text)
-            sums = self._forward(text, module, index, linears if self._given is None else {}, states)
+            wanted = linears if self._given is None else {}
+            sums = self._forward(text, module, index, wanted, states, loudness=self._folding)
         if self._given is not None:
             sums = self._given.of_block(self._model.prefix(index), linears)
         if sums is not None and linears:
@@ -283,9 +284,11 @@ class Calibrator:
         index: int,
         linears: Mapping[str, Linear],
         states: BaseStates,
+        *,
+        loudness: bool,
     ) -> BlockSums:
         """The one forward of the calibration text through the full-precision block."""
-        collector = StatisticsCollector(linears, loudness=self._loudness)
+        collector = StatisticsCollector(linears, loudness=loudness)
         with calibrating(self._model.device):
             for number in range(len(text.hidden)):
                 forward = partial(text.forward, module, index, text.hidden[number], number)
