@@ -148,7 +148,9 @@ def _speed(stages: Stages) -> Iterator[str]:
     yield _table(["a second cell in the pass", "seconds added", "seconds of its own work", *shares], rows)
     yield (
         "Where the time of the thread that quantizes goes, in seconds. The calibration has a thread of its "
-        "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest.\n"
+        "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest. "
+        "Where a cell makes up for errors, its layers are rounded while its text goes through the block: all "
+        "of that is under forward.\n"
     )
     phases = dict.fromkeys(phase for found in passes.values() for phase in found["phases"])
     rows = [

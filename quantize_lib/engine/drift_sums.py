@@ -40,7 +40,8 @@ class DriftSums:
         """
         kept = kept_rows(carried)
         change = original - (kept if self._scale is None else kept.float() * self._scale)
-        self._changed |= any(bool(one.any()) for one in (change, *missing.values()))
+        # That takes as long as a product: with most text the first tokens say it.
+        self._changed = self._changed or any(bool(one.any()) for one in (change, *missing.values()))
         dtype = factor_dtype(kept.device)
         kept = kept.to(dtype)
         self._change += change.to(dtype).T @ kept

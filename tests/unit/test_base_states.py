@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 import torch
@@ -39,13 +40,15 @@ def block() -> _Block:
     return _Block()
 
 
-def _seen(block: _Block, known: set[str], *, count: int = 2, batches: Iterable[Tensor] = BATCHES) -> BaseStates:
+def _seen(
+    block: _Block, known: set[str], *, count: int = 2, batches: Iterable[Tensor] = BATCHES
+) -> BaseStates:
     states = BaseStates(block, find_linears(block), count, known)
     with torch.inference_mode():
         for batch in batches:
             with states.watching():
                 block(batch)
-            states.complete(lambda batch=batch: block(batch))
+            states.complete(partial(block, batch))
     return states
 
 
