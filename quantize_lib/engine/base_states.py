@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.residual_stream import added_to
-from quantize_lib.engine.watch import rows_of, watched, watched_modules
+from quantize_lib.engine.watch import watched, watched_modules
 
 
 @dataclass(kw_only=True)
@@ -71,7 +71,7 @@ class BaseStates:
 
         with ExitStack() as watches:
             watches.enter_context(watched(self._dense, note))
-            watches.enter_context(self._streams(self._known, states))
+            watches.enter_context(watched_modules(self._block, self._known, states.streams.__setitem__))
             if not self.batches:
                 self.places = watches.enter_context(added_to(self._block, self._dense))
             yield
@@ -85,16 +85,8 @@ class BaseStates:
         """
         if len(self.batches) == 1 and (new := set(self.places.values()) - self._known):
             self._known |= new
-            with self._streams(new, self.batches[0]):
+            with watched_modules(self._block, new, self.batches[0].streams.__setitem__):
                 again()
-
-    @contextmanager
-    def _streams(self, modules: set[str], states: BatchStates) -> Iterator[None]:
-        def see(name: str, state: Tensor) -> None:
-            states.streams[name] = rows_of(state).clone()
-
-        with watched_modules(self._block, modules, see):
-            yield
 
 
 def kept_rows(inputs: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
 from quantize_lib.engine.precision import calibrating, exact
 from quantize_lib.engine.side_by_side import SideBySide
-from quantize_lib.engine.watch import rows_of, watched_modules
+from quantize_lib.engine.watch import watched_modules
 from quantize_lib.sizing import batch_sizes, sequences_of
 
 
@@ -117,7 +117,7 @@ class DriftText:
             coming.see(way.number, name, inputs)
 
         def add(name: str, state: Tensor) -> None:
-            coming.streams[way.number, name] = rows_of(state).clone()
+            coming.streams[way.number, name] = state
 
         carried = self._carried[cell]
         with watched_modules(block.module, set(block.states.places.values()), add):
@@ -154,7 +154,8 @@ class _Coming:
         scales: what inputs are divided by, by layer.
 
     Attributes:
-        streams: of the batch on its way, by module, what it gets of the residual stream.
+        streams: by number of the batch and module, what that gets of the residual stream, float32 (tokens,
+            width).
     """
 
     def __init__(self, part: BlockPart, states: BaseStates, scales: Mapping[str, Tensor]) -> None:

@@ -70,19 +70,20 @@ class SharedPass:
         calibrated = any(cell.method.calibrated for cell in cells)
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
+        text = calibration if calibrated else None
         self._drifts: list[DriftText] = []
-        if calibrated and calibration is not None:
+        if text is not None:
             self._drifts = drift_texts(
-                calibration,
+                text,
                 {
                     name: alike[0].method.carried_tokens(alike[0].settings)
                     for name, alike in self._alike.items()
                 },
-                batch_size(model.device.type, calibration.shape[1]),
+                batch_size(model.device.type, text.shape[1]),
             )
         self._calibrator = Calibrator(
             model,
-            calibration if calibrated else None,
+            text,
             layers={name for cell in cells for name in cell.layers},
             folding=any(cell.method.folds(cell.settings) for cell in cells),
             given=given if calibrated else None,

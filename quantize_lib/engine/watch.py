@@ -53,12 +53,14 @@ def watched_modules(block: nn.Module, names: set[str], see: Callable[[str, Tenso
 
     Args:
         names: of modules of the block; the block's own is empty. Those that it has not are left out.
+        see: told of the module, and of what it gets as `rows_of` gives it, in a copy.
     """
 
     def before(name: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if (state := first_tensor(args, kwargs)) is not None:
-                see(name, state)
+                # It may be added to in place.
+                see(name, rows_of(state).clone())
 
         return hook
 
