@@ -39,7 +39,7 @@ class StatisticsCollector(LayerSums):
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Forward passes inside this context are accumulated."""
+        """One batch goes through the block inside this context, which keeps its inputs so long."""
         handles = [
             linear.module.register_forward_pre_hook(self._hook(name))
             for name, linear in self._linears.items()
@@ -53,10 +53,6 @@ class StatisticsCollector(LayerSums):
                 yield
         finally:
             self._seen.clear()
-
-    def end_of_batch(self) -> None:
-        """Forget which tensors this batch has shown; call it after each forward."""
-        self._seen.clear()
 
     def _hook(self, name: str) -> Any:
         def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

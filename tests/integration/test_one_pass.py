@@ -229,10 +229,9 @@ def test_statistics_are_those_of_the_inputs_and_shared_where_the_input_is(base: 
         relative = [name.removeprefix(block_name) for name in names]
         linears = {name: Linear(name=name, module=block.get_submodule(name)) for name in relative}
         collector = StatisticsCollector(linears)
-        with collector.collecting():
-            for part in hidden.split(2):
+        for part in hidden.split(2):
+            with collector.collecting():
                 calls[0](block, part)
-                collector.end_of_batch()
         statistics = collector.finish()
 
     assert len(statistics) == 7

@@ -33,10 +33,9 @@ class Attention(nn.Module):
 
 def collected(block: nn.Module, *batches: Tensor) -> BlockSums:
     collector = StatisticsCollector(find_linears(block))
-    with torch.no_grad(), collector.collecting():
-        for batch in batches:
+    for batch in batches:
+        with torch.no_grad(), collector.collecting():
             block(batch)
-            collector.end_of_batch()
     return BlockSums(
         layers=collector, experts={one.name: RoutedSums(one) for one in collector.routed.values()}
     )
