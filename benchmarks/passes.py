@@ -17,13 +17,14 @@ from benchmarks.checkpoints import windows
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.engine import calibrator, cell_writer, shared_pass, sums
+from quantize_lib.engine import calibrator, cell_writer, lanes, shared_pass, sums
 from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import EFFORT
+from quantize_lib.sizing import LANES
 from quantize_lib.source import read_facts
 from quantize_lib.source.model_spec import ModelSpec
 from quantize_lib.worker.pass_store import PassFolder
@@ -87,6 +88,7 @@ def clocked() -> Clock:
     clock.time(sums.Accumulator, "add", "statistics")
     clock.time(sums.Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
+    clock.time(lanes.Lanes, "run", "several cells at a time")
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, _name, cell, *_: f"rounding {cell.id}")
     clock.time(cell_writer, "pack_block", "packing")
     clock.time(cell_writer.CellWriter, "part", "writing")
@@ -186,7 +188,8 @@ class Bench:
         Args:
             chosen: methods and bits.
             clock: what it holds is forgotten first.
-            ahead: calibrate each block while the one before is quantized, as jobs do where blocks are small.
+            ahead: calibrate each block while the one before is quantized, by several cells at a time, as jobs do
+                where blocks are small.
             effort: of all of them; None for each method's default.
         """
         folder = self._work / "pass"
@@ -228,6 +231,7 @@ class Bench:
             reporter=reporter,
             store=store,
             ahead=ahead,
+            lanes=LANES if ahead else 1,
         ).run()
         for writer in store.writers.values():
             writer.finish()

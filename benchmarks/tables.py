@@ -149,6 +149,7 @@ def _speed(stages: Stages) -> Iterator[str]:
     yield (
         "Where the time of the thread that quantizes goes, in seconds. The calibration has a thread of its "
         "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest. "
+        "Of several cells two are at work at a time, except there, on threads of their own. "
         "Where a cell makes up for errors, its layers are rounded while its text goes through the block: all "
         "of that is under forward.\n"
     )

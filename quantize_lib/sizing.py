@@ -12,6 +12,8 @@ wrong one changes every token."""
 AHEAD_BYTES = 2**28
 """Blocks of more than that, with their statistics, are calibrated one after the other: their operations keep
 all cores busy anyway, and two of them at once would need much memory."""
+LANES = 2
+"""Cells that quantize such a block at the same time, each mostly on one core."""
 LOGITS_CHUNK_VALUES = 1 << 20
 """Logits turned to float32 at once where they are compared: 4 MiB a buffer, which stays in the caches."""
 FLOAT32_BYTES = 4

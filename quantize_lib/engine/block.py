@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -34,6 +35,7 @@ class Statistics:
         self._mean_abs = mean_abs
         self.tokens = tokens
         self._derived: dict[Hashable, object] = {}
+        self._lock = RLock()
 
     @property
     def mean_abs(self) -> Tensor:
@@ -42,10 +44,11 @@ class Statistics:
         return self._mean_abs
 
     def derived(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The value kept under `key`, computed at its first use."""
-        if key not in self._derived:
-            self._derived[key] = compute()
-        return cast(T, self._derived[key])
+        """The value kept under `key`, computed at its first use, by one thread while others wait."""
+        with self._lock:
+            if key not in self._derived:
+                self._derived[key] = compute()
+            return cast(T, self._derived[key])
 
 
 @dataclass(frozen=True, kw_only=True)

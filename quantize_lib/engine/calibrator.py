@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -17,8 +18,10 @@ from quantize_lib.engine.block import Fold, Statistics
 from quantize_lib.engine.carried import hidden_of, is_plain, widened
 from quantize_lib.engine.expert_statistics import ExpertStatistics, ExpertTally, RoutedSums
 from quantize_lib.engine.experts import FusedExperts
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.folds import find_folds
 from quantize_lib.engine.linears import Linear, find_linears
+from quantize_lib.engine.methods.threads import start_thread
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, FoldKey, Hold
 from quantize_lib.engine.precision import calibrating
@@ -87,6 +90,18 @@ class CalibratedBlock:
     proven: Mapping[FoldKey, tuple[Fold, ...]]
     hidden: Batches | None
     states: BaseStates
+
+    @property
+    def divides(self) -> bool:
+        """Whether it can have twins: tensors of all experts are changed in place."""
+        return not any(linear.experts is not None for linear in self.linears.values())
+
+    def twin(self) -> CalibratedBlock:
+        """The same block with modules of its own: each can have others in the place of the same tensors."""
+        tensors = {id(one): one for one in (*self.module.parameters(), *self.module.buffers())}
+        module = copy.deepcopy(self.module, tensors)
+        linears = {name: one for name, one in find_linears(module).items() if name in self.linears}
+        return replace(self, module=module, linears=linears)
 
     def parts(self, wanted: Collection[str]) -> Iterator[BlockPart]:
         """The block bit by bit: first the layers that are no expert's, then expert after expert.
@@ -191,9 +206,8 @@ class Calibrator:
             for index in range(start, len(self._model)):
                 yield self._block(index, replace=True)
             return
-        # The number of threads is each thread's own; a new one has that of whoever asked for one last.
         with ThreadPoolExecutor(
-            1, "calibration", initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+            1, "calibration", initializer=start_thread, initargs=(torch.get_num_threads(),)
         ) as pool:
             coming = pool.submit(self._block, start, replace=False)
             for index in range(start + 1, len(self._model)):
@@ -295,7 +309,7 @@ class Calibrator:
                 with collector.collecting(), states.watching():
                     output = forward()
                 states.complete(forward)
-                if not _is_finite(hidden_of(output)):
+                if not is_finite(hidden_of(output)):
                     raise EngineError(
                         f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
                         hint="The base model is damaged, or its activations do not fit the compute dtype.",
@@ -338,11 +352,6 @@ class Calibrator:
             # A new mapping: the one before may be written down meanwhile.
             self._proven = {**self._proven, key: folds}
         return self._proven[key]
-
-
-def _is_finite(states: Tensor) -> bool:
-    """Whether all of them are; the sum alone says so, mostly, in a twentieth of the time."""
-    return bool(torch.isfinite(states.sum())) or bool(torch.isfinite(states).all())
 
 
 def _head_dim(block: nn.Module) -> int:

@@ -38,7 +38,7 @@ class DriftText:
         self._cells = frozenset(cells)
         self._text = CarriedText(ids, sizes)
         self._carried: dict[str, Batches] = {}
-        self._outputs: list[Tensor] = []
+        self._outputs: dict[str, list[Tensor]] = {}
         self._device = torch.device("cpu")
 
     def begin(
@@ -121,7 +121,7 @@ class DriftText:
 
         carried = self._carried[cell]
         with watched_modules(block.module, set(block.states.places.values()), add):
-            self._outputs = way.run(
+            self._outputs[cell] = way.run(
                 len(carried), lambda number: self._forward(block, number, carried), part.linears, come, ready
             )
         # Text need not come to every layer.
@@ -137,9 +137,8 @@ class DriftText:
             again: whether more was rounded than the text has met.
         """
         carried = self._carried[cell]
-        for number, output in enumerate(self._outputs):
+        for number, output in enumerate(self._outputs.pop(cell)):
             carried[number] = self._forward(block, number, carried) if again else output
-        self._outputs = []
 
     def _forward(self, block: CalibratedBlock, number: int, carried: Batches) -> Tensor:
         with calibrating(self._device):

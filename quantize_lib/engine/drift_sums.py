@@ -9,6 +9,7 @@ from torch import Tensor
 
 from quantize_lib.engine.base_states import kept_rows
 from quantize_lib.engine.block import Drift
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.precision import factor_dtype
 
 
@@ -57,6 +58,6 @@ class DriftSums:
             sums.div_(self._tokens)
             if self._scale is not None:
                 sums.mul_(self._scale)
-            if not bool(torch.isfinite(sums.sum())):
+            if not is_finite(sums):
                 return None
         return Drift(change=self._change, missing=self._missing)

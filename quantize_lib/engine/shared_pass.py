@@ -18,6 +18,7 @@ from quantize_lib.engine.carry import Put, as_quantized
 from quantize_lib.engine.cell_work import CellWork, PassOutcome
 from quantize_lib.engine.cell_writer import CellWriter
 from quantize_lib.engine.drift import DriftText, drift_texts
+from quantize_lib.engine.lanes import Lanes
 from quantize_lib.engine.measure import Measured, measure
 from quantize_lib.engine.methods.base import gathered, rounder_of
 from quantize_lib.engine.model import StreamedModel
@@ -41,6 +42,7 @@ class SharedPass:
         sample: how many held-out sequences' base logits to keep for the check after the reload.
         store: keeps the state after each block, so that a killed pass goes on from there; None for none.
         ahead: calibrate each block while the one before is quantized; see `Calibrator.blocks`.
+        lanes: at most how many cells quantize a block at the same time.
         given: sums of the calibration text, which then does not go through the blocks again.
     """
 
@@ -55,6 +57,7 @@ class SharedPass:
         reporter: Reporter,
         store: PassStore | None = None,
         ahead: bool = False,
+        lanes: int = 1,
         given: GivenSums | None = None,
     ) -> None:
         self._model = model
@@ -90,6 +93,7 @@ class SharedPass:
             seen=[drift.sequences for drift in self._drifts],
         )
         self._ahead = ahead and calibrated
+        self._lanes = Lanes(min(lanes, len(self._alike), torch.get_num_threads()))
         # One sequence at a time, as after the reload: LLM.int8 chooses outlier columns over a whole batch.
         self._evaluation = None if evaluation is None else CarriedText(evaluation, 1)
         self._carried: dict[str, Batches] = {}
@@ -110,6 +114,7 @@ class SharedPass:
             # What it holds is ours now, and replaced batch by batch.
             del state
             with (
+                self._lanes,
                 self._reporter.progress("Quantizing", len(self._model), "block") as progress,
                 closing(self._calibrator.blocks(finished, ahead=self._ahead)) as blocks,
             ):
@@ -215,21 +220,24 @@ class SharedPass:
         return next((drift for drift in self._drifts if name in drift), None)
 
     def _block(self, block: CalibratedBlock) -> None:
-        for name, cells in self._alive_alike().items():
-            started, all_cells = time.monotonic(), tuple(cells)
-            try:
-                self._make(name, cells, block)
-            except QuantizerError as error:
-                self._fail(cells, error)
-            # What one cell needed is not to be there beside what the next one needs. Where it is little, the
-            # system takes longer to find it again.
-            if not self._ahead:
-                release_freed()
-            for cell in all_cells:
+        alive = self._alive_alike()
+        works = [partial(self._make_or_fail, name, list(cells)) for name, cells in alive.items()]
+        for cells, seconds in zip(alive.values(), self._lanes.run(block, works), strict=True):
+            for cell in cells:
                 # What is made for several is each one's own in equal parts.
-                self._outcomes[cell.id].seconds += (time.monotonic() - started) / len(all_cells)
+                self._outcomes[cell.id].seconds += seconds / len(cells)
         if self._evaluation is not None:
             self._evaluation.advance(block.module, block.index, self._evaluation.hidden)
+
+    def _make_or_fail(self, name: str, cells: list[CellWork], block: CalibratedBlock) -> None:
+        try:
+            self._make(name, cells, block)
+        except QuantizerError as error:
+            self._fail(cells, error)
+        # What one cell needed is not to be there beside what the next one needs. Where it is little, the
+        # system takes longer to find it again.
+        if not self._ahead:
+            release_freed()
 
     def _make(self, name: str, cells: list[CellWork], block: CalibratedBlock) -> None:
         """Quantize a block, write it for each cell, and carry the held-out text through it.

@@ -28,6 +28,7 @@ class BlockMemory:
         statistics: of what there is of every input at once, where something is calibrated.
         states: of the text on which cells see their errors, what comes to the layers.
         batch: of a forward: the inputs and outputs of the layers that see one batch of tokens.
+        cell: of what is one cell's alone, while it quantizes; 0 for a block with experts.
         loading: of the block while it is read.
         peak: the most that it needs.
     """
@@ -36,6 +37,7 @@ class BlockMemory:
     statistics: int
     states: int
     batch: int
+    cell: int
     loading: int
     peak: int
 
@@ -81,20 +83,27 @@ def block_memory(
     peak = max(loading, held + max([batch, *squares, *(2 * square for square in of_experts)]))
     # What their weights were, and the pool that one may borrow from.
     besides = carried * _MAPPED_BYTES * fused + max(map(sum, map(_squares, experts)), default=0)
-    factors = 0
+    factors = most_own = 0
     for cell, own_tokens in zip(cells, drift, strict=True):
         method = get_method(cell.method)
         scaled = method.scaled_bytes(layers - fused * FLOAT32_BYTES, cell)
         most, done, factor = _rounded(plain, squares, cell, held_before=factors)
         most += _waiting(plain) * own_tokens
         factors = max(factors, factor)
-        peak = max(peak, held + scaled + most, held + factors + scaled + done + batch)
+        own = scaled + max(most, factors + done + batch)
+        peak, most_own = max(peak, held + own), max(most_own, own)
         for expert in experts:
-            own = _squares(expert)
-            most, _, _ = _rounded(expert, own, cell, held_before=0)
-            peak = max(peak, held + factors + done + besides + sum(own) + most)
+            inner = _squares(expert)
+            most, _, _ = _rounded(expert, inner, cell, held_before=0)
+            peak = max(peak, held + factors + done + besides + sum(inner) + most)
     return BlockMemory(
-        weights=weights, statistics=statistics, states=states, batch=batch, loading=loading, peak=peak
+        weights=weights,
+        statistics=statistics,
+        states=states,
+        batch=batch,
+        cell=0 if experts else most_own,
+        loading=loading,
+        peak=peak,
     )
 
 

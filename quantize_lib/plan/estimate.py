@@ -29,7 +29,7 @@ class JobEstimate:
         disk_bytes: the download, every checkpoint's weights, and the copy of pickled ones that is quantized.
         peak_memory_bytes: resident memory of the process that quantizes.
         activation_bytes: the part of it that a job below a limit does without: activations, which can be on
-            disk, and a block calibrated ahead.
+            disk, a block calibrated ahead, and a second cell at work.
         state_bytes: at most in a state store: the checkpoints, and activations twice while new ones take the
             place of the old.
         parameters: values of the base model's tensors, tied ones once.

@@ -20,7 +20,14 @@ from quantize_lib.formats import named_format
 from quantize_lib.methods import Settings, get_method
 from quantize_lib.methods.common import is_automatic
 from quantize_lib.plan.block_memory import block_memory
-from quantize_lib.sizing import AHEAD_BYTES, FLOAT32_BYTES, LOGITS_CHUNK_VALUES, PROOF_TOKENS, sequences_of
+from quantize_lib.sizing import (
+    AHEAD_BYTES,
+    FLOAT32_BYTES,
+    LANES,
+    LOGITS_CHUNK_VALUES,
+    PROOF_TOKENS,
+    sequences_of,
+)
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.tasks import task_of
 from quantize_lib.text import format_bytes
@@ -55,27 +62,37 @@ class MemoryNeeds:
         hidden: bytes of the texts' hidden states, which can be on disk instead.
         rest: bytes of everything else.
         ahead: bytes that calibrating a block ahead takes besides; 0 where that is not done.
+        beside: bytes that further cells take which work at the same time; 0 where none do.
         before: bytes at a moment before there are hidden states, when the way through the blocks is proven.
     """
 
     hidden: int
     rest: int
     ahead: int = 0
+    beside: int = 0
     before: int = 0
 
     @property
     def whole(self) -> int:
         """With everything in memory."""
-        return max(self.hidden + self.rest + self.ahead, self.before)
+        return max(self.hidden + self.rest + self.beside + self.ahead, self.before)
 
     @property
     def least(self) -> int:
-        """With what can be on disk there, and no block ahead."""
+        """With what can be on disk there, no block ahead, and one cell at a time."""
         return max(self.rest, self.before)
 
     def looks_ahead(self, limit: int | None) -> bool:
         """Whether a block is calibrated while the one before is quantized, for a process below a limit."""
-        return self.ahead > 0 and (limit is None or self.whole <= limit)
+        beside = self.beside if self.works_beside(limit) else 0
+        return self.ahead > 0 and self._fits(limit, beside + self.ahead)
+
+    def works_beside(self, limit: int | None) -> bool:
+        """Whether cells work at the same time, for a process below a limit."""
+        return self.beside > 0 and self._fits(limit, self.beside)
+
+    def _fits(self, limit: int | None, more: int) -> bool:
+        return limit is None or max(self.hidden + self.rest + more, self.before) <= limit
 
     def spills(self, limit: int | None) -> bool:
         """Whether hidden states have to be on disk so that a process stays below a limit.
@@ -148,16 +165,19 @@ def memory_needs(
     proof = sum(outside) * FLOAT32_BYTES + max(block.loading for block in blocks)
     libraries = LIBRARIES_BYTES
     libraries += sum(method.library_bytes for method in {get_method(cell.method) for cell in cells})
-    ahead = 0
-    if tokens and share == "all":
-        kept = max(block.weights + block.statistics for block in blocks)
-        if kept <= AHEAD_BYTES:
+    ahead = beside = 0
+    kept = max(block.weights + block.statistics for block in blocks)
+    if tokens and share != "collect" and kept <= AHEAD_BYTES:
+        if all(block.cell for block in blocks):
+            beside = (min(len(cells), LANES) - 1) * max(block.cell for block in blocks)
+        if share == "all":
             ahead = kept + max(block.states + block.batch for block in blocks)
             ahead += width * FLOAT32_BYTES * tokens
     return MemoryNeeds(
         hidden=round(_SLACK * hidden),
         rest=libraries + round(_SLACK * working),
         ahead=round(_SLACK * ahead),
+        beside=round(_SLACK * beside),
         before=0 if calibration is None and evaluation is None else libraries + round(_SLACK * proof),
     )
 

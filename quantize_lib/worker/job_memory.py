@@ -11,6 +11,7 @@ from quantize_lib.errors import UsageError
 from quantize_lib.job.job_file import JobCell, JobFile
 from quantize_lib.plan.memory_needs import LIBRARIES_BYTES, MemoryNeeds, memory_needs
 from quantize_lib.reporting import Reporter
+from quantize_lib.sizing import LANES
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.text import format_bytes
 
@@ -22,10 +23,12 @@ class Fit:
     Attributes:
         spill: at most how many batches of hidden states are to be kept on disk; 0 where they fit into memory.
         ahead: whether a block is calibrated while the one before is quantized.
+        lanes: how many cells quantize a block at the same time.
     """
 
     spill: int
-    ahead: bool
+    ahead: bool = False
+    lanes: int = 1
 
 
 def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, reporter: Reporter) -> Fit:
@@ -40,7 +43,7 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
     """
     limit = job.max_memory
     if not _limited(job, device):
-        return Fit(spill=0, ahead=False)
+        return Fit(spill=0)
     needs = memory_needs(
         facts,
         [cell.settings for cell in cells],
@@ -49,11 +52,12 @@ def fit(job: JobFile, cells: Sequence[JobCell], facts: ModelFacts, device: str, 
         share="add" if job.statistics else "all",
     )
     if not needs.spills(limit):
-        return Fit(spill=0, ahead=needs.looks_ahead(limit))
+        lanes = LANES if needs.works_beside(limit) else 1
+        return Fit(spill=0, ahead=needs.looks_ahead(limit), lanes=lanes)
     _tell_of_disk(needs, reporter)
     calibration = 0 if job.calibration is None else job.calibration.samples
     evaluation = 0 if job.carried is None else job.carried.samples
-    return Fit(spill=calibration + evaluation * (1 + len(cells)), ahead=False)
+    return Fit(spill=calibration + evaluation * (1 + len(cells)))
 
 
 def fit_shard(job: JobFile, sequences: int, facts: ModelFacts, device: str, reporter: Reporter) -> Fit:
@@ -63,7 +67,7 @@ def fit_shard(job: JobFile, sequences: int, facts: ModelFacts, device: str, repo
         sequences: how many the shard has.
     """
     if not _limited(job, device) or job.calibration is None:
-        return Fit(spill=0, ahead=False)
+        return Fit(spill=0)
     needs = memory_needs(
         facts,
         [cell.settings for cell in job.cells],
@@ -72,9 +76,9 @@ def fit_shard(job: JobFile, sequences: int, facts: ModelFacts, device: str, repo
         share="collect",
     )
     if not needs.spills(job.max_memory):
-        return Fit(spill=0, ahead=False)
+        return Fit(spill=0)
     _tell_of_disk(needs, reporter)
-    return Fit(spill=sequences, ahead=False)
+    return Fit(spill=sequences)
 
 
 def _limited(job: JobFile, device: str) -> bool:

@@ -213,6 +213,7 @@ class _Job:
                         reporter=self._reporter,
                         store=folder,
                         ahead=room.ahead,
+                        lanes=room.lanes,
                         given=given,
                     ).run()
                 self._leave(works, outcome, folder, model, facts, finished)

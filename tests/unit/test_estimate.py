@@ -149,8 +149,27 @@ def test_bitsandbytes_alone_needs_neither_statistics_nor_calibration() -> None:
     assert memory(1, BNB, GPTQ).rest - memory(1, BNB).rest > 1536 * 1536 * 4
 
 
-def test_further_cells_of_a_method_need_no_more_than_the_first() -> None:
-    assert memory(1, GPTQ, GPTQ, GPTQ) == memory(1, GPTQ)
+def test_further_cells_of_a_method_need_no_more_than_the_first_but_for_one_beside_it() -> None:
+    one, two, three = (memory(1, *(GPTQ,) * cells) for cells in (1, 2, 3))
+    assert one.beside == 0
+    assert two == three == replace(one, beside=two.beside)
+    assert two.beside > 2 * 1536 * 576 * 4
+
+
+def test_cells_work_at_the_same_time_where_there_is_memory_for_that_rather_than_for_a_block_ahead() -> None:
+    needs = MemoryNeeds(hidden=500, rest=1000, ahead=100, beside=200, before=1600)
+    assert needs.whole == 1800
+    assert needs.least == 1600
+    expected = {None: (True, True), 1800: (True, True), 1799: (True, False), 1699: (False, True)}
+    for limit, (beside, ahead) in expected.items():
+        assert (needs.works_beside(limit), needs.looks_ahead(limit)) == (beside, ahead)
+
+
+def test_cells_of_mixtures_and_of_large_blocks_take_turns() -> None:
+    large = tuple(replace(layer, in_features=8192, out_features=8192) for layer in facts(1).layers)
+    assert job_memory(job(GPTQ, GPTQ), replace(facts(1), layers=large)).beside == 0
+    assert job_memory(job(GPTQ, GPTQ), mixture(4)).beside == 0
+    assert memory(1, BNB, BNB).beside == 0
 
 
 def test_small_blocks_are_calibrated_ahead_and_take_the_memory_of_two() -> None:

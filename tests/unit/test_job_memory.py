@@ -56,8 +56,18 @@ def test_a_block_is_calibrated_ahead_where_memory_has_room_and_nothing_is_spille
         assert fit(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT).ahead is ahead
 
 
+def test_cells_work_at_the_same_time_where_memory_has_room() -> None:
+    cells = (*CELLS, JobCell(id="b", settings=Settings(method="awq", bits=4)))
+    needs = memory_needs(
+        facts(), [cell.settings for cell in cells], calibration=JOB.calibration, evaluation=JOB.evaluation
+    )
+    for limit, lanes in ((None, 2), (needs.whole, 2), (needs.hidden + needs.rest, 1), (1_700_000_000, 1)):
+        assert fit(replace(JOB, max_memory=limit), cells, facts(), "cpu", SILENT).lanes == lanes
+    assert fit(JOB, CELLS, facts(), "cpu", SILENT).lanes == 1
+
+
 def test_a_limit_is_refused_where_it_would_bound_nothing() -> None:
-    assert fit(JOB, CELLS, facts(), "cuda", SILENT) == Fit(spill=0, ahead=False)
+    assert fit(JOB, CELLS, facts(), "cuda", SILENT) == Fit(spill=0)
     with pytest.raises(UsageError, match="mine-cpu is computed on cuda"):
         fit(replace(JOB, max_memory=10**12), CELLS, facts(), "cuda", SILENT)
 

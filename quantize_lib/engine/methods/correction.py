@@ -63,7 +63,9 @@ def corrected(
         pulled += missing
     # The metric is the mean of two moments, and so half of what their sum would be as the divisor.
     pulled.div_(2)
-    factor = factorized(hessian - (drift.change + drift.change.T).div_(2))
-    added = torch.empty_like(pulled)
-    added[:, factor.order] = pulled[:, factor.order] @ factor.upper.T @ factor.upper
+    # A matrix is added to its transpose much faster when that is there.
+    factor = factorized(torch.add(drift.change, drift.change.T.contiguous()).div_(-2).add_(hessian))
+    with calibrating(weight.device):
+        added = pulled.index_select(1, factor.order) @ factor.upper.T @ factor.upper
+    added = added.float().index_select(1, torch.argsort(factor.order))
     return Corrected(weight=weight + (added if scale is None else added * scale), factor=factor)

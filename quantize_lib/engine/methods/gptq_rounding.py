@@ -134,10 +134,13 @@ def _round_columns(weight: Tensor, factor: Factor, meaning: _Meaning) -> tuple[T
     """
     upper = factor.upper
     pivots = upper.diagonal().tolist()
-    inverse = meaning.scales.reciprocal()
-    low, high = -meaning.zeros, meaning.maxq - meaning.zeros
+    # A view for each row, made once: the operations on one take hardly longer than making it.
+    scales, inverse = meaning.scales.unbind(), meaning.scales.reciprocal().unbind()
+    low, high = (-meaning.zeros).unbind(), (meaning.maxq - meaning.zeros).unbind()
     codes = torch.empty_like(weight)
+    targets, rounded = weight.unbind(), codes.unbind()
     errors = torch.empty(min(BLOCK, len(weight)), weight.shape[1], dtype=weight.dtype, device=weight.device)
+    transposed, own = errors.T, errors.unbind()
     loss = torch.zeros(weight.shape[1], dtype=weight.dtype, device=weight.device)
     for start in range(0, len(weight), BLOCK):
         stop = min(start + BLOCK, len(weight))
@@ -146,12 +149,12 @@ def _round_columns(weight: Tensor, factor: Factor, meaning: _Meaning) -> tuple[T
         with one_thread():
             for row in range(start, stop):
                 done, group = row - start, meaning.group_of[row]
-                target = weight[row]
+                target = targets[row]
                 if done:
-                    target = torch.addmv(target, errors[:done].T, shares[done, :done], alpha=-1)
-                code = torch.mul(target, inverse[group], out=codes[row]).round_()
+                    target = torch.addmv(target, transposed[:, :done], shares[done, :done], alpha=-1)
+                code = torch.mul(target, inverse[group], out=rounded[row]).round_()
                 torch.clamp(code, min=low[group], max=high[group], out=code)
-                error = torch.addcmul(target, code, meaning.scales[group], value=-1, out=errors[done])
+                error = torch.addcmul(target, code, scales[group], value=-1, out=own[done])
                 error.div_(pivots[row])
         done = stop - start
         loss += errors[:done].square().sum(0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import Statistics
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.errors import EngineError
 from quantize_lib.methods.gptq import DAMPING
 
@@ -71,7 +72,7 @@ def factorized(hessian: Tensor) -> Factor:
         EngineError: as `factorize`.
     """
     diagonal = hessian.diagonal()
-    if not torch.isfinite(hessian).all():
+    if not is_finite(hessian):
         raise EngineError(
             "the calibration inputs hold values that are not finite",
             hint="The model overflows on this text; check the base model and the calibration text.",
@@ -82,7 +83,7 @@ def factorized(hessian: Tensor) -> Factor:
     # H = RRᵀ with R upper triangular is the factorization of the reversed matrix, reversed; then U = R⁻¹
     # without ever forming H⁻¹. For a wide layer these matrices are the largest of all: never more than two.
     backwards = order.flip(0)
-    permuted = hessian[backwards[:, None], backwards]
+    permuted = hessian.index_select(0, backwards).index_select(1, backwards)
     # A dead channel is coupled to nothing; with the mean on its diagonal it is rounded to nearest, which is
     # right for text that does reach it.
     own = torch.where(dead, mean, diagonal)
@@ -93,8 +94,7 @@ def factorized(hessian: Tensor) -> Factor:
         permuted.diagonal().add_((damping - added) * own[backwards])
         added = damping
         lower, info = torch.linalg.cholesky_ex(permuted)
-        # One sum: it is finite where every entry is, without a mask of them all.
-        if int(info) == 0 and torch.isfinite(lower.sum()):
+        if int(info) == 0 and is_finite(lower):
             break
         if damping >= _DAMPING_LIMIT:
             raise EngineError(

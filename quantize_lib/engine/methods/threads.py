@@ -7,6 +7,17 @@ from contextlib import contextmanager
 
 import torch
 
+
+def start_thread(threads: int) -> None:
+    """Give a new thread its number of threads.
+
+    Its first operation gives it the number that was set last, by whichever thread, unless it was asked for
+    before that.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+
 SMALL = 1 << 22
 """Elements of a matrix up to which its products run on one thread too."""
 
