@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.checkpoints import windows
+from benchmarks.targets import SEVERAL
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
@@ -88,7 +89,7 @@ def clocked() -> Clock:
     clock.time(sums.Accumulator, "add", "statistics")
     clock.time(sums.Accumulator, "finish", "statistics")
     clock.time(calibrator, "find_folds", "folds", whole=True)
-    clock.time(lanes.Lanes, "run", "several cells at a time")
+    clock.time(lanes.Lanes, "run", SEVERAL)
     clock.time(shared_pass.SharedPass, "_quantize", lambda _self, _name, cell, *_: f"rounding {cell.id}")
     clock.time(cell_writer, "pack_block", "packing")
     clock.time(cell_writer.CellWriter, "part", "writing")

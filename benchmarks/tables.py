@@ -11,6 +11,7 @@ from benchmarks.targets import (
     OURS,
     PEER,
     PEERS,
+    SEVERAL,
     TUNED,
     Stages,
     further,
@@ -149,11 +150,12 @@ def _speed(stages: Stages) -> Iterator[str]:
     yield (
         "Where the time of the thread that quantizes goes, in seconds. The calibration has a thread of its "
         "own, a block ahead, except where it is said to go in turn; waiting for it is part of the rest. "
-        "Of several cells two are at work at a time, except there, on threads of their own. "
         "Where a cell makes up for errors, its layers are rounded while its text goes through the block: all "
         "of that is under forward.\n"
     )
     phases = dict.fromkeys(phase for found in passes.values() for phase in found["phases"])
+    if SEVERAL in phases:
+        yield "Of several cells two work at a time, on threads of their own, but for what is in turn.\n"
     rows = [
         [phase, *(f"{found['phases'].get(phase, 0.0):.2f}" for found in passes.values())]
         for phase in sorted(phases, key=lambda phase: phase == "rest")

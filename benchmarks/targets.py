@@ -13,6 +13,8 @@ PEERS = (PEER, AUTO_ROUND, "llm-compressor")
 """The beginnings of their rows; most targets are set against the first."""
 TUNED = "reviews.jsonl"
 """A text by which choices were made: it is shown beside the others, and no target counts it."""
+SEVERAL = "several cells at a time"
+"""The phase of a pass whose cells have threads of their own."""
 HEAD = ("target", "limit", "measured", "met")
 AWQ_FIGURES = {"relative_error": "output error", "kl_divergence": "KL"}
 START_SECONDS = 0.4
