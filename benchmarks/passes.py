@@ -189,8 +189,8 @@ class Bench:
         Args:
             chosen: methods and bits.
             clock: what it holds is forgotten first.
-            ahead: calibrate each block while the one before is quantized, by several cells at a time, as jobs do
-                where blocks are small.
+            ahead: calibrate each block while the one before is quantized, by several cells at a time: as jobs
+                do where blocks are small.
             effort: of all of them; None for each method's default.
         """
         folder = self._work / "pass"
