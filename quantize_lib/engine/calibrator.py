@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pickle import PickleError
 from typing import Protocol
 
 import torch
@@ -91,15 +92,19 @@ class CalibratedBlock:
     hidden: Batches | None
     states: BaseStates
 
-    @property
-    def divides(self) -> bool:
-        """Whether it can have twins: tensors of all experts are changed in place."""
-        return not any(linear.experts is not None for linear in self.linears.values())
+    def twin(self) -> CalibratedBlock | None:
+        """The same block with modules of its own: each can have others in the place of the same tensors.
 
-    def twin(self) -> CalibratedBlock:
-        """The same block with modules of its own: each can have others in the place of the same tensors."""
+        None where it can have no twin: tensors of all experts are changed in place, and not every class can
+        be copied.
+        """
+        if any(linear.experts is not None for linear in self.linears.values()):
+            return None
         tensors = {id(one): one for one in (*self.module.parameters(), *self.module.buffers())}
-        module = copy.deepcopy(self.module, tensors)
+        try:
+            module = copy.deepcopy(self.module, tensors)
+        except (TypeError, ValueError, AttributeError, RuntimeError, PickleError):
+            return None
         linears = {name: one for name, one in find_linears(module).items() if name in self.linears}
         return replace(self, module=module, linears=linears)
 

@@ -52,13 +52,14 @@ class Lanes:
         Raises:
             What one of them raises.
         """
-        count = min(self._count, len(works))
-        if count <= 1 or not block.divides:
+        twins = [block.twin() for _ in range(min(self._count, len(works)) - 1)]
+        blocks = [block, *(twin for twin in twins if twin is not None)]
+        if len(blocks) == 1:
             return [_timed(work, block) for work in works]
         started = time.monotonic()
         free: SimpleQueue[CalibratedBlock] = SimpleQueue()
-        for twin in (block, *(block.twin() for _ in range(count - 1))):
-            free.put(twin)
+        for one in blocks:
+            free.put(one)
 
         def do(work: Work) -> float:
             twin = free.get()

@@ -152,12 +152,22 @@ def _block(module: nn.Module) -> CalibratedBlock:
 def test_a_twin_has_the_tensors_and_can_have_others_without_the_block_noticing() -> None:
     block = _block(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
     twin = block.twin()
+    assert twin is not None
     mine, other = block.linears["0"].module, twin.linears["0"].module
     assert mine is not other
     assert mine.weight is other.weight
     assert all(map(operator.is_, block.module.buffers(), twin.module.buffers()))
     other.weight = nn.Parameter(torch.zeros(4, 4))
     assert cast(Tensor, mine.weight).any()
+
+
+def test_cells_take_turns_on_a_block_that_cannot_be_copied() -> None:
+    module = nn.Linear(4, 4)
+    module.lock = threading.Lock()  # type: ignore[assignment]
+    seen: list[nn.Module] = []
+    with Lanes(2) as lanes:
+        lanes.run(_block(module), [lambda block: seen.append(block.module)] * 3)
+    assert seen == [module] * 3
 
 
 def test_what_one_meets_is_raised_after_the_others_have_left() -> None:
