@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -23,7 +21,7 @@ Work = Callable[[CalibratedBlock], None]
 
 
 class Lanes:
-    """Threads for the cells of a pass; leaving the context ends them.
+    """Threads for the cells of a pass.
 
     Args:
         count: how many cells work at a time; with 1 they work on the caller's thread.
@@ -35,12 +33,8 @@ class Lanes:
             count, "cell", initializer=start_thread, initargs=(torch.get_num_threads(),)
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End them."""
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, block: CalibratedBlock, works: Sequence[Work]) -> list[float]:

@@ -114,7 +114,7 @@ class SharedPass:
             # What it holds is ours now, and replaced batch by batch.
             del state
             with (
-                self._lanes,
+                closing(self._lanes),
                 self._reporter.progress("Quantizing", len(self._model), "block") as progress,
                 closing(self._calibrator.blocks(finished, ahead=self._ahead)) as blocks,
             ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -165,7 +166,7 @@ def test_cells_take_turns_on_a_block_that_cannot_be_copied() -> None:
     module = nn.Linear(4, 4)
     module.lock = threading.Lock()  # type: ignore[assignment]
     seen: list[nn.Module] = []
-    with Lanes(2) as lanes:
+    with closing(Lanes(2)) as lanes:
         lanes.run(_block(module), [lambda block: seen.append(block.module)] * 3)
     assert seen == [module] * 3
 
@@ -181,14 +182,14 @@ def test_what_one_meets_is_raised_after_the_others_have_left() -> None:
 
         return do
 
-    with Lanes(2) as lanes, pytest.raises(RuntimeError, match="a fault"):
+    with closing(Lanes(2)) as lanes, pytest.raises(RuntimeError, match="a fault"):
         lanes.run(_block(nn.Linear(4, 4)), [work(number) for number in range(3)])
     assert set(left) <= {1, 2}
 
 
 def test_one_lane_keeps_to_the_callers_thread() -> None:
     threads: list[threading.Thread] = []
-    with Lanes(1) as lanes:
+    with closing(Lanes(1)) as lanes:
         works = [lambda _: threads.append(threading.current_thread())] * 2
         assert len(lanes.run(_block(nn.Linear(4, 4)), works)) == 2
     assert threads == [threading.current_thread()] * 2
