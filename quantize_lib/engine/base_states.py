@@ -6,13 +6,14 @@ It is the beginning of the calibration text: what it is there comes by while a b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from quantize_lib.engine.linears import Linear
+from quantize_lib.engine.precision import calibrating, exact
 from quantize_lib.engine.residual_stream import added_to
 from quantize_lib.engine.watch import watched, watched_modules
 
@@ -41,6 +42,7 @@ class BaseStates:
     Attributes:
         places: by layer that adds to the residual stream, the module whose input it adds to.
         batches: what is kept.
+        exact: whether text goes through the block in float32 alone, as its class does not compute otherwise.
     """
 
     def __init__(self, block: nn.Module, linears: Mapping[str, Linear], count: int, known: set[str]) -> None:
@@ -50,6 +52,11 @@ class BaseStates:
         self._known = known
         self.places: dict[str, str] = {}
         self.batches: list[BatchStates] = []
+        self.exact = False
+
+    def products(self, device: torch.device) -> AbstractContextManager[None]:
+        """Inside this context text goes through the block."""
+        return exact(device) if self.exact else calibrating(device)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

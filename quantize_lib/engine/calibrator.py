@@ -25,7 +25,6 @@ from quantize_lib.engine.linears import Linear, find_linears
 from quantize_lib.engine.methods.threads import start_thread
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText, FoldKey, Hold
-from quantize_lib.engine.precision import calibrating
 from quantize_lib.engine.statistics import StatisticsCollector
 from quantize_lib.engine.sums import BlockSums
 from quantize_lib.errors import EngineError
@@ -308,18 +307,27 @@ class Calibrator:
     ) -> BlockSums:
         """The one forward of the calibration text through the full-precision block."""
         collector = StatisticsCollector(linears, loudness=loudness)
-        with calibrating(self._model.device):
-            for number in range(len(text.hidden)):
-                forward = partial(text.forward, module, index, text.hidden[number], number)
-                with collector.collecting(), states.watching():
-                    output = forward()
-                states.complete(forward)
-                if not is_finite(hidden_of(output)):
-                    raise EngineError(
-                        f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
-                        hint="The base model is damaged, or its activations do not fit the compute dtype.",
-                    )
-                text.hidden[number] = output
+        number = 0
+        while number < len(text.hidden):
+            forward = partial(text.forward, module, index, text.hidden[number], number)
+            try:
+                with states.products(self._model.device):
+                    with collector.collecting(), states.watching():
+                        output = forward()
+                    states.complete(forward)
+            except RuntimeError:
+                if number or states.exact:
+                    raise
+                # Some classes add up values of one type alone; nothing is kept of the batch so far.
+                states.exact, collector = True, StatisticsCollector(linears, loudness=loudness)
+                continue
+            if not is_finite(hidden_of(output)):
+                raise EngineError(
+                    f"{self._model.prefix(index)} gives NaN or Inf for the calibration text",
+                    hint="The base model is damaged, or its activations do not fit the compute dtype.",
+                )
+            text.hidden[number] = output
+            number += 1
         experts = {routed.name: RoutedSums(routed) for routed in collector.routed.values()}
         return BlockSums(layers=collector, experts=experts)
 

@@ -19,7 +19,7 @@ from quantize_lib.engine.drift_sums import DriftSums
 from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
-from quantize_lib.engine.precision import calibrating, exact
+from quantize_lib.engine.precision import exact
 from quantize_lib.engine.side_by_side import SideBySide
 from quantize_lib.engine.watch import watched_modules
 from quantize_lib.sizing import batch_sizes, sequences_of
@@ -141,7 +141,7 @@ class DriftText:
             carried[number] = self._forward(block, number, carried) if again else output
 
     def _forward(self, block: CalibratedBlock, number: int, carried: Batches) -> Tensor:
-        with calibrating(self._device):
+        with block.states.products(self._device):
             return self._text.forward(block.module, block.index, carried[number], number)
 
 
