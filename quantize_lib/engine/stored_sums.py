@@ -16,6 +16,7 @@ from torch import Tensor
 
 from quantize_lib.engine.expert_statistics import accumulators
 from quantize_lib.engine.experts import FusedExperts
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.second_moment import add_packed, packed, packed_diagonal, packed_length
 from quantize_lib.engine.sums import Accumulator, BlockSums, ExpertSums, LayerSums
@@ -128,7 +129,7 @@ class StoredSums:
                 continue
             moment = part.read(f"{name}/{_MOMENT}", torch.float32, (packed_length(width),))
             loudness = part.read(f"{name}/{_ABS}", torch.float32, (width,))
-            if not bool(torch.isfinite(moment).all()) or not bool(torch.isfinite(loudness).all()):
+            if not is_finite(moment) or not is_finite(loudness):
                 raise part.fault(f"its sums for {name} are not finite")
             if bool((loudness < 0).any()) or bool((packed_diagonal(moment, width) < 0).any()):
                 raise part.fault(f"its sums for {name} are negative, which no sum of squares is")

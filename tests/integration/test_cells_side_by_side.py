@@ -163,8 +163,12 @@ def test_a_twin_has_the_tensors_and_can_have_others_without_the_block_noticing()
 
 
 def test_cells_take_turns_on_a_block_that_cannot_be_copied() -> None:
-    module = nn.Linear(4, 4)
-    module.lock = threading.Lock()  # type: ignore[assignment]
+    class Locked(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+            self.lock = threading.Lock()
+
+    module = Locked()
     seen: list[nn.Module] = []
     with closing(Lanes(2)) as lanes:
         lanes.run(_block(module), [lambda block: seen.append(block.module)] * 3)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, Drift, LinearInput, RoundedBlock
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.methods.awq_rounding import Rounded, Target, round_layer
 from quantize_lib.engine.methods.base import Rounder, Rounding
 from quantize_lib.engine.methods.column_loop import ColumnRounding
@@ -100,5 +101,5 @@ def _clipped(linear: LinearInput, weight: Tensor, grid: Grid, folding: Folding) 
 
 def _check(linear: LinearInput) -> None:
     check_input(linear, "AWQ")
-    if not bool(torch.isfinite(statistics_of(linear).hessian.diagonal()).all()):
+    if not is_finite(statistics_of(linear).hessian.diagonal()):
         raise EngineError(f"the statistics of {linear.name} are not finite", hint=KEEP)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.methods.layer_checks import KEEP
 from quantize_lib.engine.methods.threads import one_thread
 from quantize_lib.errors import EngineError
@@ -31,7 +32,7 @@ def check_finite(name: str, weight: Tensor) -> None:
     Raises:
         EngineError: where one is no number or infinite.
     """
-    if not bool(torch.isfinite(weight).all()):
+    if not is_finite(weight):
         raise EngineError(f"{name} has weights that are not finite", hint=KEEP)
 
 
