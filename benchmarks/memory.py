@@ -26,6 +26,7 @@ import yaml
 from benchmarks.machine import ROOT
 from benchmarks.memory_model import Shape, make_model, make_text
 from benchmarks.targets import memory_targets
+from quantize_lib.methods.common import BEST, EFFORT
 
 DEPTH = Shape(hidden=1024, mlp=2816, heads=8, blocks=4, vocabulary=1000)
 ONE_B = Shape(hidden=2048, mlp=5632, heads=16, blocks=2)
@@ -59,6 +60,7 @@ def measure(
     sequence_length: int = 512,
     evaluation: int = 0,
     max_memory: int | None = None,
+    effort: str = EFFORT.default,
 ) -> Measured:
     """Plan and run a model of random weights with the command line.
 
@@ -68,6 +70,7 @@ def measure(
         samples: of calibration text.
         evaluation: sequences of held-out text; 0 measures nothing.
         max_memory: for `--max-memory`.
+        effort: of all cells; another than the default for methods that know it.
 
     Raises:
         subprocess.CalledProcessError: where a command fails.
@@ -80,6 +83,7 @@ def measure(
         file = make_text(work / name, count * sequence_length)
         return {"files": [str(file)], "samples": count, "sequence_length": sequence_length}
 
+    own = {} if effort == EFFORT.default else {EFFORT.name: effort}
     document: dict[str, object] = {
         "version": 1,
         "defaults": {"calibration": text("calibration.txt", samples)},
@@ -87,7 +91,7 @@ def measure(
             {
                 "id": str(model),
                 "name": "shape",
-                "quantize": [{"method": method, "bits": bits} for method, bits in cells],
+                "quantize": [{"method": method, "bits": bits, **own} for method, bits in cells],
             }
         ],
     }
@@ -183,6 +187,9 @@ def _shapes(work: Path) -> dict[str, Any]:
         "1B shape, GPTQ 4, 16 × 512 tokens": measure(one, ONE_B, [("gptq", 4)], samples=16),
         "1B shape, five cells, 16 × 512, 8 × 512 held out": measure(
             one, ONE_B, five, samples=16, evaluation=8
+        ),
+        "1B shape, GPTQ 3, effort best, 16 × 512": measure(
+            one, ONE_B, [("gptq", 3)], samples=16, effort=BEST
         ),
         "7B shape, GPTQ 4, 32 × 512": measure(seven, SEVEN_B, [("gptq", 4)], samples=32),
     }

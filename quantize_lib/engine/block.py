@@ -148,7 +148,7 @@ class RoundedBlock:
         modules: stand-ins for linears whose forward is more than a product with the rounded weight
             (LLM.int8 quantizes activations too), used when text is carried through the quantized block.
         errors: per linear the relative output error tr(ΔW·H·ΔWᵀ)/tr(W·H·Wᵀ), ΔW from the weight
-            as it was to be rounded; empty without statistics.
+            as it was to be rounded and with the scales that it was rounded with; empty without statistics.
         notes: things worth a line in log and report (damping that had to grow, dead columns).
     """
 

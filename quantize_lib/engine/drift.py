@@ -8,6 +8,7 @@ layers of a block are rounded on the way, each when the text comes to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from quantize_lib.engine.base_states import BaseStates
 from quantize_lib.engine.block import Drift, RoundedBlock
 from quantize_lib.engine.calibrator import BlockPart, CalibratedBlock
 from quantize_lib.engine.drift_sums import DriftSums
+from quantize_lib.engine.learned_scales import Called, distance, learn_scales
 from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
@@ -23,6 +25,7 @@ from quantize_lib.engine.precision import exact
 from quantize_lib.engine.side_by_side import SideBySide
 from quantize_lib.engine.watch import watched_modules
 from quantize_lib.sizing import batch_sizes, sequences_of
+from quantize_lib.text import plain
 
 
 class DriftText:
@@ -39,6 +42,7 @@ class DriftText:
         self._text = CarriedText(ids, sizes)
         self._carried: dict[str, Batches] = {}
         self._outputs: dict[str, list[Tensor]] = {}
+        self._without_gradient: set[str] = set()
         self._device = torch.device("cpu")
 
     def begin(
@@ -140,9 +144,56 @@ class DriftText:
         for number, output in enumerate(self._outputs.pop(cell)):
             carried[number] = self._forward(block, number, carried) if again else output
 
-    def _forward(self, block: CalibratedBlock, number: int, carried: Batches) -> Tensor:
+    def learn(
+        self,
+        cell: str,
+        block: CalibratedBlock,
+        part: BlockPart,
+        made: RoundedBlock,
+        put: Callable[[RoundedBlock], None],
+    ) -> RoundedBlock:
+        """Move the scales of a block's layers, so that it returns for the text what the base's block does.
+
+        Args:
+            part: all layers of the block that are rounded.
+            made: of these; they are in their places.
+            put: as for `round`.
+
+        Returns:
+            The block with other scales, in its place; or as it was, where these are no better.
+        """
+        carried, wanted = self._carried[cell], block.hidden
+        assert wanted is not None, "cells make up for errors where something is calibrated"
+        targets = [wanted[number] for number in range(len(carried))]
+        try:
+            layers = learn_scales(
+                block.module,
+                part.linears,
+                made.layers,
+                lambda called, number: self._forward(block, number, carried, called),
+                targets,
+            )
+        except RuntimeError as error:
+            if cell in self._without_gradient:
+                return made
+            self._without_gradient.add(cell)
+            note = f"scales are not learned in this block and its like: {plain(str(error))}"
+            return replace(made, notes=(*made.notes, note))
+        before, learned = self._outputs[cell], replace(made, layers=layers)
+        put(RoundedBlock(layers=layers))
+        after = [self._forward(block, number, carried) for number in range(len(carried))]
+        if _distance(after, targets) < _distance(before, targets):
+            self._outputs[cell] = after
+            return learned
+        put(RoundedBlock(layers=made.layers))
+        return made
+
+    def _forward(
+        self, block: CalibratedBlock, number: int, carried: Batches, called: Called | None = None
+    ) -> Tensor:
+        """A batch through the block, or through what stands for it."""
         with block.states.products(self._device):
-            return self._text.forward(block.module, block.index, carried[number], number)
+            return self._text.forward(called or block.module, block.index, carried[number], number)
 
 
 class _Coming:
@@ -213,6 +264,10 @@ def drift_texts(calibration: Tensor, tokens: Mapping[str, int], batch: int) -> l
         DriftText(calibration[:count], batch_sizes(count, batch, by_count), cells)
         for count, cells in by_count.items()
     ]
+
+
+def _distance(returned: Iterable[Tensor], wanted: Iterable[Tensor]) -> float:
+    return sum(float(distance(*both)) for both in zip(returned, wanted, strict=True))
 
 
 def _state(cell: str) -> str:

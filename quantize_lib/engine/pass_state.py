@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -143,8 +143,8 @@ class CarriedText:
             self._calls.append(calls.like(first.setdefault(ids.shape[0], calls)))
             yield states
 
-    def forward(self, block: nn.Module, index: int, hidden: Tensor, number: int = 0) -> Tensor:
-        """What batch `number` carries, through block `index`."""
+    def forward(self, block: Callable[..., Any], index: int, hidden: Tensor, number: int = 0) -> Tensor:
+        """What batch `number` carries, through block `index`, or through what stands for it."""
         return self._calls[number][index](block, hidden.to(self._device))
 
     def advance(self, block: nn.Module, index: int, hidden: Batches) -> None:

@@ -329,8 +329,13 @@ class SharedPass:
         rounding = self._rounders[cell.id].begin(given, cell.settings, cell.grid)
         drift = self._drift_of(name)
         if part.tally is None and drift is not None:
-            pieces = drift.round(name, block, part, rounding, partial(put, part.linears))
-            return gathered(given, rounding.params, pieces)
+            put_here = partial(put, part.linears)
+            made = gathered(given, rounding.params, drift.round(name, block, part, rounding, put_here))
+            # Experts of the block would still be those of the base.
+            whole = all(linear.owner is None for linear in block.linears.values())
+            if whole and cell.method.learns_scales(cell.settings):
+                return drift.learn(name, block, part, made, put_here)
+            return made
         output = gathered(given, rounding.params, [rounding.round(given.linears)])
         if self._evaluation is not None or drift is not None:
             put(part.linears, output)

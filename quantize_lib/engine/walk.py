@@ -9,12 +9,12 @@ hidden states, so that every text has its own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as trees
 
 from quantize_lib.engine.carried import State, key_of, pack, tensors_of, unpack
@@ -122,7 +122,7 @@ class BlockCall:
     before: tuple[str, ...]
     after: tuple[str, ...]
 
-    def __call__(self, block: nn.Module, hidden: Tensor) -> Tensor:
+    def __call__(self, block: Callable[..., Any], hidden: Tensor) -> Tensor:
         """Run a block.
 
         Args:
@@ -134,7 +134,7 @@ class BlockCall:
         state = self.run(block, unpack(hidden, self.before))
         return pack({key: value for key, value in state.items() if key in self.after})
 
-    def run(self, block: nn.Module, state: State) -> State:
+    def run(self, block: Callable[..., Any], state: State) -> State:
         """Run a block, and add to what is carried all that it returned or wrote into containers."""
         made: dict[str, tuple[Any, dict[Any, Any]]] = {}
         args, kwargs = _fill((self.args, self.kwargs), state, made)
@@ -198,7 +198,7 @@ class Calls:
 class _Passed:
     """In place of the call of a block that text does not pass through."""
 
-    def __call__(self, _block: nn.Module, hidden: Tensor) -> Tensor:
+    def __call__(self, _block: Callable[..., Any], hidden: Tensor) -> Tensor:
         return hidden
 
 

@@ -24,7 +24,9 @@ class _Awq(ColumnMethod):
     def remark(self, settings: Settings) -> str | None:
         if settings[EFFORT] == FAST:
             return None
-        return "Scales and clipping are AWQ's; the codes were found column by column, as GPTQ finds them."
+        own = "Scales and clipping are AWQ's; the codes were found column by column, as GPTQ finds them."
+        learned = super().remark(settings)
+        return own if learned is None else f"{own} {learned}"
 
     def working_bytes(self, shape: InputShape, settings: Settings) -> int:
         search = 2 * shape.square + 4 * shape.largest

@@ -13,12 +13,26 @@ made up for them were worse than nothing in mixtures, where a token may be sent 
 _CARRIED_TOKENS = {FAST: 0, STANDARD: 16384, BEST: 65536}
 """By effort. They take time for each cell, and there is memory for all of them at once."""
 
+_LEARNED_BITS = 3
+"""Up to which scales that are learned gain more than noise."""
+
 
 class ColumnMethod(Method):
     """A method whose layers can make up for the errors of the quantized blocks before them."""
 
     def carried_tokens(self, settings: Settings) -> int:
         return _CARRIED_TOKENS[settings[EFFORT]] if settings.bits < _SMALL_ERRORS else 0
+
+    def remark(self, settings: Settings) -> str | None:
+        if not self.learns_scales(settings):
+            return None
+        return (
+            "Where a block has no quantized experts and its class can be differentiated, its scales were "
+            "then moved a little, so that it returns what the base model's block does."
+        )
+
+    def learns_scales(self, settings: Settings) -> bool:
+        return settings[EFFORT] == BEST and settings.bits <= _LEARNED_BITS
 
 
 def column_bytes(shape: InputShape, *, scaled: bool, corrected: bool) -> int:

@@ -104,7 +104,8 @@ EFFORT: Setting[str] = Setting(
         "title": "Effort",
         "description": "How much is done for a better checkpoint of the same size and format. `standard`: "
         "layers of up to 4 bits make up for the errors of the blocks before, and awq finds its codes column "
-        "by column. `best`: errors are seen on four times as much text. `fast`: neither.",
+        "by column. `best`: errors are seen on four times as much text, and up to 3 bits a block's scales "
+        "are learned from what it is to return. `fast`: neither.",
         "enum": [FAST, STANDARD, BEST],
     },
     label="effort",

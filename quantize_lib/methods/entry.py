@@ -122,6 +122,10 @@ class Method:
         make up for the errors of those before; 0 where they do not."""
         return 0
 
+    def learns_scales(self, settings: Settings) -> bool:
+        """Whether that text tells besides how the scales of a block are moved, when it is rounded."""
+        return False
+
     def working_bytes(self, shape: InputShape, settings: Settings) -> int:
         """Memory that it works with while it rounds the layers of one input, beside their weights."""
         return 3 * shape.largest

@@ -14,6 +14,14 @@ _MAPPED_BYTES = 2
 """Of a weight as most models have it on disk."""
 _STREAMS = 2
 """Layers of a block that add to the residual stream."""
+_GRADIENT_COPIES = 4
+"""Of a block's weights while its scales are learned: codes, what they mean, that in bfloat16, gradients."""
+_GRADIENT_STATES = 3
+"""Of what comes to the layers of a block and leaves them, what is kept until its gradient is known: the
+modules between them keep it, too, and some in float32."""
+
+_OPTIMIZER_BYTES = 80_000_000
+"""Of what torch imports for its first optimizer."""
 
 Group = Sequence[LayerInfo]
 """Layers that share one input."""
@@ -90,7 +98,8 @@ def block_memory(
         most, done, factor = _rounded(plain, squares, cell, held_before=factors)
         most += _waiting(plain) * own_tokens
         factors = max(factors, factor)
-        own = scaled + max(most, factors + done + batch)
+        after = _learning(plain, own_tokens) if method.learns_scales(cell) and not experts else batch
+        own = scaled + max(most, factors + done + after)
         peak, most_own = max(peak, held + own), max(most_own, own)
         for expert in experts:
             inner = _squares(expert)
@@ -116,6 +125,18 @@ def _states(groups: Sequence[Group]) -> int:
 def _waiting(groups: Sequence[Group]) -> int:
     """Bytes of a token that waits at a layer of a cell's block until that is rounded."""
     return max(map(_width, groups), default=0) * FLOAT32_BYTES + (_STREAMS + 1) * _stream(groups)
+
+
+def _learning(groups: Sequence[Group], tokens: int) -> int:
+    """Bytes that scales of layers are learned with.
+
+    Args:
+        tokens: that are learned from; a batch of them at a time.
+    """
+    weights = _GRADIENT_COPIES * sum(map(_values, groups)) * FLOAT32_BYTES
+    states = _GRADIENT_STATES * sum(map(_width, groups)) * BFLOAT16_BYTES
+    # What the block returns is kept, as it was before and as it is afterwards.
+    return weights + states * TOKENS_PER_BATCH["cpu"] + 2 * tokens * _stream(groups) + _OPTIMIZER_BYTES
 
 
 def _stream(groups: Sequence[Group]) -> int:

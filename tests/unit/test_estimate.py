@@ -144,6 +144,17 @@ def test_with_effort_best_it_carries_four_times_as_many_tokens() -> None:
     assert both == pytest.approx((200 + 128 + 32) * sequence, abs=600)
 
 
+def test_scales_that_are_learned_take_the_weights_several_times_with_up_to_3_bits_and_no_experts() -> None:
+    best = replace(GPTQ, own={"effort": "best"})
+    weights = 4 * sum(layer.in_features * layer.out_features for layer in facts(1).layers)
+    four, three = (memory(1, replace(best, bits=bits)).rest for bits in (4, 3))
+    assert three - four > 4 * weights
+    four, three = (memory(1, replace(best, bits=bits, own={})).rest for bits in (4, 3))
+    assert abs(three - four) < weights
+    mixed = [job_memory(job(replace(best, bits=bits)), mixture(4)).rest for bits in (4, 3)]
+    assert mixed[1] <= mixed[0]
+
+
 def test_bitsandbytes_alone_needs_neither_statistics_nor_calibration() -> None:
     assert memory(1, BNB).hidden == 0
     assert memory(1, BNB, GPTQ).rest - memory(1, BNB).rest > 1536 * 1536 * 4
