@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import torch
 
@@ -18,7 +20,7 @@ from benchmarks.targets import SEVERAL
 from quantize_lib.architecture.assignment import format_of
 from quantize_lib.architecture.group_sizes import resolved_layers
 from quantize_lib.cli.console.plain import PlainReporter
-from quantize_lib.engine import calibrator, cell_writer, lanes, shared_pass, sums
+from quantize_lib.engine import calibrator, cell_writer, lanes, precision, shared_pass, sums
 from quantize_lib.engine.cell_work import CellWork
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import CarriedText
@@ -97,6 +99,11 @@ def clocked() -> Clock:
     clock.time(shared_pass.SharedPass, "_write_outside", "writing")
     clock.time(PassFolder, "commit", "keeping the state")
     return clock
+
+
+def in_float32() -> AbstractContextManager[object]:
+    """Inside this context passes multiply in float32, as on a CPU without units for bfloat16."""
+    return patch.object(precision, "_has_bfloat16_units", lambda: False)
 
 
 class Bench:

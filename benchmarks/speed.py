@@ -14,20 +14,18 @@ Writes WORK/speed.json. About 12 minutes on 2 cores; run it on a machine that do
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from benchmarks.checkpoints import first_blocks
 from benchmarks.comparison import parser
 from benchmarks.machine import versions
-from benchmarks.passes import Bench, Cell, clocked
-from quantize_lib.engine import calibrator
+from benchmarks.passes import Bench, Cell, clocked, in_float32
 from quantize_lib.engine.precision import calibration_arithmetic
 from quantize_lib.methods.common import FAST
 
@@ -94,8 +92,8 @@ def main() -> int:
     run("six cells", arithmetic, ahead=False)
     run("one cell", arithmetic, effort=FAST)
     if arithmetic != "float32":
-        cast(Any, calibrator).calibrating = contextlib.nullcontext
-        run("one cell", "float32", effort=FAST)
+        with in_float32():
+            run("one cell", "float32", effort=FAST)
     if arguments.peer:
         rows = json.loads(arguments.peer.read_text(encoding="utf-8"))["rows"]
         result["peer"] = {name: row["seconds"] for name, row in rows.items() if "seconds" in row}

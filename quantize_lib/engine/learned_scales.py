@@ -54,7 +54,7 @@ def learn_scales(
     # What is made in inference mode can have no gradient.
     with torch.inference_mode(False), torch.enable_grad():
         scaled = {
-            f"{name}.weight": _Scaled(layer.codes, upright=isinstance(linears[name].module, nn.Linear))
+            f"{name}.weight": _Scaled(layer.codes, linears[name])
             for name, layer in layers.items()
             if layer.codes is not None
         }
@@ -97,14 +97,15 @@ class _Scaled:
     """A layer's weight as its scales say.
 
     Args:
-        upright: whether the module has it as (out, in).
+        linear: a module.
 
     Attributes:
         factors: what the scales are multiplied with, float32 (out, groups): ones at first.
     """
 
-    def __init__(self, codes: Codes, *, upright: bool) -> None:
-        self._upright = upright
+    def __init__(self, codes: Codes, linear: Linear) -> None:
+        self._upright = isinstance(linear.module, nn.Linear)
+        self._dtype = linear.view.dtype
         self._scales = _own(codes.scales).float()
         self._group_of = None if codes.group_of is None else _own(codes.group_of)
         # Codes minus zero points, (out, in).
@@ -116,7 +117,7 @@ class _Scaled:
 
     def weight(self) -> Tensor:
         """What the module is to have; what is done with it tells the factors' gradient."""
-        weight = self._meaning(self._scales * self.factors)
+        weight = self._meaning(self._scales * self.factors).to(self._dtype)
         return weight if self._upright else weight.T
 
     def rounded(self, layer: RoundedLayer, codes: Codes) -> RoundedLayer:

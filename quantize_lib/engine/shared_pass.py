@@ -333,7 +333,7 @@ class SharedPass:
             made = gathered(given, rounding.params, drift.round(name, block, part, rounding, put_here))
             # Experts of the block would still be those of the base.
             whole = all(linear.owner is None for linear in block.linears.values())
-            if whole and cell.method.learns_scales(cell.settings):
+            if whole and made.layers and cell.method.learns_scales(cell.settings):
                 return drift.learn(name, block, part, made, put_here)
             return made
         output = gathered(given, rounding.params, [rounding.round(given.linears)])

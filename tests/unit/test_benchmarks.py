@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +15,25 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.checkpoints import fill
 from benchmarks.memory_model import Shape, make_model
+from benchmarks.passes import in_float32
 from benchmarks.tables import BEGIN, END, put, render
+from quantize_lib.engine import precision
 from quantize_lib.packing.gemm import pack_gemm
 from quantize_lib.packing.integers import pack_stream
 from quantize_lib.packing.words import pack_gptq
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_pass_in_float32_is_in_float32_on_a_cpu_with_units_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precision, "_has_bfloat16_units", lambda: True)
+    found = []
+    for inside in (nullcontext, in_float32):
+        with inside(), precision.calibrating(torch.device("cpu")):
+            found.append(precision.factor_dtype(torch.device("cpu")))
+    assert found == [torch.bfloat16, torch.float32]
 
 
 def _text(perplexity: float, divergence: float) -> dict[str, float]:
