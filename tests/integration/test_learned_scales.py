@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from quantize_lib.engine import learned_scales
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.methods.columns import ColumnMethod
@@ -25,6 +26,12 @@ FIRST = "model.layers.0."
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama. Read only."""
     return save_family("llama", tmp_path_factory.mktemp("learned") / "base")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps show it as well as many."""
+    monkeypatch.setattr(learned_scales, "STEPS", 8)
 
 
 def made(base: Path, cells: list[tuple[str, int]], **own: Any) -> tuple[dict[str, Mapping[str, Tensor]], Any]:
