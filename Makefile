@@ -39,7 +39,7 @@ lint: test-environment ## Run ruff and mypy
 image: ## Build the CPU image from this checkout, for --executor docker
 	docker build --tag model-quantizer:cpu .
 
-benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (about 45 minutes)
+benchmark: test-environment demo-data ## Measure everything beside GPTQModel, into docs/explanation/benchmarks.md (an hour or two)
 	$(VENV)/python -m benchmarks.engine
 
 lock: test-environment ## Bring requirements/*.txt up to pyproject.toml; what is locked stays (needs uv)

@@ -1,6 +1,6 @@
 """Every benchmark of the engine in one run, written to docs/explanation/benchmarks.md.
 
-    python -m benchmarks.engine                    # what `make benchmark` runs: 45 minutes on 2 cores
+    python -m benchmarks.engine                    # what `make benchmark` runs: an hour or two on 2 cores
     python -m benchmarks.engine --resume           # only what an interrupted run left
     python -m benchmarks.engine gptq4 speed        # only these stages
     python -m benchmarks.engine --trial            # all of them in small, printed alone: 5 minutes

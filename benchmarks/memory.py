@@ -60,7 +60,7 @@ def measure(
     sequence_length: int = 512,
     evaluation: int = 0,
     max_memory: int | None = None,
-    effort: str = EFFORT.default,
+    effort: str | None = None,
 ) -> Measured:
     """Plan and run a model of random weights with the command line.
 
@@ -70,7 +70,7 @@ def measure(
         samples: of calibration text.
         evaluation: sequences of held-out text; 0 measures nothing.
         max_memory: for `--max-memory`.
-        effort: of all cells; another than the default for methods that know it.
+        effort: of all cells; None for each method's default.
 
     Raises:
         subprocess.CalledProcessError: where a command fails.
@@ -83,7 +83,7 @@ def measure(
         file = make_text(work / name, count * sequence_length)
         return {"files": [str(file)], "samples": count, "sequence_length": sequence_length}
 
-    own = {} if effort == EFFORT.default else {EFFORT.name: effort}
+    own = {} if effort is None else {EFFORT.name: effort}
     document: dict[str, object] = {
         "version": 1,
         "defaults": {"calibration": text("calibration.txt", samples)},

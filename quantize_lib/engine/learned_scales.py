@@ -108,11 +108,9 @@ class _Scaled:
         self._dtype = linear.view.dtype
         self._scales = _own(codes.scales).float()
         self._group_of = None if codes.group_of is None else _own(codes.group_of)
+        self._inputs = codes.values.shape[1]
         # Codes minus zero points, (out, in).
-        zeros = _own(codes.zeros).float()
-        size = codes.values.shape[1] // zeros.shape[1]
-        spread = zeros.repeat_interleave(size, 1) if self._group_of is None else zeros[:, self._group_of]
-        self._steps = _own(codes.values).float() - spread
+        self._steps = _own(codes.values).float() - self._by_input(_own(codes.zeros).float())
         self.factors = torch.ones_like(self._scales, requires_grad=True)
 
     def weight(self) -> Tensor:
@@ -127,11 +125,15 @@ class _Scaled:
             return replace(layer, weight=self._meaning(scales), codes=replace(codes, scales=scales))
 
     def _meaning(self, scales: Tensor) -> Tensor:
+        return self._steps * self._by_input(scales)
+
+    def _by_input(self, values: Tensor) -> Tensor:
+        """Values of groups, (out, groups), as (out, in)."""
         if self._group_of is not None:
-            return self._steps * scales[:, self._group_of]
-        groups = scales.shape[1]
-        grouped: Tensor = self._steps.unflatten(1, (groups, -1))
-        return (grouped * scales.unsqueeze(-1)).flatten(1)
+            return values[:, self._group_of]
+        # The gradient of a view is summed up much faster than that of an index.
+        size = self._inputs // values.shape[1]
+        return values.unsqueeze(-1).expand(-1, -1, size).flatten(1)
 
 
 def _own(tensor: Tensor) -> Tensor:

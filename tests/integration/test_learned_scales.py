@@ -60,7 +60,7 @@ def test_codes_are_those_of_the_rounding_and_scales_are_others(
         ours = learned[cell]
         # What comes to the first block is the same.
         first = {name for name in tensors if name.startswith(FIRST) and not name.endswith("norm.weight")}
-        scales = {name for name in first if name.endswith("scale") or name.endswith("scales")}
+        scales = {name for name in first if name.endswith(("scale", "scales"))}
         assert scales
         assert not any(torch.equal(tensors[name], ours[name]) for name in scales)
         assert all(torch.equal(tensors[name], ours[name]) for name in first - scales)

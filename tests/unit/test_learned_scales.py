@@ -31,6 +31,10 @@ class Block(nn.Module):
         return made
 
 
+Made = tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]]
+"""A block with its rounded weights, inputs, what the base returns for them, and the layers."""
+
+
 def rounded(weight: Tensor, *, order: Tensor | None = None) -> RoundedLayer:
     """To nearest with 2 bits and zero points, in groups of consecutive inputs of the order."""
     group_of = None
@@ -56,8 +60,8 @@ def meaning(codes: Codes) -> Tensor:
 
 
 @pytest.fixture
-def made() -> tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]]:
-    """A block with its rounded weights, inputs, what the base returns for them, and the layers."""
+def made() -> Made:
+    """Rounded with 2 bits, in inference mode."""
     torch.manual_seed(3)
     # As the engine has them: blocks and states of inference mode.
     with torch.inference_mode():
@@ -86,7 +90,7 @@ def learned(
 
 
 def test_the_block_returns_more_nearly_what_the_base_does(
-    made: tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]],
+    made: Made,
 ) -> None:
     block, inputs, wanted, layers = made
     with torch.inference_mode():
@@ -99,7 +103,7 @@ def test_the_block_returns_more_nearly_what_the_base_does(
 
 
 def test_codes_stay_and_weights_are_what_codes_and_stored_scales_mean(
-    made: tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]],
+    made: Made,
 ) -> None:
     block, inputs, wanted, layers = made
     for name, layer in learned(block, inputs, wanted, layers).items():
@@ -114,7 +118,7 @@ def test_codes_stay_and_weights_are_what_codes_and_stored_scales_mean(
 
 
 def test_the_block_is_as_it_was_afterwards(
-    made: tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]],
+    made: Made,
 ) -> None:
     block, inputs, wanted, layers = made
     before = {name: tensor.clone() for name, tensor in block.state_dict().items()}
@@ -124,7 +128,7 @@ def test_the_block_is_as_it_was_afterwards(
 
 
 def test_the_same_scales_are_learned_each_time(
-    made: tuple[Block, list[Tensor], list[Tensor], dict[str, RoundedLayer]],
+    made: Made,
 ) -> None:
     one, other = (learned(*made) for _ in range(2))
     assert all(torch.equal(layer.weight, other[name].weight) for name, layer in one.items())
