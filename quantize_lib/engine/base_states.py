@@ -5,7 +5,7 @@ It is the beginning of the calibration text: what it is there comes by while a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,7 @@ class BaseStates:
         linears: its layers that some cell quantizes, by relative name.
         count: how many batches are kept, from the first on.
         known: modules of the blocks so far whose input is the residual stream; it grows.
+        once: whether what is kept is read by one cell alone, and goes when it was.
 
     Attributes:
         places: by layer that adds to the residual stream, the module whose input it adds to.
@@ -45,11 +46,20 @@ class BaseStates:
         exact: whether text goes through the block in float32 alone, as its class does not compute otherwise.
     """
 
-    def __init__(self, block: nn.Module, linears: Mapping[str, Linear], count: int, known: set[str]) -> None:
+    def __init__(
+        self,
+        block: nn.Module,
+        linears: Mapping[str, Linear],
+        count: int,
+        known: set[str],
+        *,
+        once: bool = False,
+    ) -> None:
         self._block = block
         self._dense = {name: linear for name, linear in linears.items() if linear.owner is None}
         self._count = count
         self._known = known
+        self._once = once
         self.places: dict[str, str] = {}
         self.batches: list[BatchStates] = []
         self.exact = False
@@ -83,6 +93,14 @@ class BaseStates:
                 self.places = watches.enter_context(added_to(self._block, self._dense))
             yield
         self.batches.append(states)
+
+    def was_read(self, number: int, layers: Iterable[str], modules: Iterable[str]) -> None:
+        """A cell needs these of a batch no more: inputs of layers, and what modules get of the stream."""
+        if self._once:
+            for name in layers:
+                self.batches[number].inputs.pop(name, None)
+            for name in modules:
+                self.batches[number].streams.pop(name, None)
 
     def complete(self, again: Callable[[], object]) -> None:
         """See what was not known to be the residual stream: most blocks are like one before.

@@ -145,6 +145,7 @@ class Calibrator:
         folding: whether some cell asks for folds, which are chosen by mean |x|, too.
         given: sums of the text, of which then only what cells see their errors on goes through the blocks.
         seen: of each text on which cells see their errors, how many of the first sequences it is.
+        seen_once: whether that is one cell alone.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Calibrator:
         folding: bool,
         given: GivenSums | None = None,
         seen: Collection[int] = (),
+        seen_once: bool = False,
     ) -> None:
         self._model = model
         self._layers = layers
@@ -164,6 +166,7 @@ class Calibrator:
         self._proven: Mapping[FoldKey, tuple[Fold, ...]] = {}
         # How many of the first batches are seen, and which of the blocks' modules get the residual stream.
         self._seen = 0
+        self._seen_once = seen_once
         self._streams: set[str] = set()
         self._text: CarriedText | None = None
         self._proof: CarriedText | None = None
@@ -257,7 +260,7 @@ class Calibrator:
         experts: Mapping[FusedExperts, ExpertStatistics] = {}
         folds: tuple[Fold, ...] = ()
         text, first = self._text, None
-        states = BaseStates(module, linears, self._seen, self._streams)
+        states = BaseStates(module, linears, self._seen, self._streams, once=self._seen_once)
         if text is not None:
             if not replace:
                 # Those before the block are still to be kept as the pass's state.

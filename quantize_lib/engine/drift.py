@@ -7,6 +7,7 @@ layers of a block are rounded on the way, each when the text comes to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -90,12 +91,14 @@ class DriftText:
         part: BlockPart,
         rounding: Rounding,
         put: Callable[[RoundedBlock], None],
+        release: Callable[[], None],
     ) -> list[RoundedBlock]:
         """Round layers when the cell's text comes to them.
 
         Args:
             part: layers of the block that are no expert's.
             put: puts rounded layers in their places in the block.
+            release: lets go of freed memory.
 
         Returns:
             What was made, bit by bit.
@@ -114,6 +117,7 @@ class DriftText:
 
         def ready(name: str) -> Collection[str]:
             together = coming.together(name)
+            release()
             round_now(together, coming.drift(name))
             return together
 
@@ -214,6 +218,10 @@ class _Coming:
         self._scales = scales
         # By the identity of the statistics that layers share.
         self._sums: dict[int, DriftSums] = {}
+        # In how many groups of layers that share an input a module's part of the residual stream is of use.
+        first = {id(statistics): name for name, statistics in part.statistics.items()}
+        self._uses = Counter(place for name in first.values() for place in set(self._adding(name).values()))
+        self._used: Counter[tuple[int, str]] = Counter()
         self.streams: dict[tuple[int, str], Tensor] = {}
 
     def together(self, name: str) -> list[str]:
@@ -223,23 +231,35 @@ class _Coming:
 
     def see(self, number: int, name: str, inputs: Tensor) -> None:
         """A batch comes to a layer. What came there in one of the models alone says nothing."""
+        adding = self._adding(name)
         base = self._states.batches[number]
         original, rows = base.inputs.get(name), inputs.reshape(-1, inputs.shape[-1])
-        if original is None or len(original) != len(rows):
-            return
-        missing: dict[str, Tensor] = {}
-        adding = {
-            layer: self._states.places[layer] for layer in self.together(name) if layer in self._states.places
-        }
-        for layer, place in adding.items():
-            theirs, ours = base.streams.get(place), self.streams.get((number, place))
-            if theirs is not None and ours is not None and len(theirs) == len(ours) == len(rows):
-                missing[layer] = theirs - ours
+        if original is not None and len(original) == len(rows):
+            missing: dict[str, Tensor] = {}
+            for layer, place in adding.items():
+                theirs, ours = base.streams.get(place), self.streams.get((number, place))
+                if theirs is not None and ours is not None and len(theirs) == len(ours) == len(rows):
+                    missing[layer] = theirs - ours
+            self._sums_of(name, rows).add(original, rows, missing)
+        done = []
+        for place in set(adding.values()):
+            self._used[number, place] += 1
+            if self._used[number, place] == self._uses[place]:
+                self.streams.pop((number, place), None)
+                done.append(place)
+        self._states.was_read(number, self.together(name), done)
+
+    def _adding(self, name: str) -> dict[str, str]:
+        """Of the layers that share a layer's input those that add to the residual stream, and where."""
+        places = self._states.places
+        return {layer: places[layer] for layer in self.together(name) if layer in places}
+
+    def _sums_of(self, name: str, rows: Tensor) -> DriftSums:
         key = id(self._part.statistics[name])
         if key not in self._sums:
-            outputs = {layer: self._part.linears[layer].shape[0] for layer in adding}
+            outputs = {layer: self._part.linears[layer].shape[0] for layer in self._adding(name)}
             self._sums[key] = DriftSums(rows.shape[1], self._scales.get(name), outputs, rows.device)
-        self._sums[key].add(original, rows, missing)
+        return self._sums[key]
 
     def drift(self, name: str) -> Drift | None:
         """What all batches said of a layer's input."""

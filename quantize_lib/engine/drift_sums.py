@@ -11,6 +11,7 @@ from quantize_lib.engine.base_states import kept_rows
 from quantize_lib.engine.block import Drift
 from quantize_lib.engine.finite import is_finite
 from quantize_lib.engine.precision import factor_dtype
+from quantize_lib.engine.second_moment import add_cross_product
 
 
 class DriftSums:
@@ -45,9 +46,9 @@ class DriftSums:
         self._changed = self._changed or any(bool(one.any()) for one in (change, *missing.values()))
         dtype = factor_dtype(kept.device)
         kept = kept.to(dtype)
-        self._change += change.to(dtype).T @ kept
+        add_cross_product(self._change, change.to(dtype), kept)
         for name, lacking in missing.items():
-            self._missing[name] += lacking.to(dtype).T @ kept
+            add_cross_product(self._missing[name], lacking.to(dtype), kept)
         self._tokens += len(kept)
 
     def finish(self) -> Drift | None:

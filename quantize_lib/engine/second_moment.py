@@ -1,4 +1,4 @@
-"""XᵀX, of which half is computed: it is symmetric."""
+"""Sums of products of inputs, tile by tile: of XᵀX, which is symmetric, half is computed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ def add_product(upper: Tensor, x: Tensor) -> None:
     for start in range(0, width, _TILE):
         stop = min(start + _TILE, width)
         upper[start:stop, start:] += x[:, start:stop].T @ x[:, start:]
+
+
+def add_cross_product(sums: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add XᵀY. A product of all of it at once would be there twice besides, in its dtype and in float32.
+
+    Args:
+        sums: float32 (in, other), changed in place.
+        x: (tokens, in).
+        y: (tokens, other).
+    """
+    for start in range(0, len(sums), _TILE):
+        tile = slice(start, start + _TILE)
+        sums[tile] += x[:, tile].T @ y
 
 
 def mirrored(upper: Tensor) -> Tensor:

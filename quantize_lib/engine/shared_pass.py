@@ -74,16 +74,12 @@ class SharedPass:
         if calibrated and calibration is None:
             raise EngineError("calibration text is needed for " + ", ".join(c.id for c in cells))
         text = calibration if calibrated else None
+        carried = {
+            name: alike[0].method.carried_tokens(alike[0].settings) for name, alike in self._alike.items()
+        }
         self._drifts: list[DriftText] = []
         if text is not None:
-            self._drifts = drift_texts(
-                text,
-                {
-                    name: alike[0].method.carried_tokens(alike[0].settings)
-                    for name, alike in self._alike.items()
-                },
-                batch_size(model.device.type, text.shape[1]),
-            )
+            self._drifts = drift_texts(text, carried, batch_size(model.device.type, text.shape[1]))
         self._calibrator = Calibrator(
             model,
             text,
@@ -91,6 +87,7 @@ class SharedPass:
             folding=any(cell.method.folds(cell.settings) for cell in cells),
             given=given if calibrated else None,
             seen=[drift.sequences for drift in self._drifts],
+            seen_once=sum(map(bool, carried.values())) == 1,
         )
         self._ahead = ahead and calibrated
         self._lanes = Lanes(min(lanes, len(self._alike), torch.get_num_threads()))
@@ -234,8 +231,11 @@ class SharedPass:
             self._make(name, cells, block)
         except QuantizerError as error:
             self._fail(cells, error)
-        # What one cell needed is not to be there beside what the next one needs. Where it is little, the
-        # system takes longer to find it again.
+        self._release()
+
+    def _release(self) -> None:
+        # What was needed is not to be there beside what is needed next. Where it is little, the system takes
+        # longer to find it again.
         if not self._ahead:
             release_freed()
 
@@ -330,7 +330,9 @@ class SharedPass:
         drift = self._drift_of(name)
         if part.tally is None and drift is not None:
             put_here = partial(put, part.linears)
-            made = gathered(given, rounding.params, drift.round(name, block, part, rounding, put_here))
+            made = gathered(
+                given, rounding.params, drift.round(name, block, part, rounding, put_here, self._release)
+            )
             # Experts of the block would still be those of the base.
             whole = all(linear.owner is None for linear in block.linears.values())
             if whole and made.layers and cell.method.learns_scales(cell.settings):

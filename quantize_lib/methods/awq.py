@@ -30,14 +30,15 @@ class _Awq(ColumnMethod):
 
     def working_bytes(self, shape: InputShape, settings: Settings) -> int:
         search = 2 * shape.square + 4 * shape.largest
-        return (
-            search
-            if settings[EFFORT] == FAST
-            else max(search, column_bytes(shape, scaled=True, corrected=self.carried_tokens(settings) > 0))
-        )
+        if settings[EFFORT] == FAST:
+            return search
+        corrected = self.carried_tokens(settings) > 0
+        # Scales are searched when the factor is there, as it is and scaled, and the place of the metric.
+        search += (1 + 2 * corrected) * shape.square
+        return max(search, column_bytes(shape, scaled=True, corrected=corrected))
 
     def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
-        return 0 if settings[EFFORT] == FAST else shape.square
+        return 0 if settings[EFFORT] == FAST else self.factor_bytes(shape, settings)
 
     def scaled_bytes(self, weights: int, settings: Settings) -> int:
         return weights

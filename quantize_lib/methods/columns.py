@@ -23,6 +23,10 @@ class ColumnMethod(Method):
     def carried_tokens(self, settings: Settings) -> int:
         return _CARRIED_TOKENS[settings[EFFORT]] if settings.bits < _SMALL_ERRORS else 0
 
+    def factor_bytes(self, shape: InputShape, settings: Settings) -> int:
+        """Of a factor that is kept with the statistics, for all cells that do not correct the input."""
+        return 0 if self.carried_tokens(settings) else shape.square
+
     def remark(self, settings: Settings) -> str | None:
         if not self.learns_scales(settings):
             return None
@@ -44,9 +48,12 @@ def column_bytes(shape: InputShape, *, scaled: bool, corrected: bool) -> int:
     """
     # While the factor is computed, two matrices (one of them counted with the factors). Then layers of one
     # input as one matrix, and of its size the result, the error, its product, and codes as bytes.
-    rounding = round((3.25 + (shape.layers > 1)) * shape.together)
-    # Before that the change of the input, and the metric while its factor is computed; then the change and
-    # the factor, and of the weights' size what they are multiplied to.
-    factoring, multiplying = 4 * shape.square + 2 * shape.together, 2 * shape.square + 4 * shape.together
-    correcting = corrected * max(factoring, multiplying)
-    return max(shape.square, rounding + scaled * shape.square, correcting)
+    stacked = shape.layers > 1
+    rounding = round((3.25 + stacked) * shape.together) + scaled * shape.square
+    if not corrected:
+        return max(shape.square, rounding)
+    # The metric of each cell is its own: it stays where it was put together beside its factor. Before that
+    # there are three matrices, and of the weights' size what they are multiplied to.
+    factoring = 3 * shape.square + (1 + stacked) * shape.together
+    multiplying = 2 * shape.square + (4 + stacked) * shape.together
+    return max(factoring, multiplying, rounding + 2 * shape.square)

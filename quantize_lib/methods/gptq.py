@@ -53,7 +53,7 @@ class _Gptq(ColumnMethod):
         return column_bytes(shape, scaled=False, corrected=self.carried_tokens(settings) > 0)
 
     def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
-        return shape.square
+        return self.factor_bytes(shape, settings)
 
 
 METHOD = _Gptq(

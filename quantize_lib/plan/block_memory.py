@@ -81,34 +81,40 @@ def block_memory(
     # Of experts there are the tokens that came to them, each once.
     widest = max((expert[0][0].in_features for expert in experts), default=0)
     statistics = sum(squares) + tokens * FLOAT32_BYTES * widest
-    states = _states(plain) * max(drift, default=0)
+    states = [_states(plain, first) * max(drift, default=0) for first in range(len(plain) + 1)]
+    # What a cell alone has seen goes, group after group; for several all of it stays.
+    alone = sum(map(bool, drift)) == 1
     batch = 2 * TOKENS_PER_BATCH["cpu"] * FLOAT32_BYTES * max(map(_width, groups))
-    held = weights + statistics + states
+    held = weights + statistics
     # One tensor of all experts is put together of what is mapped, and then brought to float32.
     loading = weights + 2 * _MAPPED_BYTES * sum(max(map(_values, expert)) for expert in all_experts)
     fused = sum(map(_values, groups)) - sum(map(_values, plain))
     of_experts = [sum(_squares(expert)) for expert in experts] if tokens else []
-    peak = max(loading, held + max([batch, *squares, *(2 * square for square in of_experts)]))
+    peak = max(loading, held + states[0] + max([batch, *squares, *(2 * square for square in of_experts)]))
     # What their weights were, and the pool that one may borrow from.
     besides = carried * _MAPPED_BYTES * fused + max(map(sum, map(_squares, experts)), default=0)
     factors = most_own = 0
     for cell, own_tokens in zip(cells, drift, strict=True):
         method = get_method(cell.method)
         scaled = method.scaled_bytes(layers - fused * FLOAT32_BYTES, cell)
-        most, done, factor = _rounded(plain, squares, cell, held_before=factors)
-        most += _waiting(plain) * own_tokens
+        going = alone and own_tokens > 0
+        left = states[1:] if going else [states[0]] * len(plain)
+        waiting = [_waiting(group, plain) * own_tokens for group in plain]
+        texts = [kept + here for kept, here in zip(left, waiting, strict=True)]
+        most, done, factor = _rounded(plain, squares, cell, texts, held_before=factors)
         factors = max(factors, factor)
         after = _learning(plain, own_tokens) if method.learns_scales(cell) and not experts else batch
-        own = scaled + max(most, factors + done + after)
-        peak, most_own = max(peak, held + own), max(most_own, own)
+        text = states[-1 if going else 0]
+        own = scaled + max(most, factors + done + after + text)
+        peak, most_own = max(peak, held + own), max(most_own, own - text)
         for expert in experts:
             inner = _squares(expert)
-            most, _, _ = _rounded(expert, inner, cell, held_before=0)
+            most, _, _ = _rounded(expert, inner, cell, [text] * len(inner), held_before=0)
             peak = max(peak, held + factors + done + besides + sum(inner) + most)
     return BlockMemory(
         weights=weights,
         statistics=statistics,
-        states=states,
+        states=states[0],
         batch=batch,
         cell=0 if experts else most_own,
         loading=loading,
@@ -116,15 +122,24 @@ def block_memory(
     )
 
 
-def _states(groups: Sequence[Group]) -> int:
-    """Bytes of what is kept of a token on its way through the base model's block."""
-    inputs = sum(group[0].in_features for group in groups) * BFLOAT16_BYTES
-    return inputs + _STREAMS * _stream(groups)
+def _states(groups: Sequence[Group], first: int) -> int:
+    """Bytes of what is kept of a token on its way through the base model's block, from a group on.
+
+    The residual stream is, until the last group that adds to it.
+    """
+    inputs = sum(group[0].in_features for group in groups[first:]) * BFLOAT16_BYTES
+    return inputs + (_STREAMS * _stream(groups) if first < len(groups) else 0)
 
 
-def _waiting(groups: Sequence[Group]) -> int:
-    """Bytes of a token that waits at a layer of a cell's block until that is rounded."""
-    return max(map(_width, groups), default=0) * FLOAT32_BYTES + (_STREAMS + 1) * _stream(groups)
+def _waiting(group: Group, groups: Sequence[Group]) -> int:
+    """Bytes of a token that waits at a layer of a cell's block until that is rounded.
+
+    Args:
+        group: the layer's.
+        groups: of the block.
+    """
+    # Besides the layer's input the residual stream, and what its module was called with.
+    return group[0].in_features * FLOAT32_BYTES + 2 * _stream(groups)
 
 
 def _learning(groups: Sequence[Group], tokens: int) -> int:
@@ -153,11 +168,12 @@ def _experts(groups: Iterable[Group]) -> list[list[Group]]:
 
 
 def _rounded(
-    groups: Sequence[Group], squares: Sequence[int], cell: Settings, *, held_before: int
+    groups: Sequence[Group], squares: Sequence[int], cell: Settings, texts: Sequence[int], *, held_before: int
 ) -> tuple[int, int, int]:
     """What a cell's method needs for layers that are rounded in one go.
 
     Args:
+        texts: by group, bytes of the text meanwhile.
         held_before: what it kept of them for another cell.
 
     Returns:
@@ -165,11 +181,11 @@ def _rounded(
     """
     method = get_method(cell.method)
     most = done = kept = 0
-    for group, square in zip(groups, squares, strict=True):
+    for group, square, text in zip(groups, squares, texts, strict=True):
         shape = _shape(group, square)
         needed = method.working_bytes(shape, cell)
         kept += method.kept_bytes(shape, cell)
-        most = max(most, max(held_before, kept) + done + needed)
+        most = max(most, max(held_before, kept) + done + needed + text)
         done += _values(group) * FLOAT32_BYTES + _values(group) * cell.bits // 8
     return most, done, kept
 

@@ -41,9 +41,14 @@ def block() -> _Block:
 
 
 def _seen(
-    block: _Block, known: set[str], *, count: int = 2, batches: Iterable[Tensor] = BATCHES
+    block: _Block,
+    known: set[str],
+    *,
+    count: int = 2,
+    batches: Iterable[Tensor] = BATCHES,
+    once: bool = False,
 ) -> BaseStates:
-    states = BaseStates(block, find_linears(block), count, known)
+    states = BaseStates(block, find_linears(block), count, known, once=once)
     with torch.inference_mode():
         for batch in batches:
             with states.watching():
@@ -84,3 +89,12 @@ def test_with_nothing_to_keep_nothing_is_watched(block: _Block) -> None:
         assert not block.gate._forward_pre_hooks
     states.complete(lambda: pytest.fail("there is nothing to see"))
     assert states.batches == []
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_what_one_cell_alone_reads_is_kept_until_it_has(block: _Block, *, once: bool) -> None:
+    states = _seen(block, set(), once=once)
+    states.was_read(1, ["gate", "up"], [""])
+    assert states.batches[1].inputs.keys() == ({"down"} if once else {"gate", "up", "down"})
+    assert states.batches[1].streams.keys() == (set() if once else {""})
+    assert states.batches[0].inputs.keys() == {"gate", "up", "down"}

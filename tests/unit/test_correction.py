@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import Drift
-from quantize_lib.engine.methods.correction import corrected
+from quantize_lib.engine.methods.correction import Outputs, corrected
 from quantize_lib.engine.methods.hessian import factorized
 
 INPUTS, OUTPUTS, TOKENS = 12, 5, 400
@@ -31,8 +31,17 @@ def _drift(original: Tensor, carried: Tensor) -> Drift:
 DRIFT = _drift(X, Z)
 
 
-def _corrected(weight: Tensor, drift: Drift, hessian: Tensor, *more: Tensor | None) -> Tensor:
-    return corrected(weight, drift, hessian, *(more or (None,))).weight
+def _corrected(
+    weight: Tensor,
+    drift: Drift,
+    hessian: Tensor,
+    scale: Tensor | None = None,
+    missing: Tensor | None = None,
+) -> Tensor:
+    # What it is told of the change is used up.
+    mine = Drift(change=drift.change.clone())
+    (made,), _ = corrected([Outputs(weight=weight, scale=scale, missing=missing)], mine, hessian)
+    return made
 
 
 def _lacking(states: Tensor) -> Tensor:
@@ -45,17 +54,17 @@ def _error(weight: Tensor) -> float:
 
 
 def test_a_layer_comes_nearer_to_what_the_base_model_computes() -> None:
-    assert _error(_corrected(W, DRIFT, H, None)) < 0.5 * _error(W)
+    assert _error(_corrected(W, DRIFT, H)) < 0.5 * _error(W)
 
 
 def test_the_less_the_calibration_stands_against_it_the_nearer() -> None:
-    errors = [_error(_corrected(W, DRIFT, H * weight, None)) for weight in (10, 3, 1)]
+    errors = [_error(_corrected(W, DRIFT, H * weight)) for weight in (10, 3, 1)]
     assert errors == sorted(errors, reverse=True)
 
 
 def test_a_scaled_input_is_corrected_as_it_would_be_without_the_scale() -> None:
     scale = _random(INPUTS).abs() + 0.5
-    plain = _corrected(W, DRIFT, H, None)
+    plain = _corrected(W, DRIFT, H)
     scaled = _corrected(W * scale, DRIFT, H, scale)
     torch.testing.assert_close(scaled / scale, plain, rtol=1e-4, atol=1e-4)
 
@@ -66,7 +75,7 @@ def test_an_input_that_the_base_never_has_is_not_followed_without_bound() -> Non
     carried = Z.clone()
     carried[:, 0] = 1e-3 * _random(TOKENS)
     hessian = silent.T @ silent / TOKENS
-    change = _corrected(W, _drift(silent, carried), hessian, None) - W
+    change = _corrected(W, _drift(silent, carried), hessian) - W
     assert float(change.abs().max()) < 2 * float(W.abs().max())
 
 
@@ -77,12 +86,12 @@ def test_a_layer_gives_back_what_the_residual_stream_lacks() -> None:
         return float((lacking + X @ W.T - Z @ weight.T).square().mean())
 
     whole = _corrected(W, DRIFT, H, None, _lacking(lacking))
-    assert error(whole) < 0.7 * error(_corrected(W, DRIFT, H, None))
+    assert error(whole) < 0.7 * error(_corrected(W, DRIFT, H))
 
 
 def test_a_stream_that_lacks_nothing_changes_nothing() -> None:
     none = _corrected(W, DRIFT, H, None, torch.zeros(OUTPUTS, INPUTS))
-    torch.testing.assert_close(none, _corrected(W, DRIFT, H, None), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(none, _corrected(W, DRIFT, H), rtol=1e-4, atol=1e-4)
 
 
 def test_what_lacks_is_given_back_whatever_the_inputs_are_scaled_by() -> None:
@@ -95,5 +104,22 @@ def test_what_lacks_is_given_back_whatever_the_inputs_are_scaled_by() -> None:
 def test_what_is_rounded_is_judged_by_the_inputs_of_both_models() -> None:
     # What both have, (E[z·zᵀ] + H)/2, and of the change what neither has.
     both = (H + Z.T @ Z / TOKENS) / 2 + (X - Z).T @ (X - Z) / TOKENS / 2
-    made = corrected(W, DRIFT, H, None)
-    torch.testing.assert_close(made.factor.upper, factorized(both).upper, rtol=1e-3, atol=1e-3)
+    _, factor = corrected([Outputs(weight=W)], _drift(X, Z), H)
+    torch.testing.assert_close(factor.upper, factorized(both).upper, rtol=1e-3, atol=1e-3)
+
+
+def test_outputs_with_scales_of_their_own_are_corrected_together_as_each_would_be_alone() -> None:
+    scale = _random(INPUTS).abs() + 0.5
+    parts = [Outputs(weight=W), Outputs(weight=W[:2] * scale, scale=scale)]
+    (first, second), _ = corrected(parts, _drift(X, Z), H)
+    assert torch.equal(first, _corrected(W, DRIFT, H))
+    assert torch.equal(second, _corrected(W[:2] * scale, DRIFT, H, scale))
+
+
+def test_a_wide_input_has_the_metric_of_a_narrow_one() -> None:
+    width = 600
+    root = _random(width, width)
+    change, hessian = 1e-3 * _random(width, width), root @ root.T / width
+    expected = factorized(hessian - (change + change.T) / 2)
+    _, factor = corrected([Outputs(weight=_random(3, width))], Drift(change=change), hessian)
+    torch.testing.assert_close(factor.upper, expected.upper)

@@ -58,3 +58,12 @@ def test_numbers_that_are_not_finite_say_nothing() -> None:
     broken = Z.clone()
     broken[7, 3] = torch.inf
     assert _sums(broken) is None
+
+
+def test_a_wide_input_is_summed_up_as_a_narrow_one() -> None:
+    x, z = (torch.randn(50, 600, generator=SEED).bfloat16() for _ in range(2))
+    sums = DriftSums(600, None, {}, CPU)
+    sums.add(x, z, {})
+    drift = sums.finish()
+    assert drift is not None
+    torch.testing.assert_close(drift.change, (x - z).float().T @ z.float() / 50)

@@ -42,7 +42,7 @@ JOB = JobFile(
 )
 
 
-@pytest.mark.parametrize(("limit", "room"), [(None, 0), (10**12, 0), (1_500_000_000, 100 + 2 * 10)])
+@pytest.mark.parametrize(("limit", "room"), [(None, 0), (10**12, 0), (1_200_000_000, 100 + 2 * 10)])
 def test_room_is_made_on_disk_where_memory_has_none(limit: int | None, room: int) -> None:
     assert fit(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT).spill == room
 
@@ -52,7 +52,7 @@ def test_a_block_is_calibrated_ahead_where_memory_has_room_and_nothing_is_spille
         facts(), [cell.settings for cell in CELLS], calibration=JOB.calibration, evaluation=JOB.evaluation
     )
     assert needs.ahead > 0
-    for limit, ahead in ((None, True), (needs.whole, True), (needs.whole - 1, False), (1_500_000_000, False)):
+    for limit, ahead in ((None, True), (needs.whole, True), (needs.whole - 1, False), (1_200_000_000, False)):
         assert fit(replace(JOB, max_memory=limit), CELLS, facts(), "cpu", SILENT).ahead is ahead
 
 

@@ -7,14 +7,15 @@ the method has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from quantize_lib.engine.block import BlockInput, Drift, LinearInput, RoundedBlock
 from quantize_lib.engine.methods.base import Rounding
-from quantize_lib.engine.methods.correction import Corrected, corrected
+from quantize_lib.engine.methods.correction import Outputs, corrected
 from quantize_lib.engine.methods.folding import Folding
 from quantize_lib.engine.methods.gptq_rounding import Grouping, make_grouping, round_rows
 from quantize_lib.engine.methods.hessian import Factor, factorize
@@ -60,9 +61,8 @@ class ColumnRounding(Rounding):
         layers: dict[str, RoundedLayer] = {}
         errors: dict[str, float] = {}
         notes: list[str] = []
-        for linears in self._sharing(names):
+        for linears, weight, factor in self._targets(self._sharing(names), drift):
             with one_thread(elements=_largest(linears)):
-                weight, factor = self._target(linears, drift)
                 grouping = make_grouping(factor, linears[0].group_inputs, desc_act=self._grid.reordered)
                 scales, zeros = self._choose(linears, weight, factor, grouping)
                 rounded = round_rows(weight, factor, grouping, scales, zeros, bits=linears[0].bits)
@@ -87,21 +87,42 @@ class ColumnRounding(Rounding):
                 start = stop
         return RoundedBlock(layers=layers, errors=errors, notes=tuple(notes))
 
-    def _target(self, linears: Sequence[LinearInput], drift: Drift | None) -> tuple[Tensor, Factor]:
-        """What is rounded of layers that share their inputs, one layer below the other, and its factor."""
+    def _targets(
+        self, groups: Sequence[Sequence[LinearInput]], drift: Drift | None
+    ) -> Iterator[tuple[Sequence[LinearInput], Tensor, Factor]]:
+        """What is rounded of layers of one group, one layer below the other, and the factor of its input.
+
+        Args:
+            drift: of the input that all of them share; it is used up.
+        """
+        if drift is None:
+            for linears in groups:
+                statistics = statistics_of(linears[0])
+                with one_thread(elements=linears[0].weight.shape[1] ** 2), _named(linears[0]):
+                    factor = factorize(statistics)
+                scale = self._scale(linears)
+                yield linears, self._stacked(linears), factor if scale is None else factor.of_scaled(scale)
+            return
+        first = groups[0][0]
+        with one_thread(elements=max(map(_largest, groups))), _named(first):
+            weights, factor = corrected(
+                [self._outputs(linears, drift) for linears in groups], drift, statistics_of(first).hessian
+            )
+        for linears, weight in zip(groups, weights, strict=True):
+            scale = self._scale(linears)
+            yield linears, weight, factor if scale is None else factor.of_scaled(scale)
+
+    def _outputs(self, linears: Sequence[LinearInput], drift: Drift) -> Outputs:
+        return Outputs(
+            weight=self._stacked(linears), scale=self._scale(linears), missing=_missing(linears, drift)
+        )
+
+    def _stacked(self, linears: Sequence[LinearInput]) -> Tensor:
         weights = [self._folding.weights[linear.name] for linear in linears]
-        scale = self._folding.scales.get(linears[0].name)
-        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        statistics = statistics_of(linears[0])
-        try:
-            if drift is not None:
-                made = corrected(weight, drift, statistics.hessian, scale, _missing(linears, drift))
-            else:
-                with one_thread(elements=weight.shape[1] ** 2):
-                    made = Corrected(weight=weight, factor=factorize(statistics))
-        except EngineError as error:
-            raise EngineError(f"{linears[0].name}: {error.message}", hint=error.hint) from error
-        return made.weight, made.factor if scale is None else made.factor.of_scaled(scale)
+        return torch.cat(weights) if len(weights) > 1 else weights[0]
+
+    def _scale(self, linears: Sequence[LinearInput]) -> Tensor | None:
+        return self._folding.scales.get(linears[0].name)
 
     def _sharing(self, names: Collection[str]) -> list[list[LinearInput]]:
         """Layers that can be rounded together."""
@@ -112,6 +133,15 @@ class ColumnRounding(Rounding):
             key = (id(linear.statistics), id(scale), linear.bits, linear.group_size)
             groups.setdefault(key, []).append(linear)
         return list(groups.values())
+
+
+@contextmanager
+def _named(linear: LinearInput) -> Iterator[None]:
+    """What is wrong inside is said of this layer."""
+    try:
+        yield
+    except EngineError as error:
+        raise EngineError(f"{linear.name}: {error.message}", hint=error.hint) from error
 
 
 def _missing(linears: Sequence[LinearInput], drift: Drift) -> Tensor | None:

@@ -19,6 +19,7 @@ Cheng et al. 2023, arXiv 2309.05516, section 3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,44 +29,68 @@ from quantize_lib.engine.block import Drift
 from quantize_lib.engine.methods.hessian import Factor, factorized
 from quantize_lib.engine.precision import calibrating
 
+_TILE = 256
+"""Rows and columns that are worked on at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Corrected:
-    """What is rounded, and in which metric.
+class Outputs:
+    """Some of the outputs that read one input.
 
     Attributes:
-        weight: float32 (out, in), for inputs that are divided by the scale.
-        factor: of the inputs, which are not divided.
+        weight: float32 (out, in), for inputs that are divided by `scale`.
+        scale: float32 (in,); None for ones.
+        missing: float32 (out, in), what `Drift.missing` has of these outputs; None for nothing.
     """
 
     weight: Tensor
-    factor: Factor
+    scale: Tensor | None = None
+    missing: Tensor | None = None
 
 
-def corrected(
-    weight: Tensor, drift: Drift, hessian: Tensor, scale: Tensor | None, missing: Tensor | None = None
-) -> Corrected:
-    """The weight that makes up for the change of its input.
+def corrected(parts: Sequence[Outputs], drift: Drift, hessian: Tensor) -> tuple[list[Tensor], Factor]:
+    """The weights that make up for the change of their input.
 
     Args:
-        weight: float32 (out, in), for inputs that are divided by `scale`.
-        drift: of the input.
+        drift: of the input; its change is used up.
         hessian: float32 (in, in), second moment of the base's input.
-        scale: float32 (in,); None for ones.
-        missing: float32 (out, in), what `Drift.missing` has of these outputs; None for nothing.
+
+    Returns:
+        The weight of each part as it is to be rounded, float32 (out, in), for inputs that are divided by its
+        scale; and the factor of the metric, for inputs that are not.
 
     Raises:
         EngineError: for a metric that no damping makes positive definite.
     """
-    with calibrating(weight.device):
-        pulled = ((weight if scale is None else weight / scale) @ drift.change).float()
-    if missing is not None:
-        pulled += missing
+    pulled = [_pulled(part, drift.change) for part in parts]
+    factor = factorized(_metric(drift.change, hessian))
+    return [_added(part, pull, factor) for part, pull in zip(parts, pulled, strict=True)], factor
+
+
+def _pulled(part: Outputs, change: Tensor) -> Tensor:
+    """What a weight's products with the metric are to grow by, float32 (out, in)."""
+    with calibrating(change.device):
+        pulled = ((part.weight if part.scale is None else part.weight / part.scale) @ change).float()
+    if part.missing is not None:
+        pulled += part.missing
     # The metric is the mean of two moments, and so half of what their sum would be as the divisor.
-    pulled.div_(2)
-    # A matrix is added to its transpose much faster when that is there.
-    factor = factorized(torch.add(drift.change, drift.change.T.contiguous()).div_(-2).add_(hessian))
-    with calibrating(weight.device):
+    return pulled.div_(2)
+
+
+def _metric(change: Tensor, hessian: Tensor) -> Tensor:
+    """H - (D + Dᵀ)/2, in the place of D: for a wide input it is one of the largest matrices of a run."""
+    for top in range(0, len(change), _TILE):
+        for left in range(top, len(change), _TILE):
+            here = (slice(top, top + _TILE), slice(left, left + _TILE))
+            tile = (change[here] + change[here[::-1]].T).div_(-2).add_(hessian[here])
+            change[here] = tile
+            change[here[::-1]] = tile.T
+    return change
+
+
+def _added(part: Outputs, pulled: Tensor, factor: Factor) -> Tensor:
+    """A weight with its correction."""
+    with calibrating(pulled.device):
         added = pulled.index_select(1, factor.order) @ factor.upper.T @ factor.upper
     added = added.float().index_select(1, torch.argsort(factor.order))
-    return Corrected(weight=weight + (added if scale is None else added * scale), factor=factor)
+    return part.weight + (added if part.scale is None else added * part.scale)
