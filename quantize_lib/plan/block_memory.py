@@ -100,7 +100,7 @@ def block_memory(
         going = alone and own_tokens > 0
         left = states[1:] if going else [states[0]] * len(plain)
         waiting = [_waiting(group, plain) * own_tokens for group in plain]
-        texts = [kept + here for kept, here in zip(left, waiting, strict=True)]
+        texts = [base + own_text for base, own_text in zip(left, waiting, strict=True)]
         most, done, factor = _rounded(plain, squares, cell, texts, held_before=factors)
         factors = max(factors, factor)
         after = _learning(plain, own_tokens) if method.learns_scales(cell) and not experts else batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import cast
 
@@ -105,6 +105,33 @@ def test_each_makes_the_bytes_and_has_the_figures_that_it_has_in_turn(base: Path
         assert all(torch.equal(values, other.tokens[name]) for name, values in outcome.tokens.items())
     # Together the cells' seconds are no more than have passed.
     assert beside.shared_seconds > 0
+
+
+def test_a_cell_alone_lets_go_of_what_it_has_seen_and_makes_the_same_bytes(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[BaseStates] = []
+    original = BaseStates.watching
+
+    def watching(states: BaseStates) -> AbstractContextManager[None]:
+        if states not in seen:
+            seen.append(states)
+        return original(states)
+
+    def left() -> list[bool]:
+        kept = [bool(batch.inputs or batch.streams) for states in seen for batch in states.batches]
+        seen.clear()
+        return kept
+
+    monkeypatch.setattr(BaseStates, "watching", watching)
+    _, alone = _made(base, [("gptq", 4)], lanes=1)
+    kept_alone = left()
+    _, beside = _made(base, [("gptq", 4), ("gptq", 3)], lanes=1)
+    kept_beside = left()
+    assert len(kept_alone) == len(kept_beside) >= LAYERS
+    assert not any(kept_alone)
+    assert all(kept_beside)
+    assert all(torch.equal(tensor, beside["gptq-4"][name]) for name, tensor in alone["gptq-4"].items())
 
 
 def test_a_cell_that_fails_leaves_the_one_beside_it_alone(
