@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from quantize_lib.files import write_json
 from quantize_lib.job.layout import PASSES, PROGRESS_FILE
 from tests.support.quantizing import Silent
 
@@ -38,7 +38,8 @@ def write_pass(root: Path, block: int, *, shard: int, cell: str = CELL) -> None:
         "hidden": {"file": hidden, "size": 1500},
         "cells": {cell: {"shards": {"closed": [], "current": current, "total_bytes": shard}}},
     }
-    (folder / PROGRESS_FILE).write_text(json.dumps(progress), encoding="utf-8")
+    # At once, as a pass does: something may look on.
+    write_json(folder / PROGRESS_FILE, progress)
     for older in folder.glob("hidden-*"):
         if older.name != hidden:
             older.unlink()
