@@ -219,8 +219,8 @@ class _Coming:
         # By the identity of the statistics that layers share.
         self._sums: dict[int, DriftSums] = {}
         # In how many groups of layers that share an input a module's part of the residual stream is of use.
-        first = {id(statistics): name for name, statistics in part.statistics.items()}
-        self._uses = Counter(place for name in first.values() for place in set(self._adding(name).values()))
+        groups = {id(statistics): name for name, statistics in part.statistics.items()}
+        self._uses = Counter(place for name in groups.values() for place in set(self._adding(name).values()))
         self._used: Counter[tuple[int, str]] = Counter()
         self.streams: dict[tuple[int, str], Tensor] = {}
 

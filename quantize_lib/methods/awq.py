@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.methods.columns import ColumnMethod, column_bytes
+from quantize_lib.methods.columns import ColumnMethod
 from quantize_lib.methods.common import (
     ALLOW_PARTIAL,
     EFFORT,
@@ -32,13 +32,10 @@ class _Awq(ColumnMethod):
         search = 2 * shape.square + 4 * shape.largest
         if settings[EFFORT] == FAST:
             return search
-        corrected = self.carried_tokens(settings) > 0
-        # Scales are searched when the factor is there, as it is and scaled, and the place of the metric.
-        search += (1 + 2 * corrected) * shape.square
-        return max(search, column_bytes(shape, scaled=True, corrected=corrected))
+        return self.column_bytes(shape, settings, scaled=True, choosing=search)
 
     def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
-        return 0 if settings[EFFORT] == FAST else self.factor_bytes(shape, settings)
+        return 0 if settings[EFFORT] == FAST else super().kept_bytes(shape, settings)
 
     def scaled_bytes(self, weights: int, settings: Settings) -> int:
         return weights

@@ -23,8 +23,11 @@ class ColumnMethod(Method):
     def carried_tokens(self, settings: Settings) -> int:
         return _CARRIED_TOKENS[settings[EFFORT]] if settings.bits < _SMALL_ERRORS else 0
 
-    def factor_bytes(self, shape: InputShape, settings: Settings) -> int:
-        """Of a factor that is kept with the statistics, for all cells that do not correct the input."""
+    def working_bytes(self, shape: InputShape, settings: Settings) -> int:
+        return self.column_bytes(shape, settings)
+
+    def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
+        # A factor stays with the statistics, for all cells that do not correct the input.
         return 0 if self.carried_tokens(settings) else shape.square
 
     def remark(self, settings: Settings) -> str | None:
@@ -38,22 +41,26 @@ class ColumnMethod(Method):
     def learns_scales(self, settings: Settings) -> bool:
         return settings[EFFORT] == BEST and settings.bits <= _LEARNED_BITS
 
+    def column_bytes(
+        self, shape: InputShape, settings: Settings, *, scaled: bool = False, choosing: int = 0
+    ) -> int:
+        """Memory that the columns of the layers of one input are rounded with, beside their weights.
 
-def column_bytes(shape: InputShape, *, scaled: bool, corrected: bool) -> int:
-    """Memory that the columns of the layers of one input are rounded with, beside their weights.
-
-    Args:
-        scaled: whether the input is scaled, so that its factor is, too.
-        corrected: whether they make up for the errors of quantized blocks before.
-    """
-    # While the factor is computed, two matrices (one of them counted with the factors). Then layers of one
-    # input as one matrix, and of its size the result, the error, its product, and codes as bytes.
-    stacked = shape.layers > 1
-    rounding = round((3.25 + stacked) * shape.together) + scaled * shape.square
-    if not corrected:
-        return max(shape.square, rounding)
-    # The metric of each cell is its own: it stays where it was put together beside its factor. Before that
-    # there are three matrices, and of the weights' size what they are multiplied to.
-    factoring = 3 * shape.square + (1 + stacked) * shape.together
-    multiplying = 2 * shape.square + (4 + stacked) * shape.together
-    return max(factoring, multiplying, rounding + 2 * shape.square)
+        Args:
+            scaled: whether the input is scaled, so that its factor is, too.
+            choosing: what the grids of the codes are chosen with.
+        """
+        corrected = self.carried_tokens(settings) > 0
+        stacked = shape.layers > 1
+        # The metric of each cell is its own: it stays where it was put together beside its factor.
+        held = (scaled + 2 * corrected) * shape.square
+        # Layers of one input as one matrix, and of its size the result, the error, its product, and codes as
+        # bytes.
+        rounding = round((3.25 + stacked) * shape.together)
+        # While a factor is computed, two matrices, one of them counted with the factors; of a metric three,
+        # and of the weights' size what they are multiplied to.
+        factoring = shape.square
+        if corrected:
+            making = 3 * shape.square + (1 + stacked) * shape.together
+            factoring = max(making, 2 * shape.square + (4 + stacked) * shape.together)
+        return max(factoring, held + max(rounding, choosing))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize_lib.methods.columns import ColumnMethod, column_bytes
+from quantize_lib.methods.columns import ColumnMethod
 from quantize_lib.methods.common import (
     ALLOW_PARTIAL,
     EFFORT,
@@ -12,8 +12,7 @@ from quantize_lib.methods.common import (
     TARGET_BITS,
     TARGET_SIZE,
 )
-from quantize_lib.methods.entry import InputShape
-from quantize_lib.methods.settings import Setting, Settings
+from quantize_lib.methods.settings import Setting
 
 DAMPING = 0.15
 """What is added to each entry of the diagonal at first, as a fraction of that entry.
@@ -47,16 +46,7 @@ SYM = Setting(
     label="symmetric",
 )
 
-
-class _Gptq(ColumnMethod):
-    def working_bytes(self, shape: InputShape, settings: Settings) -> int:
-        return column_bytes(shape, scaled=False, corrected=self.carried_tokens(settings) > 0)
-
-    def kept_bytes(self, shape: InputShape, settings: Settings) -> int:
-        return self.factor_bytes(shape, settings)
-
-
-METHOD = _Gptq(
+METHOD = ColumnMethod(
     name="gptq",
     slug="gptq",
     title="GPTQ",

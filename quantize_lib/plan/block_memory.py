@@ -97,19 +97,18 @@ def block_memory(
     for cell, own_tokens in zip(cells, drift, strict=True):
         method = get_method(cell.method)
         scaled = method.scaled_bytes(layers - fused * FLOAT32_BYTES, cell)
-        going = alone and own_tokens > 0
-        left = states[1:] if going else [states[0]] * len(plain)
-        waiting = [_waiting(group, plain) * own_tokens for group in plain]
-        texts = [base + own_text for base, own_text in zip(left, waiting, strict=True)]
+        left = states if alone and own_tokens else states[:1] * len(states)
+        texts = [
+            base + _waiting(group, plain) * own_tokens for group, base in zip(plain, left[1:], strict=True)
+        ]
         most, done, factor = _rounded(plain, squares, cell, texts, held_before=factors)
         factors = max(factors, factor)
         after = _learning(plain, own_tokens) if method.learns_scales(cell) and not experts else batch
-        text = states[-1 if going else 0]
-        own = scaled + max(most, factors + done + after + text)
-        peak, most_own = max(peak, held + own), max(most_own, own - text)
+        own = scaled + max(most, factors + done + after + left[-1])
+        peak, most_own = max(peak, held + own), max(most_own, own - left[-1])
         for expert in experts:
             inner = _squares(expert)
-            most, _, _ = _rounded(expert, inner, cell, [text] * len(inner), held_before=0)
+            most, _, _ = _rounded(expert, inner, cell, left[-1:] * len(inner), held_before=0)
             peak = max(peak, held + factors + done + besides + sum(inner) + most)
     return BlockMemory(
         weights=weights,

@@ -89,9 +89,7 @@ def learned(
         return learn_scales(block, find_linears(block), layers, forward, wanted)
 
 
-def test_the_block_returns_more_nearly_what_the_base_does(
-    made: Made,
-) -> None:
+def test_the_block_returns_more_nearly_what_the_base_does(made: Made) -> None:
     block, inputs, wanted, layers = made
     with torch.inference_mode():
         before = sum(float(distance(block(one), two)) for one, two in zip(inputs, wanted, strict=True))
@@ -102,9 +100,7 @@ def test_the_block_returns_more_nearly_what_the_base_does(
     assert after < 0.95 * before
 
 
-def test_codes_stay_and_weights_are_what_codes_and_stored_scales_mean(
-    made: Made,
-) -> None:
+def test_codes_stay_and_weights_are_what_codes_and_stored_scales_mean(made: Made) -> None:
     block, inputs, wanted, layers = made
     for name, layer in learned(block, inputs, wanted, layers).items():
         codes, before = layer.codes, layers[name].codes
@@ -117,9 +113,7 @@ def test_codes_stay_and_weights_are_what_codes_and_stored_scales_mean(
         assert torch.equal(layer.weight, meaning(codes))
 
 
-def test_the_block_is_as_it_was_afterwards(
-    made: Made,
-) -> None:
+def test_the_block_is_as_it_was_afterwards(made: Made) -> None:
     block, inputs, wanted, layers = made
     before = {name: tensor.clone() for name, tensor in block.state_dict().items()}
     learned(block, inputs, wanted, layers)
@@ -127,9 +121,7 @@ def test_the_block_is_as_it_was_afterwards(
     assert not any(parameter.requires_grad for parameter in block.parameters())
 
 
-def test_the_same_scales_are_learned_each_time(
-    made: Made,
-) -> None:
+def test_the_same_scales_are_learned_each_time(made: Made) -> None:
     one, other = (learned(*made) for _ in range(2))
     assert all(torch.equal(layer.weight, other[name].weight) for name, layer in one.items())
 

@@ -62,6 +62,8 @@ class ColumnRounding(Rounding):
         errors: dict[str, float] = {}
         notes: list[str] = []
         for linears, weight, factor in self._targets(self._sharing(names), drift):
+            if (scale := self._scale(linears)) is not None:
+                factor = factor.of_scaled(scale)
             with one_thread(elements=_largest(linears)):
                 grouping = make_grouping(factor, linears[0].group_inputs, desc_act=self._grid.reordered)
                 scales, zeros = self._choose(linears, weight, factor, grouping)
@@ -90,7 +92,7 @@ class ColumnRounding(Rounding):
     def _targets(
         self, groups: Sequence[Sequence[LinearInput]], drift: Drift | None
     ) -> Iterator[tuple[Sequence[LinearInput], Tensor, Factor]]:
-        """What is rounded of layers of one group, one layer below the other, and the factor of its input.
+        """What is rounded of a group of layers, one below the other, and the factor of its input as it is.
 
         Args:
             drift: of the input that all of them share; it is used up.
@@ -100,8 +102,7 @@ class ColumnRounding(Rounding):
                 statistics = statistics_of(linears[0])
                 with one_thread(elements=linears[0].weight.shape[1] ** 2), _named(linears[0]):
                     factor = factorize(statistics)
-                scale = self._scale(linears)
-                yield linears, self._stacked(linears), factor if scale is None else factor.of_scaled(scale)
+                yield linears, self._stacked(linears), factor
             return
         first = groups[0][0]
         with one_thread(elements=max(map(_largest, groups))), _named(first):
@@ -109,8 +110,7 @@ class ColumnRounding(Rounding):
                 [self._outputs(linears, drift) for linears in groups], drift, statistics_of(first).hessian
             )
         for linears, weight in zip(groups, weights, strict=True):
-            scale = self._scale(linears)
-            yield linears, weight, factor if scale is None else factor.of_scaled(scale)
+            yield linears, weight, factor
 
     def _outputs(self, linears: Sequence[LinearInput], drift: Drift) -> Outputs:
         return Outputs(
