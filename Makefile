@@ -23,7 +23,7 @@ demo: environment demo-data ## Quantize a real 135M model in several ways and pu
 
 test: lint demo-data workflow-tools ## Run everything that CI runs: linters, types, and every test
 	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 15 -m "not docker"
-	$(PYTEST) --durations 5 -m docker
+	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 5 -m docker
 
 test-fast: demo-data workflow-tools ## Run the unit, property and contract tests
 	$(PYTEST) --numprocesses $(PROCESSES) --dist loadscope --durations 10 tests/unit tests/property tests/contract

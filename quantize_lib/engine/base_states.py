@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quantize_lib.engine.linears import Linear
 from quantize_lib.engine.precision import calibrating, exact
-from quantize_lib.engine.residual_stream import added_to
+from quantize_lib.engine.residual_stream import Addition, added_to, places_of
 from quantize_lib.engine.watch import watched, watched_modules
 
 
@@ -41,7 +41,7 @@ class BaseStates:
         once: whether what is kept is read by one cell alone, and goes when it was.
 
     Attributes:
-        places: by layer that adds to the residual stream, the module whose input it adds to.
+        additions: by layer that adds to the residual stream, how it does.
         batches: what is kept.
         exact: whether text goes through the block in float32 alone, as its class does not compute otherwise.
     """
@@ -60,7 +60,7 @@ class BaseStates:
         self._count = count
         self._known = known
         self._once = once
-        self.places: dict[str, str] = {}
+        self.additions: dict[str, Addition] = {}
         self.batches: list[BatchStates] = []
         self.exact = False
 
@@ -90,7 +90,7 @@ class BaseStates:
             watches.enter_context(watched(self._dense, note))
             watches.enter_context(watched_modules(self._block, self._known, states.streams.__setitem__))
             if not self.batches:
-                self.places = watches.enter_context(added_to(self._block, self._dense))
+                self.additions = watches.enter_context(added_to(self._block, self._dense))
             yield
         self.batches.append(states)
 
@@ -108,7 +108,7 @@ class BaseStates:
         Args:
             again: takes the first batch through the block once more.
         """
-        if len(self.batches) == 1 and (new := set(self.places.values()) - self._known):
+        if len(self.batches) == 1 and (new := places_of(self.additions) - self._known):
             self._known |= new
             with watched_modules(self._block, new, self.batches[0].streams.__setitem__):
                 again()

@@ -23,6 +23,7 @@ from quantize_lib.engine.methods.base import Rounding
 from quantize_lib.engine.model import StreamedModel
 from quantize_lib.engine.pass_state import Batches, CarriedText
 from quantize_lib.engine.precision import exact
+from quantize_lib.engine.residual_stream import Addition, places_of
 from quantize_lib.engine.side_by_side import SideBySide
 from quantize_lib.engine.watch import watched_modules
 from quantize_lib.sizing import batch_sizes, sequences_of
@@ -128,7 +129,7 @@ class DriftText:
             coming.streams[way.number, name] = state
 
         carried = self._carried[cell]
-        with watched_modules(block.module, set(block.states.places.values()), add):
+        with watched_modules(block.module, places_of(block.states.additions), add):
             self._outputs[cell] = way.run(
                 len(carried), lambda number: self._forward(block, number, carried), part.linears, come, ready
             )
@@ -220,7 +221,7 @@ class _Coming:
         self._sums: dict[int, DriftSums] = {}
         # In how many groups of layers that share an input a module's part of the residual stream is of use.
         groups = {id(statistics): name for name, statistics in part.statistics.items()}
-        self._uses = Counter(place for name in groups.values() for place in set(self._adding(name).values()))
+        self._uses = Counter(place for name in groups.values() for place in places_of(self._adding(name)))
         self._used: Counter[tuple[int, str]] = Counter()
         self.streams: dict[tuple[int, str], Tensor] = {}
 
@@ -236,23 +237,23 @@ class _Coming:
         original, rows = base.inputs.get(name), inputs.reshape(-1, inputs.shape[-1])
         if original is not None and len(original) == len(rows):
             missing: dict[str, Tensor] = {}
-            for layer, place in adding.items():
-                theirs, ours = base.streams.get(place), self.streams.get((number, place))
+            for layer, addition in adding.items():
+                theirs, ours = base.streams.get(addition.to), self.streams.get((number, addition.to))
                 if theirs is not None and ours is not None and len(theirs) == len(ours) == len(rows):
-                    missing[layer] = theirs - ours
+                    missing[layer] = (theirs - ours).div_(addition.factor)
             self._sums_of(name, rows).add(original, rows, missing)
         done = []
-        for place in set(adding.values()):
+        for place in places_of(adding):
             self._used[number, place] += 1
             if self._used[number, place] == self._uses[place]:
                 self.streams.pop((number, place), None)
                 done.append(place)
         self._states.was_read(number, self.together(name), done)
 
-    def _adding(self, name: str) -> dict[str, str]:
-        """Of the layers that share a layer's input those that add to the residual stream, and where."""
-        places = self._states.places
-        return {layer: places[layer] for layer in self.together(name) if layer in places}
+    def _adding(self, name: str) -> dict[str, Addition]:
+        """Of the layers that share a layer's input those that add to the residual stream, and how."""
+        additions = self._states.additions
+        return {layer: additions[layer] for layer in self.together(name) if layer in additions}
 
     def _sums_of(self, name: str, rows: Tensor) -> DriftSums:
         key = id(self._part.statistics[name])

@@ -1,7 +1,8 @@
 """Which linear layers of a block add to its residual stream, and what they add to: found by watching it.
 
 No table of families: a layer adds to the input of some module if the sum of that input and of the layer's
-output is, bit for bit, what a later module gets or what the block returns.
+output is, bit for bit, what a later module gets or what the block returns; or where none is, if the two
+differ by the output times a number, as some families multiply it first.
 """
 
 from __future__ import annotations
@@ -20,20 +21,40 @@ from quantize_lib.engine.watch import first_tensor, removed
 
 _TOKENS = 16
 """The first ones, by which sums are recognized."""
+_TOLERANCE = 0.02
+"""How far what is added may be from the output times a number: that is rounded to bfloat16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """How a layer adds to the residual stream.
+
+    Attributes:
+        to: the module whose input it adds to.
+        factor: what its output is multiplied with first.
+    """
+
+    to: str
+    factor: float = 1.0
+
+
+def places_of(additions: Mapping[str, Addition]) -> set[str]:
+    """The modules whose inputs layers add to."""
+    return {addition.to for addition in additions.values()}
 
 
 @contextmanager
-def added_to(block: nn.Module, linears: Mapping[str, Linear]) -> Iterator[dict[str, str]]:
+def added_to(block: nn.Module, linears: Mapping[str, Linear]) -> Iterator[dict[str, Addition]]:
     """Inside this context a forward of the block is watched; afterwards the mapping is filled.
 
     Args:
         linears: layers that are modules, by relative name.
 
     Yields:
-        By layer that adds to the residual stream, the module whose input it adds to. What is multiplied or
-        normed before it is added is not found, nor what is added to a sum that no module gets.
+        By layer that adds to the residual stream, how it does. What is normed before it is added is not
+        found, nor what is added to a sum that no module gets.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Addition] = {}
     watch = _Watch()
     handles = [
         module.register_forward_pre_hook(watch.input_of(name), with_kwargs=True)
@@ -78,25 +99,49 @@ class _Watch:
         if (state := first_tensor(output if isinstance(output, tuple) else (output,), {})) is not None:
             self.states.append((None, _beginning(state)))
 
-    def found(self) -> dict[str, str]:
-        """The module by layer; none that was called more than once, as it has no one input."""
+    def found(self) -> dict[str, Addition]:
+        """By layer; nothing that is zero says anything, nor a module that is called more than once."""
         calls = Counter(name for name, _ in self.states)
-        found: dict[str, str] = {}
+        found: dict[str, Addition] = {}
         for layer, before, output in self.outputs:
-            later = [state for _, state in self.states[before:]]
-            for name, state in self.states[:before]:
-                if name is not None and calls[name] == 1 and _adds(state, output, later):
-                    found[layer] = name
-                    break
+            if not output.any():
+                continue
+            earlier = [
+                (name, state)
+                for name, state in self.states[:before]
+                if name is not None and calls[name] == 1 and state.shape == output.shape and bool(state.any())
+            ]
+            later = [state for _, state in self.states[before:] if state.shape == output.shape]
+            if addition := _sum_of(earlier, output, later) or _multiple_of(earlier, output, later):
+                found[layer] = addition
         return found
 
 
-def _adds(state: Tensor, output: Tensor, later: Sequence[Tensor]) -> bool:
-    """Whether the sum of a state and a layer's output is among what came later; neither of them is zero."""
-    if state.shape != output.shape or not bool(state.any() and output.any()):
-        return False
-    whole = state + output
-    return any(one.shape == whole.shape and torch.equal(one, whole) for one in later)
+def _sum_of(
+    earlier: Sequence[tuple[str, Tensor]], output: Tensor, later: Sequence[Tensor]
+) -> Addition | None:
+    """Something later is the sum of an earlier state and a layer's output."""
+    for name, state in earlier:
+        whole = state + output
+        if any(torch.equal(one, whole) for one in later):
+            return Addition(to=name)
+    return None
+
+
+def _multiple_of(
+    earlier: Sequence[tuple[str, Tensor]], output: Tensor, later: Sequence[Tensor]
+) -> Addition | None:
+    """Something later is the sum of an earlier state and a multiple of a layer's output."""
+    known = output.float()
+    for name, state in earlier:
+        for one in later:
+            added = one.float() - state.float()
+            factor = float((added * known).sum() / known.square().sum())
+            error = float((added - factor * known).norm())
+            # A state that is lost beside what is added says nothing of a sum.
+            if error < _TOLERANCE * min(float(added.norm()), float(state.float().norm())):
+                return Addition(to=name, factor=factor)
+    return None
 
 
 def _beginning(state: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import io
@@ -9,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "model-quantizer:test"
+ONE_BUILD = Path(tempfile.gettempdir()) / "model-quantizer-image.lock"
+"""Of tests that run side by side one builds the image; the others find all of its steps done."""
 
 
 @pytest.fixture(scope="session")
@@ -82,12 +86,19 @@ def image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in (".env", ".netrc", ".git/config", "token", "quantize_lib/.env", "output/log.txt"):
         (context / name).parent.mkdir(exist_ok=True)
         (context / name).write_text(f"HF_TOKEN={CANARY}\n", encoding="utf-8")
+    with ONE_BUILD.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build(context, base_image)
+    return IMAGE
+
+
+def _build(context: Path, base_image: str) -> None:
     words = ["docker", "build", "--tag", IMAGE, "--build-arg", f"BASE={base_image}"]
     environment = {**os.environ, "HF_TOKEN": CANARY}
     wheels = os.environ.get("PIP_FIND_LINKS", "")
     if base_image == pinned_base():
         subprocess.run([*words, str(context)], env=environment, check=True)
-        return IMAGE
+        return
     # A machine without the public registries: see tools/docker_engine.sh.
     environment["DOCKER_BUILDKIT"] = "0"
     words += ["--network", "host", "--build-arg", "EXTRA_INDEX="]
@@ -95,7 +106,6 @@ def image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
         subprocess.run(
             [*words, "--build-arg", f"PIP_FIND_LINKS={page}", str(context)], env=environment, check=True
         )
-    return IMAGE
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from quantize_lib.engine.base_states import BaseStates
 from quantize_lib.engine.linears import find_linears
+from quantize_lib.engine.residual_stream import Addition
 
 WIDTH = 4
 
@@ -70,7 +71,7 @@ def test_the_first_batches_are_kept_as_the_layers_get_them_and_no_others(block: 
 def test_the_residual_stream_is_kept_of_every_batch_though_the_first_one_finds_it(block: _Block) -> None:
     states = _seen(block, set())
     # The sum of the block's own input and the layer's output is what the block returns.
-    assert states.places == {"down": ""}
+    assert states.additions == {"down": Addition(to="")}
     for batch, kept in zip(BATCHES, states.batches, strict=False):
         assert torch.equal(kept.streams[""], batch.reshape(-1, WIDTH))
 

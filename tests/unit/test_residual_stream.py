@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.precision import calibrating
-from quantize_lib.engine.residual_stream import added_to
+from quantize_lib.engine.residual_stream import Addition, added_to
 
 WIDTH = 8
 
@@ -64,6 +64,11 @@ class InPlace(Block):
 
 
 def _found(block: Block, **given: Any) -> dict[str, str]:
+    """Where layers add to."""
+    return {layer: addition.to for layer, addition in _additions(block, **given).items()}
+
+
+def _additions(block: Block, **given: Any) -> dict[str, Addition]:
     torch.manual_seed(0)
     with torch.inference_mode(), added_to(block, find_linears(block)) as found:
         states = torch.randn(2, 20, WIDTH)
@@ -87,8 +92,13 @@ def test_of_parts_side_by_side_the_sum_that_nobody_reads_is_not_found() -> None:
     assert "down" not in _found(Parallel())
 
 
-def test_what_is_scaled_or_normed_before_it_is_added_is_not_found() -> None:
-    assert _found(Scaled()) == {"down": "two"}
+def test_what_is_multiplied_before_it_is_added_is_found_with_its_factor() -> None:
+    found = _additions(Scaled())
+    assert found == {"leave": Addition(to="", factor=found["leave"].factor), "down": Addition(to="two")}
+    assert found["leave"].factor == pytest.approx(0.5, rel=1e-5)
+
+
+def test_what_is_normed_before_it_is_added_is_not_found() -> None:
     assert _found(NormedAfter()) == {}
 
 
@@ -111,7 +121,7 @@ def test_nothing_is_left_behind_on_the_block() -> None:
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in block.modules())
 
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_attention_heads": 4,
@@ -120,8 +130,13 @@ _SIZES = {
     "num_hidden_layers": 1,
     "vocab_size": 40,
 }
-_GPT2 = {"n_embd": 32, "n_head": 4, "n_layer": 1, "vocab_size": 40}
-_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
+_GPT2: dict[str, Any] = {"n_embd": 32, "n_head": 4, "n_layer": 1, "vocab_size": 40}
+_EXPERTS: dict[str, Any] = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "decoder_sparse_step": 1,
+}
 _LLAMA = {"self_attn.o_proj": "", "mlp.down_proj": "post_attention_layernorm"}
 
 
@@ -135,10 +150,14 @@ _LLAMA = {"self_attn.o_proj": "", "mlp.down_proj": "post_attention_layernorm"}
         ("qwen3_moe", _SIZES | _EXPERTS, {"self_attn.o_proj": ""}),
         # Norms behind attention and MLP.
         ("gemma2", _SIZES, {}),
+        # A factor.
+        ("granite", _SIZES | {"residual_multiplier": 0.22}, _LLAMA),
+        # Attention and MLP side by side.
+        ("cohere", _SIZES, {}),
     ],
 )
 def test_in_real_families_these_layers_add(
-    model_type: str, sizes: dict[str, int], expected: dict[str, str]
+    model_type: str, sizes: dict[str, Any], expected: dict[str, str]
 ) -> None:
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **sizes)
@@ -147,4 +166,6 @@ def test_in_real_families_these_layers_add(
     linears = {name: one for name, one in find_linears(block).items() if one.experts is None}
     with torch.inference_mode(), calibrating(torch.device("cpu")), added_to(block, linears) as found:
         model(torch.arange(20)[None])
-    assert found == expected
+    assert {layer: addition.to for layer, addition in found.items()} == expected
+    factor = sizes.get("residual_multiplier", 1.0)
+    assert all(one.factor == pytest.approx(factor, rel=1e-2) for one in found.values())
