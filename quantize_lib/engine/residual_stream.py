@@ -133,13 +133,15 @@ def _multiple_of(
 ) -> Addition | None:
     """Something later is the sum of an earlier state and a multiple of a layer's output."""
     known = output.float()
+    size = known.square().sum()
     for name, state in earlier:
+        before = state.float()
         for one in later:
-            added = one.float() - state.float()
-            factor = float((added * known).sum() / known.square().sum())
+            added = one.float() - before
+            factor = float((added * known).sum() / size)
             error = float((added - factor * known).norm())
             # A state that is lost beside what is added says nothing of a sum.
-            if error < _TOLERANCE * min(float(added.norm()), float(state.float().norm())):
+            if error < _TOLERANCE * min(float(added.norm()), float(before.norm())):
                 return Addition(to=name, factor=factor)
     return None
 

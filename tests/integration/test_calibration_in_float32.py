@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
@@ -12,11 +11,8 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from quantize_lib.engine import precision
-from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import SharedPass
-from tests.support.families import LAYERS, VOCABULARY, save_family
-from tests.support.passes import Memory, works
-from tests.support.quantizing import Silent, model_facts
+from tests.support.families import LAYERS, save_family
+from tests.support.quantizing import made_in_one_pass
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +35,7 @@ def adding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _made(base: Path, effort: str) -> Mapping[str, Tensor]:
-    facts = model_facts(base)
-    (cell,) = works(facts, [("gptq", 4)], effort=effort)
-    text = torch.randint(3, VOCABULARY, (24, 128), generator=torch.Generator().manual_seed(5))
-    model = StreamedModel(base, facts, device=torch.device("cpu"))
-    shared = SharedPass(model, [cell], calibration=text, evaluation=None, sample=0, reporter=Silent())
-    assert shared.run().cells["gptq-4"].error is None
-    return cast(Memory, cell.sink).tensors
+    return made_in_one_pass(base, [("gptq", 4)], effort=effort)[0]["gptq-4"]
 
 
 def test_it_makes_what_it_makes_on_a_cpu_without_such_units(

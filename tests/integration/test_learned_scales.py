@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +11,9 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from quantize_lib.engine import learned_scales
-from quantize_lib.engine.model import StreamedModel
-from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.methods.columns import ColumnMethod
-from tests.support.families import LAYERS, VOCABULARY, save_family
-from tests.support.passes import Memory, works
-from tests.support.quantizing import Silent, model_facts
+from tests.support.families import LAYERS, save_family
+from tests.support.quantizing import made_in_one_pass
 
 FIRST = "model.layers.0."
 
@@ -34,17 +30,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learned_scales, "STEPS", 8)
 
 
-def made(base: Path, cells: list[tuple[str, int]], **own: Any) -> tuple[dict[str, Mapping[str, Tensor]], Any]:
-    facts = model_facts(base)
-    text = torch.randint(3, VOCABULARY, (24, 128), generator=torch.Generator().manual_seed(5))
-    model = StreamedModel(base, facts, device=torch.device("cpu"))
-    chosen = works(facts, cells, **own)
-    shared = SharedPass(model, chosen, calibration=text, evaluation=text[:2], sample=0, reporter=Silent())
-    outcome = shared.run().cells
-    assert all(cell.error is None for cell in outcome.values())
-    return {cell.id: cast(Memory, cell.sink).tensors for cell in chosen}, outcome
-
-
 def without_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ColumnMethod, "learns_scales", lambda *_: False)
 
@@ -53,9 +38,9 @@ def test_codes_are_those_of_the_rounding_and_scales_are_others(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = [("gptq", 3), ("awq", 3)]
-    learned, _ = made(base, cells, effort="best")
+    learned, _ = made_in_one_pass(base, cells, effort="best")
     without_learning(monkeypatch)
-    plain, _ = made(base, cells, effort="best")
+    plain, _ = made_in_one_pass(base, cells, effort="best")
     for cell, tensors in plain.items():
         ours = learned[cell]
         # What comes to the first block is the same.
@@ -70,10 +55,10 @@ def test_with_more_bits_or_less_effort_nothing_is_learned(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [([("gptq", 4), ("gptq", 8)], "best"), ([("gptq", 3), ("gptq", 2)], "standard")]
-    now = [made(base, cells, effort=effort)[0] for cells, effort in asked]
+    now = [made_in_one_pass(base, cells, effort=effort)[0] for cells, effort in asked]
     without_learning(monkeypatch)
     for (cells, effort), before in zip(asked, now, strict=True):
-        after, _ = made(base, cells, effort=effort)
+        after, _ = made_in_one_pass(base, cells, effort=effort)
         for cell, tensors in before.items():
             assert all(torch.equal(tensor, after[cell][name]) for name, tensor in tensors.items())
 
@@ -91,9 +76,9 @@ def test_a_block_that_has_no_gradient_keeps_its_scales_and_says_so_once(
         return made
 
     monkeypatch.setattr(LlamaMLP, "forward", forward)
-    learned, outcome = made(base, [("gptq", 3)], effort="best")
+    learned, outcome = made_in_one_pass(base, [("gptq", 3)], effort="best")
     without_learning(monkeypatch)
-    plain, _ = made(base, [("gptq", 3)], effort="best")
+    plain, _ = made_in_one_pass(base, [("gptq", 3)], effort="best")
     assert all(torch.equal(one, learned["gptq-3"][name]) for name, one in plain["gptq-3"].items())
     told = [note for note in outcome["gptq-3"].notes if "scales are not learned" in note]
     assert len(told) == 1 < LAYERS

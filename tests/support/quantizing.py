@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from quantize_lib.checkpoint.shards import ShardWriter
 from quantize_lib.engine.block import RoundedBlock
 from quantize_lib.engine.linears import find_linears
 from quantize_lib.engine.model import StreamedModel
+from quantize_lib.engine.pass_state import CellOutcome
 from quantize_lib.engine.shared_pass import SharedPass
 from quantize_lib.files import read_json
 from quantize_lib.formats import format_of_config
@@ -29,7 +31,7 @@ from quantize_lib.reporting import Progress
 from quantize_lib.source.facts import ModelFacts
 from quantize_lib.source.headers import read_header
 from tests.support.families import VOCABULARY, save_family
-from tests.support.passes import work
+from tests.support.passes import Memory, work, works
 from tests.support.rounding import Recording, checkpoint_context, record
 
 GROUP_SIZE = 64
@@ -72,6 +74,24 @@ def model_facts(folder: Path) -> ModelFacts:
         weight_bytes=0,
         download_bytes=0,
     )
+
+
+def made_in_one_pass(
+    base: Path, cells: Sequence[tuple[str, int]], **own: Any
+) -> tuple[dict[str, Mapping[str, Tensor]], Mapping[str, CellOutcome]]:
+    """What one pass with these methods and bits makes of a small model, and its outcomes, by cell.
+
+    Args:
+        own: settings of the methods that have them.
+    """
+    facts = model_facts(base)
+    ids = torch.randint(3, VOCABULARY, (24, 128), generator=torch.Generator().manual_seed(5))
+    model = StreamedModel(base, facts, device=torch.device("cpu"))
+    made = works(facts, cells, **own)
+    shared = SharedPass(model, made, calibration=ids, evaluation=ids[:2], sample=0, reporter=Silent())
+    outcomes = shared.run().cells
+    assert all(cell.error is None for cell in outcomes.values())
+    return {cell.id: cast(Memory, cell.sink).tensors for cell in made}, outcomes
 
 
 def quantize(base: Path, folder: Path, settings: Settings) -> tuple[Recording, str]:
